@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a config to a moshi model with untrained weights."""
+
+from moshi.models.compression import MimiModel
+from moshi.quantization import ResidualVectorQuantizer
+
+from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpectralDecoder, SpectralEncoder
+
+
+def build_codec(config: dict) -> MimiModel:
+    """Builds a ``MimiModel`` of kind ``spectral``.
+
+    Args:
+        config: keys ``encoder``, ``decoder``, ``quantizer``: arguments of the classes.
+    """
+    frame_rate_hz = SAMPLE_RATE_HZ / FRAME_SAMPLES
+    return MimiModel(
+        SpectralEncoder(**config["encoder"]),
+        SpectralDecoder(**config["decoder"]),
+        ResidualVectorQuantizer(**config["quantizer"]),
+        frame_rate=frame_rate_hz,
+        encoder_frame_rate=frame_rate_hz,
+        sample_rate=SAMPLE_RATE_HZ,
+        channels=1,
+        causal=True,
+    ).eval()

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One loader for every model: ``embedded``, a local path, or ``hf://owner/name[@revision]``.
+
+A model folder holds ``<part>.json`` (the config), ``<part>.safetensors`` (the weights) and, where
+the weights ship with the project, ``sha256.json``; ``<part>`` is ``codec``, ``lm`` or
+``controller``. Folders and repositories in the form of the official checkpoints (Mimi's
+``tokenizer-*.safetensors``, Moshi's ``model.safetensors``) are recognised as well. Whatever the
+source, moshi's own classes come out.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+EMBEDDED = Path(__file__).parent / "embedded"
+SAMPLE_RATE_HZ = 24000
+# Float32 in every file: an entry is a sum over its usage, both large.
+CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
+
+
+class ModelError(ValueError):
+    """A model cannot be loaded; the message says what is missing and how to get it."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A loaded codec.
+
+    Attributes:
+        model: moshi ``MimiModel``, 8 codebooks active, in evaluation mode.
+        delay_samples: samples by which the decoded speech lags, beyond the frame itself.
+        dimension: width of the unquantised latent.
+        name: the source, for messages.
+    """
+
+    model: object
+    delay_samples: int
+    dimension: int
+    name: str
+    num_codebooks: int = 8
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded moshi ``LMModel``; ``acoustic_delay`` is 0 or 1 frames."""
+
+    model: object
+    acoustic_delay: int
+    name: str
+
+
+def load_codec(source: str = "embedded") -> Codec:
+    """Loads a codec.
+
+    Args:
+        source: ``embedded``, a folder, a Mimi weights file, or ``hf://owner/name[@revision]``.
+
+    Raises:
+        ModelError: nothing usable is there; the message gives the remedy.
+    """
+    folder = resolve(source, "codec")
+    if (folder / "codec.json").exists():
+        from .build import build_codec
+
+        config = read_config(folder, "codec")
+        model = build_codec(config)
+        load_weights(model, folder, "codec")
+        return Codec(model, config["delay_samples"], config["encoder"]["dimension"], source)
+    from moshi.models import loaders
+
+    weights = official_file(folder, "tokenizer-*.safetensors", source)
+    try:
+        model = loaders.get_mimi(weights, device="cpu", num_codebooks=8)
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{weights} does not hold Mimi weights: {error}") from error
+    return Codec(model.eval(), 0, model.dimension, source)
+
+
+def load_language_model(source: str = "embedded") -> LanguageModel:
+    """Loads a token language model; sources as for :func:`load_codec`.
+
+    Raises:
+        ModelError: nothing usable is there, or memory does not suffice.
+    """
+    folder = resolve(source, "lm")
+    if (folder / "lm.json").exists():
+        from .build_lm import build_language_model
+
+        model = build_language_model(read_config(folder, "lm"))
+        load_weights(model, folder, "lm")
+        return LanguageModel(model.eval(), max(model.delays), source)
+    import torch
+    from moshi.models import loaders
+
+    weights = official_file(folder, "model.safetensors", source)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    require_memory(weights, device)
+    try:
+        model = loaders.get_moshi_lm(weights, device=device)
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{weights} does not hold Moshi weights: {error}") from error
+    return LanguageModel(model.eval(), max(model.delays), source)
+
+
+def load_controller(source: str = "embedded") -> object:
+    """Loads the learned controller network; ``embedded`` or a folder.
+
+    Raises:
+        ModelError: nothing usable is there.
+    """
+    from ..control.network import ControllerNetwork
+
+    folder = resolve(source, "controller")
+    config = read_config(folder, "controller")
+    model = ControllerNetwork(**config)
+    load_weights(model, folder, "controller")
+    return model.eval()
+
+
+def resolve(source: str, part: str) -> Path:
+    """Folder (or weights file) that ``source`` names, downloaded if it is on the hub."""
+    if source == "embedded":
+        if not (EMBEDDED / f"{part}.safetensors").exists():
+            raise ModelError(
+                f"the embedded {part} is not installed in {EMBEDDED}: reinstall the module, or "
+                "give a folder or hf://owner/name"
+            )
+        return EMBEDDED
+    if source.startswith("hf://"):
+        return download(source)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise ModelError(
+            f"unknown model {source!r}: expected 'embedded', an existing path, or "
+            "'hf://owner/name[@revision]'"
+        )
+    return path
+
+
+def download(source: str) -> Path:
+    """Snapshot of a hub repository, from the local cache when there is no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = source.removeprefix("hf://").partition("@")
+    patterns = ["*.json", "tokenizer-*.safetensors", "model.safetensors", "*.model"]
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise ModelError(f"{source!r} is not of the form hf://owner/name[@revision]") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{source!r} could not be fetched ({type(error).__name__}). With network access run "
+            f"'huggingface-cli download {name}' once (a gated model needs 'huggingface-cli login'), "
+            "or give the path of a folder that holds the files"
+        ) from error
+
+
+def official_file(path: Path, pattern: str, source: str) -> Path:
+    """The weights file of an official checkpoint in a folder, or the file itself."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob(pattern))
+    if not found:
+        raise ModelError(
+            f"{source!r} holds neither a config of this project (codec.json, lm.json) nor "
+            f"{pattern}: check the path"
+        )
+    return found[0]
+
+
+def read_config(folder: Path, part: str) -> dict:
+    """Reads ``<part>.json`` of a model folder."""
+    path = folder / f"{part}.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing: is {folder} a model folder?") from error
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} is no valid JSON: {error}") from error
+
+
+def load_weights(model: object, folder: Path, part: str) -> None:
+    """Loads ``<part>.safetensors`` into ``model`` after checking its sha256 where one is given."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / f"{part}.safetensors"
+    if not path.exists():
+        raise ModelError(f"{path} is missing: is {folder} a complete model folder?")
+    check_sha256(path)
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is corrupt ({error}): fetch it again") from error
+    own = model.state_dict()
+    for name, value in state.items():
+        if name in own and own[name].shape != value.shape:
+            raise ModelError(
+                f"{path}: {name} has shape {tuple(value.shape)}, the config asks for "
+                f"{tuple(own[name].shape)}: weights and config do not belong together"
+            )
+    state = {k: v.float() if v.dtype == torch.float16 else v for k, v in state.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ModelError(
+            f"{path} does not fit its config: missing {list(missing)[:3]}, "
+            f"unexpected {list(unexpected)[:3]}"
+        )
+
+
+@cache
+def known_sha256(folder: Path) -> dict[str, str]:
+    """File name to sha256 of a folder that carries ``sha256.json``, else empty."""
+    path = folder / "sha256.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def check_sha256(path: Path) -> None:
+    """Raises :class:`ModelError` when the file is listed and differs."""
+    expected = known_sha256(path.parent).get(path.name)
+    if expected is None:
+        return
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"{path} is corrupt: sha256 {found[:12]}... instead of {expected[:12]}...: "
+            "reinstall the module"
+        )
+
+
+def require_memory(weights: Path, device: str) -> None:
+    """Raises :class:`ModelError` when the weights cannot fit into the memory of ``device``."""
+    import torch
+
+    needed = weights.stat().st_size
+    if device == "cuda":
+        free = torch.cuda.mem_get_info()[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > free:
+        raise ModelError(
+            f"{weights} needs {needed / 2**30:.1f} GiB, {device} has {free / 2**30:.1f} GiB free: "
+            "use a machine with more memory or a GPU, or concealer 'embedded' or 'repeat'"
+        )
+
+
+def save_model(model: object, config: dict, folder: Path, part: str) -> None:
+    """Writes ``<part>.json`` and ``<part>.safetensors``, half precision but for codebooks."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: (value if name.endswith(CODEBOOK_BUFFERS) or not value.is_floating_point() else value.half())
+        .contiguous()
+        .clone()
+        for name, value in model.state_dict().items()
+    }
+    save_file(state, folder / f"{part}.safetensors")
+    (folder / f"{part}.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_sha256(folder: Path) -> None:
+    """Writes ``sha256.json`` over the safetensors files of a folder."""
+    sums = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }
+    (folder / "sha256.json").write_text(json.dumps(sums, indent=2) + "\n")
