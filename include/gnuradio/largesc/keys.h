@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+/// Metadata keys of all messages; docs/architecture.md says what each means.
+namespace gr::largesc::keys {
+
+constexpr const char* frame_index = "frame_index";
+constexpr const char* frames = "frames";
+constexpr const char* capture_time_ns = "capture_time_ns";
+constexpr const char* latent = "latent";
+constexpr const char* level_dbfs = "level_dbfs";
+constexpr const char* tokens_sent = "tokens_sent";
+constexpr const char* tokens_repeated = "tokens_repeated";
+constexpr const char* copy_distance = "copy_distance";
+constexpr const char* comfort = "comfort";
+constexpr const char* skip = "skip";
+constexpr const char* received_tokens = "received_tokens";
+constexpr const char* lost = "lost";
+constexpr const char* silence = "silence";
+constexpr const char* repair = "repair";
+constexpr const char* concealed_tokens = "concealed_tokens";
+constexpr const char* gain = "gain";
+constexpr const char* end_of_stream = "end_of_stream";
+constexpr const char* loss_probability = "loss_probability";
+constexpr const char* mean_burst_packets = "mean_burst_packets";
+constexpr const char* packets_received = "packets_received";
+constexpr const char* packets_lost = "packets_lost";
+
+} // namespace gr::largesc::keys

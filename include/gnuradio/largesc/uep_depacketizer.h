@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <gnuradio/block.h>
+#include <gnuradio/largesc/api.h>
+
+namespace gr::largesc {
+
+/*!
+ * \brief Packets of any order and quality to token frames in playout order.
+ *
+ * Input `packets`: PDUs of bytes; `pull` (live): asks for the next frame. Output `tokens`: PDUs of
+ * 8 tokens, 0xFFFF where one is missing, repairs marked; `report`: dict of the channel's state;
+ * `status`: counters.
+ */
+class LARGESC_API uep_depacketizer : virtual public gr::block
+{
+public:
+    using sptr = std::shared_ptr<uep_depacketizer>;
+
+    /*!
+     * \param frames_per_packet as at the sender
+     * \param layout as at the sender
+     * \param crc as at the sender
+     * \param mode `offline` (nothing is late) or `live` (one frame a pull)
+     * \param deadline_ms live: time that the first frame waits, and so every copy
+     * \param hold_packets offline: packets to wait for copies and for reordered packets
+     * \param report_interval_packets a report after so many packet times
+     * \param end_with_sender end the stream when the sender's end packet comes
+     */
+    static sptr make(int frames_per_packet = 1,
+                     const std::string& layout = "sequential",
+                     bool crc = true,
+                     const std::string& mode = "offline",
+                     int deadline_ms = 80,
+                     int hold_packets = 10,
+                     int report_interval_packets = 5,
+                     bool end_with_sender = false);
+
+    /// Counters by name.
+    virtual pmt::pmt_t statistics() const = 0;
+};
+
+} // namespace gr::largesc

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "allocation.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace largesc {
+
+namespace {
+
+/// Over this many frames the slack of the window is spent.
+constexpr double SLACK_FRAMES = 12.0;
+
+double checked_budget(double budget_bps)
+{
+    const double least = TOKEN_BITS * 1000.0 / FRAME_MS;
+    if (!(budget_bps >= least && budget_bps <= 2200.0))
+        throw std::invalid_argument("budget_bps " + std::to_string(budget_bps) +
+                                    " is out of range: use 137.5 (one token a frame) to 2200");
+    return budget_bps;
+}
+
+} // namespace
+
+budget_window::budget_window(double budget_bps)
+    : d_share(checked_budget(budget_bps) * FRAME_MS / 1000.0 / TOKEN_BITS),
+      d_limit(static_cast<int>(std::floor(d_share * BUDGET_WINDOW_FRAMES + 1e-6)))
+{
+}
+
+int budget_window::allowance() const
+{
+    // Frames before the first count as fair shares, so that a start saves nothing.
+    const double before = d_share * (BUDGET_WINDOW_FRAMES - 1 - d_used.size());
+    const double slack = d_share * (BUDGET_WINDOW_FRAMES - 1) - before - d_sum;
+    const double wanted = d_share + d_carry + std::max(0.0, slack) / SLACK_FRAMES;
+    const int left = d_limit - d_sum;
+    return std::clamp(static_cast<int>(std::floor(wanted + 1e-6)),
+                      0,
+                      std::min(left, MAX_TOKENS_A_FRAME));
+}
+
+void budget_window::commit(int tokens)
+{
+    const int used = std::clamp(tokens, 0, allowance());
+    // The fraction of a token that whole numbers leave over, for budgets between two rates.
+    d_carry = std::clamp(d_carry + d_share - used, 0.0, 1.0);
+    d_used.push_back(used);
+    d_sum += used;
+    if (d_used.size() == BUDGET_WINDOW_FRAMES) {
+        d_sum -= d_used.front();
+        d_used.pop_front();
+    }
+}
+
+token_split split_table(int allowed, double loss_probability, bool silent)
+{
+    if (allowed <= 0)
+        return { 0, 0 };
+    if (silent)
+        return { std::min(allowed, 2), 0 };
+    const double p = loss_probability;
+    const int copies = p >= 0.30 ? 4 : p >= 0.20 ? 2 : p >= 0.05 ? 1 : 0;
+    // A copy must not cost more than half of the frame.
+    const int n_c = std::min(copies, allowed / 2);
+    const int n_s = std::min(TOKENS_PER_FRAME, allowed - n_c);
+    return { n_s, n_c };
+}
+
+token_split split_fixed(int allowed, int sent, int repeated)
+{
+    const int n_s = std::clamp(sent, 0, std::min(TOKENS_PER_FRAME, std::max(allowed, 0)));
+    const int n_c = std::clamp(repeated, 0, std::min(n_s, std::max(allowed, 0) - n_s));
+    return { n_s, n_c };
+}
+
+token_split split_learned(int allowed, double importance_s, double importance_c)
+{
+    if (allowed <= 0)
+        return { 0, 0 };
+    // Both counts change only where L times an importance is whole: 1/16 steps come close enough.
+    token_split best{ 1, 0 };
+    for (int step = 1; step <= 16 * 16; ++step) {
+        const double L = step / 16.0;
+        const int n_s = std::min(TOKENS_PER_FRAME, static_cast<int>(L * importance_s));
+        const int n_c = std::min(n_s, static_cast<int>(L * importance_c));
+        if (n_s + n_c > allowed)
+            break;
+        if (n_s >= 1)
+            best = { n_s, n_c };
+    }
+    return best;
+}
+
+int copy_distance(int deadline_ms, int frames_per_packet)
+{
+    const int packet_ms = FRAME_MS * checked_frames_per_packet(frames_per_packet);
+    return std::clamp(deadline_ms / packet_ms, 1, MAX_COPY_DISTANCE);
+}
+
+} // namespace largesc

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "packet_format.h"
+
+#include <vector>
+
+namespace largesc {
+
+/// What the controller decided for one frame.
+struct decision {
+    int tokens_sent = TOKENS_PER_FRAME; ///< n_s
+    int tokens_repeated = 0;            ///< n_c, copies of this frame's first tokens
+    int copy_distance = 0;              ///< packets between a frame and its copies, 0: none
+    bool comfort = false;               ///< silence may follow
+    bool skip = false;                  ///< send nothing (DTX)
+};
+
+/// A packet on its way out.
+struct packet {
+    std::vector<std::uint8_t> bytes;
+    std::uint64_t first_frame = 0; ///< index of its first frame slot
+    int frames = 0;                ///< frame slots that it covers
+};
+
+/// Frame slots of a packet slot in which nothing was sent.
+struct push_result {
+    std::vector<packet> packets;
+    std::uint64_t skipped_first = 0;
+    int skipped_frames = 0;
+};
+
+/// Turns token frames into packets.
+///
+/// A packet slot covers `frames_per_packet` frame slots, sent or not, and is numbered modulo 256.
+/// Sequential layout: a packet holds its own frames and, for each, copies of the first tokens of
+/// the frame `copy_distance` packets before. Pair layout: even-index tokens of two frames swap
+/// places between two packets, and a copy rides in the packet that its original does not.
+class packetizer
+{
+public:
+    packetizer(int frames_per_packet, layout kind);
+
+    push_result push(const tokens_t& tokens, const decision& d);
+    /// Sends an unfinished packet, its missing frames marked empty.
+    push_result flush();
+    /// Two bytes that say how many packet slots there were.
+    packet end_packet() const;
+
+    /// Copies that were asked for and never sent, since the distance changed.
+    std::uint64_t copies_skipped() const { return d_copies_skipped; }
+
+private:
+    struct pending {
+        tokens_t tokens;
+        decision how;
+        bool empty = false;
+    };
+    struct sent_slot {
+        std::array<pending, MAX_FRAMES_PER_PACKET> frames;
+        bool copied = true;
+    };
+
+    push_result build();
+    void build_sequential(push_result& result);
+    void build_pair(push_result& result);
+    void emit(packet_fields& fields, push_result& result);
+    static slot header_slot(const pending& frame);
+
+    const int d_frames_per_packet;
+    const layout d_layout;
+    std::uint64_t d_slot = 0;
+    std::vector<pending> d_pending;
+    std::array<sent_slot, MAX_COPY_DISTANCE + 1> d_history;
+    std::uint64_t d_copies_skipped = 0;
+};
+
+} // namespace largesc

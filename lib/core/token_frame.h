@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace largesc {
+
+constexpr int TOKENS_PER_FRAME = 8;
+constexpr int TOKEN_BITS = 11;
+constexpr int TOKEN_VALUES = 1 << TOKEN_BITS;
+constexpr std::uint16_t ERASED_TOKEN = 0xFFFF;
+constexpr int FRAME_MS = 80;
+constexpr int MAX_COPY_DISTANCE = 8;
+constexpr int MAX_FRAMES_PER_PACKET = 4;
+
+/// Tokens of one 80 ms frame; ERASED_TOKEN where there is none.
+using tokens_t = std::array<std::uint16_t, TOKENS_PER_FRAME>;
+
+inline tokens_t erased_frame()
+{
+    tokens_t t;
+    t.fill(ERASED_TOKEN);
+    return t;
+}
+
+/// Number of tokens before the first erased one, 0 to 8.
+inline int prefix_length(const tokens_t& tokens)
+{
+    int n = 0;
+    while (n < TOKENS_PER_FRAME && tokens[n] != ERASED_TOKEN)
+        ++n;
+    return n;
+}
+
+/// How frames share packets: one after the other, or swapped between two packets.
+enum class layout { sequential, pair };
+
+inline layout layout_from_string(const std::string& name)
+{
+    if (name == "sequential")
+        return layout::sequential;
+    if (name == "pair")
+        return layout::pair;
+    throw std::invalid_argument("layout '" + name +
+                                "' is unknown: use 'sequential' or 'pair'");
+}
+
+inline int checked_frames_per_packet(int frames)
+{
+    if (frames < 1 || frames > MAX_FRAMES_PER_PACKET)
+        throw std::invalid_argument("frames_per_packet " + std::to_string(frames) +
+                                    " is out of range: use 1 to 4");
+    return frames;
+}
+
+} // namespace largesc

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "loss_channel_impl.h"
+
+#include "messages.h"
+
+#include <gnuradio/io_signature.h>
+
+#include <algorithm>
+
+namespace gr::largesc {
+
+namespace {
+
+const pmt::pmt_t PACKETS = pmt::mp("packets");
+const pmt::pmt_t CREDIT = pmt::mp("credit");
+const pmt::pmt_t STATUS = pmt::mp("status");
+constexpr int STATUS_PACKETS = 12;
+
+/// Messages are shared between blocks: a hit packet is a copy.
+void invert_bit(pmt::pmt_t& pdu, std::size_t bit)
+{
+    std::vector<uint8_t> bytes = pmt::u8vector_elements(pmt::cdr(pdu));
+    bytes[bit / 8] ^= 0x80 >> (bit % 8);
+    pdu = pmt::cons(pmt::car(pdu), pmt::init_u8vector(bytes.size(), bytes));
+}
+
+} // namespace
+
+loss_channel::sptr loss_channel::make(const std::string& model,
+                                      double loss_probability,
+                                      double mean_burst,
+                                      const std::string& trace,
+                                      double packet_ms,
+                                      double jitter_ms,
+                                      double reorder_probability,
+                                      double duplicate_probability,
+                                      double bit_error_rate,
+                                      uint64_t seed)
+{
+    const ::largesc::impairments how{
+        packet_ms, jitter_ms, reorder_probability, duplicate_probability, bit_error_rate
+    };
+    return gnuradio::make_block_sptr<loss_channel_impl>(
+        model, loss_probability, mean_burst, trace, how, seed);
+}
+
+loss_channel_impl::loss_channel_impl(const std::string& model,
+                                     double loss_probability,
+                                     double mean_burst,
+                                     const std::string& trace,
+                                     const ::largesc::impairments& how,
+                                     uint64_t seed)
+    : gr::block(
+          "loss_channel", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
+      d_model(model),
+      d_trace(trace),
+      d_packet_ms(how.packet_ms),
+      d_seed(seed),
+      d_loss_probability(loss_probability),
+      d_mean_burst(mean_burst),
+      d_core(losses(loss_probability, mean_burst), how, seed + 0x9E3779B97F4A7C15u)
+{
+    message_port_register_in(PACKETS);
+    message_port_register_out(PACKETS);
+    message_port_register_out(CREDIT);
+    message_port_register_out(STATUS);
+    set_msg_handler(PACKETS, [this](const pmt::pmt_t& msg) { on_packet(msg); });
+    set_msg_handler(pmt::mp("system"), [this](const pmt::pmt_t& msg) { on_system(msg); });
+}
+
+std::unique_ptr<::largesc::loss_model> loss_channel_impl::losses(double p, double burst)
+{
+    // Without a run of losses to speak of, a change of the sliders must not repeat the same draws.
+    return ::largesc::make_loss_model(
+        d_model, p, burst, d_trace, d_packet_ms, 20.0, d_seed + d_changes++);
+}
+
+void loss_channel_impl::set_loss_probability(double loss_probability)
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    d_core.set_losses(losses(loss_probability, d_mean_burst));
+    d_loss_probability = loss_probability;
+}
+
+void loss_channel_impl::set_mean_burst(double mean_burst)
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    d_core.set_losses(losses(d_loss_probability, mean_burst));
+    d_mean_burst = mean_burst;
+}
+
+void loss_channel_impl::set_mean_burst_ms(double burst_ms)
+{
+    set_mean_burst(std::max(1.0, burst_ms / d_packet_ms));
+}
+
+void loss_channel_impl::on_system(const pmt::pmt_t& msg)
+{
+    if (pmt::is_pair(msg) && pmt::eqv(pmt::car(msg), pmt::mp("done")) && !d_ended)
+        _post(PACKETS, end_of_stream(-1, pmt::make_u8vector(0, 0)));
+}
+
+void loss_channel_impl::on_packet(const pmt::pmt_t& msg)
+{
+    static const pmt::pmt_t k_index = pmt::mp(keys::frame_index), k_frames = pmt::mp(keys::frames);
+    if (d_ended)
+        return;
+    if (is_end_of_stream(msg)) {
+        on_end(msg);
+        return;
+    }
+    if (!pmt::is_pdu(msg) || !pmt::is_u8vector(pmt::cdr(msg))) {
+        gr::thread::scoped_lock lock(d_mutex);
+        if (d_refused++ == 0)
+            d_logger->warn("refused a message on 'packets': expected a PDU of bytes (u8)");
+        return;
+    }
+    std::vector<pmt::pmt_t> arrived;
+    bool kept = false, report = false;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        kept = d_core.send(msg, 8 * pmt::length(pmt::cdr(msg)), invert_bit);
+        pmt::pmt_t item;
+        while (d_core.receive(item))
+            arrived.push_back(item);
+        report = d_core.counters().sent % STATUS_PACKETS == 0;
+    }
+    for (const auto& item : arrived)
+        message_port_pub(PACKETS, item);
+    const pmt::pmt_t meta = pmt::car(msg);
+    if (!kept && pmt::is_dict(meta) && pmt::dict_has_key(meta, k_index))
+        message_port_pub(CREDIT, credit(get_long(meta, k_index, 0), get_long(meta, k_frames, 1)));
+    if (report)
+        message_port_pub(STATUS, statistics());
+}
+
+void loss_channel_impl::on_end(const pmt::pmt_t& msg)
+{
+    d_ended = true;
+    pmt::pmt_t item;
+    while (d_core.receive(item, true))
+        message_port_pub(PACKETS, item);
+    message_port_pub(PACKETS, msg);
+    message_port_pub(STATUS, statistics());
+    system_handler(done_message());
+}
+
+pmt::pmt_t loss_channel_impl::statistics() const
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    const auto& c = d_core.counters();
+    return counters({ { "sent", c.sent },
+                      { "dropped", c.dropped },
+                      { "bursts", c.bursts },
+                      { "duplicated", c.duplicated },
+                      { "reordered", c.reordered },
+                      { "corrupted", c.corrupted },
+                      { "refused", d_refused } });
+}
+
+} // namespace gr::largesc

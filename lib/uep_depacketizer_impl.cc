@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "uep_depacketizer_impl.h"
+
+#include "messages.h"
+
+#include <gnuradio/io_signature.h>
+
+#include <chrono>
+
+namespace gr::largesc {
+
+namespace {
+
+const pmt::pmt_t IN = pmt::mp("packets");
+const pmt::pmt_t PULL = pmt::mp("pull");
+const pmt::pmt_t OUT = pmt::mp("tokens");
+const pmt::pmt_t REPORT = pmt::mp("report");
+const pmt::pmt_t STATUS = pmt::mp("status");
+
+int64_t now_ns()
+{
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+bool live_from_string(const std::string& mode)
+{
+    if (mode != "live" && mode != "offline")
+        throw std::invalid_argument("mode '" + mode + "' is unknown: use 'live' or 'offline'");
+    return mode == "live";
+}
+
+} // namespace
+
+uep_depacketizer::sptr uep_depacketizer::make(int frames_per_packet,
+                                              const std::string& layout,
+                                              bool crc,
+                                              const std::string& mode,
+                                              int deadline_ms,
+                                              int hold_packets,
+                                              int report_interval_packets,
+                                              bool end_with_sender)
+{
+    const ::largesc::depacketizer_config config{ frames_per_packet,
+                                                 ::largesc::layout_from_string(layout),
+                                                 live_from_string(mode),
+                                                 deadline_ms,
+                                                 hold_packets };
+    return gnuradio::make_block_sptr<uep_depacketizer_impl>(
+        config, crc, report_interval_packets, end_with_sender);
+}
+
+uep_depacketizer_impl::uep_depacketizer_impl(const ::largesc::depacketizer_config& config,
+                                             bool crc,
+                                             int report_interval_packets,
+                                             bool end_with_sender)
+    : gr::block(
+          "uep_depacketizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
+      d_config(config),
+      d_core(config),
+      d_report_interval(report_interval_packets),
+      d_end_with_sender(end_with_sender)
+{
+    if (report_interval_packets < 1)
+        throw std::invalid_argument("report_interval_packets " +
+                                    std::to_string(report_interval_packets) +
+                                    " is out of range: use 1 or more");
+    if (crc)
+        d_crc.emplace(16, 0x1021, 0xFFFF, 0, false, false);
+    message_port_register_in(IN);
+    message_port_register_in(PULL);
+    message_port_register_out(OUT);
+    message_port_register_out(REPORT);
+    message_port_register_out(STATUS);
+    set_msg_handler(IN, [this](const pmt::pmt_t& msg) { on_packet(msg); });
+    set_msg_handler(PULL, [this](const pmt::pmt_t&) { on_pull(); });
+    set_msg_handler(pmt::mp("system"), [this](const pmt::pmt_t& msg) { on_system(msg); });
+}
+
+void uep_depacketizer_impl::on_system(const pmt::pmt_t& msg)
+{
+    if (pmt::is_pair(msg) && pmt::eqv(pmt::car(msg), pmt::mp("done")) && !d_ended)
+        _post(IN, end_of_stream(-1, pmt::make_u8vector(0, 0)));
+}
+
+void uep_depacketizer_impl::on_packet(const pmt::pmt_t& msg)
+{
+    if (d_ended)
+        return;
+    if (!pmt::is_pdu(msg) || !pmt::is_u8vector(pmt::cdr(msg))) {
+        gr::thread::scoped_lock lock(d_mutex);
+        if (d_refused_messages++ == 0)
+            d_logger->warn("refused a message on 'packets': expected a PDU of bytes (u8)");
+        return;
+    }
+    take(pmt::u8vector_elements(pmt::cdr(msg)));
+    publish_ready();
+    if (is_end_of_stream(msg))
+        on_end(get_long(pmt::car(msg), pmt::mp(keys::frame_index), -1));
+    else if (d_end_with_sender && d_core.ended())
+        on_end(-1);
+}
+
+void uep_depacketizer_impl::take(const std::vector<uint8_t>& data)
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    size_t size = data.size();
+    if (size == 0)
+        return;
+    if (d_crc) {
+        const uint64_t sent = size < 4 ? 0 : data[size - 2] << 8 | data[size - 1];
+        if (size < 4 || d_crc->compute(data.data(), size - 2) != sent) {
+            ++d_refused_crc;
+            return;
+        }
+        size -= 2;
+    }
+    d_core.push(data.data(), size, now_ns());
+}
+
+void uep_depacketizer_impl::publish_ready()
+{
+    while (true) {
+        std::optional<::largesc::received_frame> frame;
+        {
+            gr::thread::scoped_lock lock(d_mutex);
+            frame = d_core.pop();
+        }
+        if (!frame)
+            break;
+        publish(*frame);
+    }
+    publish_reports();
+}
+
+void uep_depacketizer_impl::publish_reports()
+{
+    pmt::pmt_t report = pmt::make_dict();
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        const auto& c = d_core.counters();
+        const uint64_t known = c.packets_received + c.packets_lost;
+        if (known < d_reported + d_report_interval)
+            return;
+        d_reported = known;
+        const auto& losses = d_core.losses();
+        report = pmt::dict_add(report,
+                               pmt::mp(keys::loss_probability),
+                               pmt::from_double(losses.loss_probability()));
+        report = pmt::dict_add(
+            report, pmt::mp(keys::mean_burst_packets), pmt::from_double(losses.mean_burst()));
+        report = pmt::dict_add(
+            report, pmt::mp(keys::packets_received), pmt::from_uint64(c.packets_received));
+        report =
+            pmt::dict_add(report, pmt::mp(keys::packets_lost), pmt::from_uint64(c.packets_lost));
+    }
+    message_port_pub(REPORT, report);
+    message_port_pub(STATUS, statistics());
+}
+
+void uep_depacketizer_impl::on_pull()
+{
+    if (d_ended || !d_config.live)
+        return;
+    std::optional<::largesc::received_frame> frame;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        frame = d_core.pull(now_ns());
+    }
+    if (frame)
+        publish(*frame);
+    publish_reports();
+}
+
+void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
+{
+    static const pmt::pmt_t k_index = pmt::mp(keys::frame_index),
+                            k_received = pmt::mp(keys::received_tokens),
+                            k_lost = pmt::mp(keys::lost), k_silence = pmt::mp(keys::silence),
+                            k_repair = pmt::mp(keys::repair);
+    pmt::pmt_t meta = pmt::make_dict();
+    meta = pmt::dict_add(meta, k_index, pmt::from_long(frame.index));
+    meta = pmt::dict_add(
+        meta, k_received, pmt::from_long(::largesc::prefix_length(frame.tokens)));
+    meta = pmt::dict_add(meta, k_lost, pmt::from_bool(frame.lost));
+    meta = pmt::dict_add(meta, k_silence, pmt::from_bool(frame.silence));
+    meta = pmt::dict_add(meta, k_repair, pmt::from_bool(frame.repair));
+    message_port_pub(
+        OUT, pmt::cons(meta, pmt::init_u16vector(frame.tokens.size(), frame.tokens.data())));
+}
+
+void uep_depacketizer_impl::on_end(int64_t total_frames)
+{
+    d_ended = true;
+    uint64_t frames = 0;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        d_core.flush(total_frames);
+        frames = d_core.counters().frames_released;
+    }
+    publish_ready();
+    message_port_pub(STATUS, statistics());
+    message_port_pub(OUT,
+                     end_of_stream(total_frames >= 0 ? total_frames : frames,
+                                   pmt::make_u16vector(0, 0)));
+    system_handler(done_message());
+}
+
+pmt::pmt_t uep_depacketizer_impl::statistics() const
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    const auto& c = d_core.counters();
+    return counters({ { "packets_received", c.packets_received },
+                      { "packets_lost", c.packets_lost },
+                      { "refused_format", c.packets_refused },
+                      { "refused_crc", d_refused_crc },
+                      { "refused_messages", d_refused_messages },
+                      { "duplicates", c.duplicates },
+                      { "late", c.late },
+                      { "resyncs", c.resyncs },
+                      { "repairs", c.repairs },
+                      { "frames_released", c.frames_released },
+                      { "frames_lost", c.frames_lost },
+                      { "silence_frames", c.silence_frames },
+                      { "skew_dropped", c.skew_dropped },
+                      { "skew_inserted", c.skew_inserted } });
+}
+
+} // namespace gr::largesc

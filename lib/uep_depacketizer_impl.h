@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "core/depacketizer.h"
+
+#include <gnuradio/digital/crc.h>
+#include <gnuradio/largesc/uep_depacketizer.h>
+#include <gnuradio/thread/thread.h>
+
+#include <optional>
+
+namespace gr::largesc {
+
+class uep_depacketizer_impl : public uep_depacketizer
+{
+public:
+    uep_depacketizer_impl(const ::largesc::depacketizer_config& config,
+                          bool crc,
+                          int report_interval_packets,
+                          bool end_with_sender);
+    pmt::pmt_t statistics() const override;
+
+private:
+    void on_packet(const pmt::pmt_t& msg);
+    void on_pull();
+    void on_system(const pmt::pmt_t& msg);
+    void on_end(int64_t total_frames);
+    void take(const std::vector<uint8_t>& data);
+    void publish_ready();
+    void publish(const ::largesc::received_frame& frame);
+    void publish_reports();
+
+    const ::largesc::depacketizer_config d_config;
+    ::largesc::depacketizer d_core;
+    std::optional<gr::digital::crc> d_crc;
+    const unsigned d_report_interval;
+    const bool d_end_with_sender;
+    bool d_ended = false;
+    uint64_t d_reported = 0;
+    uint64_t d_refused_crc = 0, d_refused_messages = 0;
+    mutable gr::thread::mutex d_mutex;
+};
+
+} // namespace gr::largesc

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "uep_packetizer_impl.h"
+
+#include "messages.h"
+
+#include <gnuradio/io_signature.h>
+
+namespace gr::largesc {
+
+namespace {
+
+const pmt::pmt_t IN = pmt::mp("tokens");
+const pmt::pmt_t OUT = pmt::mp("packets");
+const pmt::pmt_t CREDIT = pmt::mp("credit");
+const pmt::pmt_t STATUS = pmt::mp("status");
+const pmt::pmt_t SYSTEM = pmt::mp("system");
+/// Counters go out once a second of speech or so.
+constexpr int STATUS_FRAMES = 12;
+
+} // namespace
+
+uep_packetizer::sptr
+uep_packetizer::make(int frames_per_packet, const std::string& layout, bool crc)
+{
+    return gnuradio::make_block_sptr<uep_packetizer_impl>(frames_per_packet, layout, crc);
+}
+
+uep_packetizer_impl::uep_packetizer_impl(int frames_per_packet,
+                                         const std::string& layout,
+                                         bool crc)
+    : gr::block(
+          "uep_packetizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
+      d_core(frames_per_packet, ::largesc::layout_from_string(layout))
+{
+    if (crc)
+        d_crc.emplace(16, 0x1021, 0xFFFF, 0, false, false);
+    message_port_register_in(IN);
+    message_port_register_out(OUT);
+    message_port_register_out(CREDIT);
+    message_port_register_out(STATUS);
+    set_msg_handler(IN, [this](const pmt::pmt_t& msg) { on_tokens(msg); });
+    set_msg_handler(SYSTEM, [this](const pmt::pmt_t& msg) { on_system(msg); });
+}
+
+void uep_packetizer_impl::on_system(const pmt::pmt_t& msg)
+{
+    // Behind the frames that still wait, so that none is lost.
+    if (pmt::is_pair(msg) && pmt::eqv(pmt::car(msg), pmt::mp("done")) && !d_ended)
+        _post(IN, end_of_stream(-1, pmt::make_u16vector(0, 0)));
+}
+
+bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
+                               ::largesc::tokens_t& tokens,
+                               ::largesc::decision& how)
+{
+    static const pmt::pmt_t k_sent = pmt::mp(keys::tokens_sent),
+                            k_repeated = pmt::mp(keys::tokens_repeated),
+                            k_distance = pmt::mp(keys::copy_distance),
+                            k_comfort = pmt::mp(keys::comfort), k_skip = pmt::mp(keys::skip);
+    if (!pmt::is_pdu(msg) || !pmt::is_u16vector(pmt::cdr(msg)))
+        return false;
+    size_t length = 0;
+    const uint16_t* data = pmt::u16vector_elements(pmt::cdr(msg), length);
+    if (length != tokens.size())
+        return false;
+    std::copy(data, data + length, tokens.begin());
+    for (uint16_t token : tokens)
+        if (token >= ::largesc::TOKEN_VALUES && token != ::largesc::ERASED_TOKEN)
+            return false;
+    const pmt::pmt_t meta = pmt::car(msg);
+    if (!pmt::is_dict(meta))
+        return true;
+    how.tokens_sent = get_long(meta, k_sent, how.tokens_sent);
+    how.tokens_repeated = get_long(meta, k_repeated, how.tokens_repeated);
+    how.copy_distance = get_long(meta, k_distance, how.copy_distance);
+    how.comfort = get_bool(meta, k_comfort);
+    how.skip = get_bool(meta, k_skip);
+    return true;
+}
+
+void uep_packetizer_impl::on_tokens(const pmt::pmt_t& msg)
+{
+    if (d_ended)
+        return;
+    if (is_end_of_stream(msg)) {
+        on_end(msg);
+        return;
+    }
+    ::largesc::tokens_t tokens;
+    ::largesc::decision how;
+    if (!read(msg, tokens, how)) {
+        gr::thread::scoped_lock lock(d_mutex);
+        if (d_refused++ == 0)
+            d_logger->warn("refused a message on 'tokens': expected a PDU of 8 tokens (u16)");
+        return;
+    }
+    bool report = false;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        report = ++d_frames % STATUS_FRAMES == 0;
+        d_tokens_sent += how.skip ? 0 : how.tokens_sent;
+        d_tokens_repeated += how.skip ? 0 : how.tokens_repeated;
+    }
+    publish(d_core.push(tokens, how));
+    if (report)
+        message_port_pub(STATUS, statistics());
+}
+
+void uep_packetizer_impl::publish(const ::largesc::push_result& result)
+{
+    static const pmt::pmt_t k_index = pmt::mp(keys::frame_index), k_frames = pmt::mp(keys::frames);
+    for (const auto& packet : result.packets) {
+        pmt::pmt_t meta = pmt::make_dict();
+        meta = pmt::dict_add(meta, k_index, pmt::from_long(packet.first_frame));
+        meta = pmt::dict_add(meta, k_frames, pmt::from_long(packet.frames));
+        message_port_pub(OUT, pmt::cons(meta, data_of(packet)));
+    }
+    if (result.skipped_frames > 0) {
+        {
+            gr::thread::scoped_lock lock(d_mutex);
+            d_skipped += result.skipped_frames;
+        }
+        message_port_pub(CREDIT, credit(result.skipped_first, result.skipped_frames));
+    }
+}
+
+pmt::pmt_t uep_packetizer_impl::data_of(const ::largesc::packet& packet)
+{
+    std::vector<uint8_t> bytes = packet.bytes;
+    if (d_crc) {
+        const uint64_t crc = d_crc->compute(bytes.data(), bytes.size());
+        bytes.push_back(crc >> 8);
+        bytes.push_back(crc & 0xFF);
+    }
+    gr::thread::scoped_lock lock(d_mutex);
+    ++d_packets;
+    d_bytes += bytes.size();
+    return pmt::init_u8vector(bytes.size(), bytes);
+}
+
+void uep_packetizer_impl::on_end(const pmt::pmt_t& msg)
+{
+    d_ended = true;
+    publish(d_core.flush());
+    const int64_t frames = get_long(pmt::car(msg), pmt::mp(keys::frame_index), d_frames);
+    message_port_pub(OUT, end_of_stream(frames, data_of(d_core.end_packet())));
+    message_port_pub(STATUS, statistics());
+    system_handler(done_message());
+}
+
+pmt::pmt_t uep_packetizer_impl::statistics() const
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    return counters({ { "frames", d_frames },
+                      { "packets", d_packets },
+                      { "bytes", d_bytes },
+                      { "tokens_sent", d_tokens_sent },
+                      { "tokens_repeated", d_tokens_repeated },
+                      { "frames_skipped", d_skipped },
+                      { "copies_skipped", d_core.copies_skipped() },
+                      { "refused", d_refused } });
+}
+
+} // namespace gr::largesc

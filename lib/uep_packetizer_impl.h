@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include "core/packetizer.h"
+
+#include <gnuradio/digital/crc.h>
+#include <gnuradio/largesc/uep_packetizer.h>
+#include <gnuradio/thread/thread.h>
+
+#include <optional>
+
+namespace gr::largesc {
+
+class uep_packetizer_impl : public uep_packetizer
+{
+public:
+    uep_packetizer_impl(int frames_per_packet, const std::string& layout, bool crc);
+    pmt::pmt_t statistics() const override;
+
+private:
+    void on_tokens(const pmt::pmt_t& msg);
+    void on_system(const pmt::pmt_t& msg);
+    void on_end(const pmt::pmt_t& msg);
+    bool read(const pmt::pmt_t& msg, ::largesc::tokens_t& tokens, ::largesc::decision& how);
+    void publish(const ::largesc::push_result& result);
+    pmt::pmt_t data_of(const ::largesc::packet& packet);
+
+    ::largesc::packetizer d_core;
+    std::optional<gr::digital::crc> d_crc;
+    bool d_ended = false;
+    mutable gr::thread::mutex d_mutex;
+    uint64_t d_frames = 0, d_packets = 0, d_bytes = 0, d_tokens_sent = 0, d_tokens_repeated = 0,
+             d_skipped = 0, d_refused = 0;
+};
+
+} // namespace gr::largesc

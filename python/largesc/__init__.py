@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""gr-largesc: speech as tokens over lossy packet links.
+
+Everything is exported lazily: a block is imported when it is first used, torch when a neural block
+is made, and the core works without GNU Radio.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "keys": "_core",
+    "uep_packetizer": "_blocks",
+    "loss_channel": "_blocks",
+    "uep_depacketizer": "_blocks",
+    "mimi_encoder": "blocks.mimi_encoder",
+    "adaptive_controller": "blocks.adaptive_controller",
+    "moshi_concealer": "blocks.moshi_concealer",
+    "mimi_decoder": "blocks.mimi_decoder",
+    "speech_tx": "blocks.speech_tx",
+    "speech_rx": "blocks.speech_rx",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

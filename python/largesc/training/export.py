@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turns the checkpoint of a finished codec stage into a model folder.
+
+    python -m gnuradio.largesc.training.export --work DIR --output FOLDER
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..models.build import build_codec
+from ..models.loader import save_model, write_sha256
+
+
+def export_codec(work: Path, output: Path, stage: str = "decoder") -> dict:
+    """Writes ``codec.json``, ``codec.safetensors`` and ``sha256.json``; returns what was trained.
+
+    Raises:
+        ValueError: the stage has not been run.
+    """
+    path = work / f"{stage}.pt"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: run the stage {stage!r} of training.codec first")
+    state = torch.load(path, weights_only=False)
+    model = build_codec(state["config"])
+    model.load_state_dict(state["model"])
+    save_model(model, state["config"], output, "codec")
+    write_sha256(output)
+    return {"steps": state["step"], "minutes": state["seconds"] / 60, "curve": state["curve"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--stage", default="decoder", choices=["autoencoder", "codebooks", "decoder"])
+    args = parser.parse_args()
+    facts = export_codec(args.work, args.output, args.stage)
+    print(f"{args.output}: {facts['steps']} steps in {facts['minutes']:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pre-trains the token language model on cached tokens.
+
+    OMP_WAIT_POLICY=passive python -m gnuradio.largesc.training.lm --work DIR --minutes 30 --output FOLDER
+
+The checkpoint in ``--work`` is resumed; ``--output`` receives ``lm.json`` and ``lm.safetensors``.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..models.build_lm import build_language_model
+from ..models.loader import save_model, write_sha256
+from .tokens import TokenSet, load
+
+# First codebook first: it carries most of what is heard. Our choice, the paper leaves it open.
+CODEBOOK_WEIGHTS = (4.0, 2.0, 1.5, 1.0, 0.8, 0.7, 0.6, 0.5)
+
+
+def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) -> torch.Tensor:
+    """Random crops within single utterances where possible, int64 ``[size, 8, frames]``."""
+    out = np.empty((size, 8, frames), dtype=np.int64)
+    for row in range(size):
+        # Crops may run into the next utterance: a cut is what a real link sees as well.
+        start = int(rng.integers(0, len(found.tokens) - frames))
+        out[row] = found.tokens[start : start + frames].T
+    return torch.from_numpy(out)
+
+
+def codebook_losses(model: nn.Module, codes: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of each codebook in nats, ``[8]``, for ``codes`` ``[B, 8, T]``."""
+    batch, streams, frames = codes.shape
+    text = torch.full((batch, 1, frames), model.text_padding_token_id)
+    result = model(torch.cat([text, codes], dim=1))
+    losses = []
+    for k in range(streams):
+        mask = result.mask[:, k]
+        losses.append(F.cross_entropy(result.logits[:, k][mask].float(), codes[:, k][mask]))
+    return torch.stack(losses)
+
+
+def train(args: argparse.Namespace, config: dict) -> nn.Module:
+    """Trains for ``args.minutes`` of computing in all and returns the model."""
+    train_set, dev_set = load(args.work / "tokens_train.npz"), load(args.work / "tokens_dev.npz")
+    model = build_language_model(config).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.95))
+    path = args.work / "lm.pt"
+    step, seconds, curve = 0, 0.0, []
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        if state["config"] != config:
+            raise ValueError(f"{path} was made with another config: move it away first")
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, seconds, curve = state["step"], state["seconds"], state["curve"]
+    rng = np.random.default_rng(args.seed + step)
+    dev = batch_of(dev_set, 8, 75, np.random.default_rng(99))
+    weights = torch.tensor(CODEBOOK_WEIGHTS) / sum(CODEBOOK_WEIGHTS)
+
+    def save() -> None:
+        partial = path.with_suffix(".partial")
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "config": config,
+                "step": step,
+                "seconds": seconds,
+                "curve": curve,
+            },
+            partial,
+        )
+        os.replace(partial, path)
+
+    last_save = last_print = time.monotonic()
+    while seconds < args.minutes * 60:
+        begin = time.monotonic()
+        factor = min(1.0, (step + 1) / 100) * max(0.05, 1.0 - seconds / (args.minutes * 60))
+        for group in optimiser.param_groups:
+            group["lr"] = args.rate * factor
+        loss = (codebook_losses(model, batch_of(train_set, 8, 75, rng)) * weights).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        seconds += time.monotonic() - begin
+        if time.monotonic() - last_print > 30:
+            last_print = time.monotonic()
+            with torch.no_grad():
+                found = codebook_losses(model, dev)
+            curve.append([step, seconds, *[round(float(v), 3) for v in found]])
+            shown = " ".join(f"{float(v):.2f}" for v in found)
+            left = args.minutes - seconds / 60
+            print(
+                f"lm step {step} loss {float(loss.detach()):.3f} dev by codebook {shown} "
+                f"{step / seconds:.2f} steps/s {left:.1f} min left",
+                flush=True,
+            )
+        if time.monotonic() - last_save > 180:
+            last_save = time.monotonic()
+            save()
+    save()
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "lm.json")
+    parser.add_argument("--minutes", type=float, default=30.0, help="computing time in all")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    config = json.loads(args.config.read_text())
+    model = train(args, config)
+    save_model(model, config, args.output, "lm")
+    write_sha256(args.output)
+
+
+if __name__ == "__main__":
+    main()
