@@ -11,16 +11,40 @@ constexpr int UNKNOWN = -1;
 /// Packets further from the newest than this must be confirmed by two more before they count.
 constexpr int FAR_AHEAD = 48;
 constexpr int FAR_BEHIND = 24;
-constexpr int CONFIRMATIONS = 2;
-/// Live: without any packet for this long the stream is over.
+constexpr int CONFIRMATIONS = 3;
+constexpr int CONFIRMED_STEP = 8;
+/// A stream begins at 256 and its sequence number, so that slots before its first exist.
+constexpr std::uint64_t BASE = 256;
+/// Live: without any packet for this long, or so many slots, the stream is over.
 constexpr std::int64_t IDLE_NS = 5'000'000'000;
-/// Pulls between two looks at the buffer depth, 5.1 s.
-constexpr int SKEW_WINDOW = 64;
+constexpr std::uint64_t IDLE_SLOTS = 64;
+/// Pulls that a correction of the skew waits for a frame that nobody will miss.
+constexpr int PATIENCE = 64;
+/// Frames, an hour, that the end of a stream may lie behind its last packet.
+constexpr std::uint64_t MAX_TAIL = 45'000;
+constexpr std::size_t MAX_REPAIRS = 1024;
+
+bool known(const tokens_t& tokens)
+{
+    return std::any_of(
+        tokens.begin(), tokens.end(), [](std::uint16_t t) { return t != ERASED_TOKEN; });
+}
+
+/// Writes a token that is not known yet; returns whether it was news.
+bool fill(std::uint16_t& place, std::uint16_t token)
+{
+    if (place != ERASED_TOKEN)
+        return false;
+    place = token;
+    return true;
+}
 
 } // namespace
 
 depacketizer::depacketizer(const depacketizer_config& config)
-    : d_config(config), d_frames(checked_frames_per_packet(config.frames_per_packet))
+    : d_config(config),
+      d_frames(checked_frames_per_packet(config.frames_per_packet)),
+      d_skew(config.deadline_ms, config.frames_per_packet)
 {
     if (config.deadline_ms < 0 || config.deadline_ms > 5000)
         throw std::invalid_argument("deadline_ms " + std::to_string(config.deadline_ms) +
@@ -37,78 +61,151 @@ bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t
         ++d_counters.packets_refused;
         return false;
     }
-    const auto placed = place(fields->sequence);
+    if (fields->end) {
+        take_end(fields->sequence);
+        return true;
+    }
+    const auto placed = place(*fields);
     if (!placed)
         return true;
     const std::uint64_t slot = *placed;
-    if (fields->end) {
-        if (!d_end_slot)
-            d_end_slot = slot;
-        return true;
-    }
-    if (!d_started) {
-        d_started = true;
-        d_first_ns = now_ns;
-        // Offline a stream begins at its first frame, so that a lost beginning is counted.
-        d_next_slot = d_config.live || slot >= 128 ? slot : 0;
-        d_highest = slot;
-        d_index_offset = static_cast<std::int64_t>(d_next_index) -
-                         static_cast<std::int64_t>(d_next_slot * d_frames);
-    }
+    if (!d_started)
+        start(slot, now_ns);
     d_last_ns = now_ns;
+    const bool newest = slot >= d_highest;
+    // A long gap must not push frames out of the ring before they are released.
+    if (!d_config.live && slot > d_highest + FAR_AHEAD)
+        release_until(slot - FAR_AHEAD);
     record& r = at(slot);
     if (r.received) {
         ++d_counters.duplicates;
         return true;
     }
     r.received = true;
+    r.came_ns = now_ns;
     ++d_counters.packets_received;
-    if (slot < d_next_slot)
-        ++d_counters.late;
     d_highest = std::max(d_highest, slot);
+    if (d_end_slot && slot >= *d_end_slot)
+        d_end_slot.reset();
+    // Before anything has gone out, a packet that was overtaken can still be the first.
+    if (slot < d_first_slot && d_next_slot == d_first_slot && !d_playing)
+        d_first_slot = d_next_slot = slot;
+    if (slot < d_next_slot) {
+        ++d_counters.late;
+        if (newest && d_config.live && d_correction == 0 && r.index[0] >= 0)
+            d_skew.add(r.released_ns - now_ns, now_ns);
+    }
     if (d_config.kind == layout::pair)
         store_pair(*fields, slot);
     else
         store_sequential(*fields, slot);
-    if (!d_config.live)
-        release_ready();
+    if (!d_config.live && d_highest >= d_next_slot + d_config.hold_packets)
+        release_until(d_highest + 1 - d_config.hold_packets);
     return true;
 }
 
-std::optional<std::uint64_t> depacketizer::place(std::uint8_t sequence)
+void depacketizer::take_end(std::uint8_t sequence)
 {
-    if (!d_started)
-        return sequence;
+    if (!d_started) {
+        // Live, it belongs to a stream that is over. Offline, everything before it was lost.
+        if (!d_config.live && d_first_stream)
+            d_next_slot = BASE, d_end_slot = BASE + sequence;
+        return;
+    }
     const int ahead = static_cast<std::int8_t>(sequence - static_cast<std::uint8_t>(d_highest));
-    if (ahead >= -FAR_BEHIND && ahead <= FAR_AHEAD &&
-        static_cast<std::int64_t>(d_highest) + ahead >= 0) {
-        d_candidates = 0;
-        return d_highest + ahead;
+    if (ahead > 0)
+        d_end_slot = d_highest + ahead;
+}
+
+std::optional<std::uint64_t> depacketizer::place(const packet_fields& fields)
+{
+    const std::uint8_t sequence = fields.sequence;
+    if (!d_started)
+        return BASE + sequence;
+    const int ahead = static_cast<std::int8_t>(sequence - static_cast<std::uint8_t>(d_highest));
+    const std::uint64_t slot = d_highest + ahead;
+    if (ahead >= -FAR_BEHIND && ahead <= FAR_AHEAD) {
+        if (!contradicts(fields, slot)) {
+            if (ahead > 0)
+                d_candidates = 0;
+            return slot;
+        }
+        ++d_counters.duplicates;
+        if (!confirmed(sequence))
+            return std::nullopt;
+    } else {
+        if (!confirmed(sequence)) {
+            ++d_counters.late;
+            return std::nullopt;
+        }
+        // A long loss offline must keep its length; everything else is a sender that began anew.
+        if (ahead > 0 && !d_config.live)
+            return slot;
     }
-    const int step = static_cast<std::int8_t>(sequence - d_candidate);
-    d_candidates = d_candidates > 0 && step > 0 && step <= 8 ? d_candidates + 1 : 1;
-    d_candidate = sequence;
-    if (d_candidates <= CONFIRMATIONS) {
-        ++d_counters.late;
-        return std::nullopt;
-    }
-    d_candidates = 0;
-    // A long loss offline must keep its length; everything else is a sender that began anew.
-    if (ahead > 0 && !d_config.live)
-        return d_highest + ahead;
     return restart(sequence);
+}
+
+/// True at the last of a few packets in order that do not fit to what came before.
+bool depacketizer::confirmed(std::uint8_t sequence)
+{
+    const int step = static_cast<std::int8_t>(sequence - d_candidate);
+    const bool follows = d_candidates > 0 && step > 0 && step <= CONFIRMED_STEP;
+    d_candidates = follows ? d_candidates + 1 : 1;
+    d_candidate = sequence;
+    if (d_candidates < CONFIRMATIONS)
+        return false;
+    d_candidates = 0;
+    return true;
+}
+
+/// A second packet for a slot with other tokens is no duplicate: a new sender, or noise.
+bool depacketizer::contradicts(const packet_fields& fields, std::uint64_t slot)
+{
+    const record& r = d_records[slot % d_records.size()];
+    if (!r.used || r.slot != slot || !r.received)
+        return false;
+    const int half = slot % 2;
+    if (d_config.kind == layout::pair)
+        return fields.slot_list[half].code != r.code[0];
+    if (fields.slot_list[0].code != r.code[0])
+        return true;
+    return !std::equal(fields.tokens.begin(),
+                       fields.tokens.begin() + fields.slot_list[0].tokens(),
+                       r.tokens[0].begin());
+}
+
+void depacketizer::start(std::uint64_t slot, std::int64_t now_ns)
+{
+    d_started = true;
+    d_finished = d_in_silence = false;
+    d_first_ns = now_ns;
+    d_highest = slot;
+    // Offline a stream begins at its first frame, so that a lost beginning keeps its length.
+    const bool from_zero = !d_config.live && d_first_stream && slot < BASE + 128;
+    d_first_slot = d_next_slot = from_zero ? BASE : slot;
+    d_next_frame = 0;
+    d_first_stream = false;
 }
 
 std::uint64_t depacketizer::restart(std::uint8_t sequence)
 {
     ++d_counters.resyncs;
-    flush();
+    // Live, frames go out by pulls only; what the old stream still held is a fraction of a second.
+    if (!d_config.live)
+        flush();
+    stop();
+    return BASE + sequence;
+}
+
+void depacketizer::stop()
+{
+    d_started = d_playing = d_in_silence = false;
+    d_first_stream = false;
+    d_end_slot.reset();
+    d_next_frame = d_candidates = d_correction = 0;
+    d_skew.reset();
     for (record& r : d_records)
         r.used = false;
-    d_started = false;
-    d_end_slot.reset();
-    // Far from all earlier slots, and on the right residue.
-    return (d_highest / 256 + 4) * 256 + sequence;
 }
 
 depacketizer::record& depacketizer::at(std::uint64_t slot)
@@ -119,61 +216,44 @@ depacketizer::record& depacketizer::at(std::uint64_t slot)
         r.slot = slot;
         r.used = true;
         r.code.fill(UNKNOWN);
+        r.index.fill(-1);
         r.tokens.fill(erased_frame());
     }
     return r;
 }
 
-void depacketizer::fill(
-    std::uint64_t slot, int i, const std::uint16_t* tokens, int step, int count)
+void depacketizer::repaired(const record& r, int i)
 {
-    record& r = d_records[slot % d_records.size()];
-    bool news = false;
-    for (int n = 0; n < count; ++n) {
-        std::uint16_t& place = r.tokens[i][n * step];
-        news |= place == ERASED_TOKEN;
-        place = tokens[n];
-    }
-    if (news)
-        repaired(slot, i);
-}
-
-void depacketizer::repaired(std::uint64_t slot, int i)
-{
-    const bool played =
-        slot < d_next_slot || (slot == d_next_slot && i < d_next_frame);
-    if (!played || (d_config.live && !d_playing) || d_ready.size() > 256)
+    if (r.index[i] < 0 || d_ready.size() > MAX_REPAIRS)
         return;
     ++d_counters.repairs;
     received_frame f;
-    f.index = slot * d_frames + i + d_index_offset;
-    f.tokens = at(slot).tokens[i];
+    f.index = r.index[i];
+    f.tokens = r.tokens[i];
     f.repair = true;
     d_ready.push_back(f);
 }
 
 void depacketizer::store_sequential(const packet_fields& fields, std::uint64_t slot)
 {
-    record& r = at(slot);
     const std::uint16_t* token = fields.tokens.data();
+    const auto store = [&](record& r, int i, int count) {
+        bool news = false;
+        for (int j = 0; j < count; ++j)
+            news |= fill(r.tokens[i][j], *token++);
+        if (news)
+            repaired(r, i);
+    };
+    record& own = at(slot);
     for (int i = 0; i < fields.slots; ++i) {
-        const largesc::slot& s = fields.slot_list[i];
-        r.code[i] = s.code;
-        fill(slot, i, token, 1, s.tokens());
-        token += s.tokens();
+        own.code[i] = fields.slot_list[i].code;
+        store(own, i, fields.slot_list[i].tokens());
     }
-    const std::uint64_t distance = fields.distance;
-    if (distance == 0 || distance > slot)
+    if (fields.distance == 0 || slot - fields.distance < d_first_slot)
         return;
-    const std::uint64_t earlier = slot - distance;
-    // An older record may have left the ring, and nothing before the start is of use.
-    if (static_cast<std::int64_t>(earlier * d_frames) + d_index_offset < 0)
-        return;
-    at(earlier);
-    for (int i = 0; i < fields.slots; ++i) {
-        fill(earlier, i, token, 1, fields.slot_list[i].copies);
-        token += fields.slot_list[i].copies;
-    }
+    record& earlier = at(slot - fields.distance);
+    for (int i = 0; i < fields.slots; ++i)
+        store(earlier, i, fields.slot_list[i].copies);
 }
 
 void depacketizer::store_pair(const packet_fields& fields, std::uint64_t slot)
@@ -183,47 +263,43 @@ void depacketizer::store_pair(const packet_fields& fields, std::uint64_t slot)
     for (int n = 0; n < fields.slots; ++n) {
         const largesc::slot& s = fields.slot_list[n];
         const int frame_half = n % 2, i = n / 2;
-        const std::uint64_t home = slot - half + frame_half;
-        at(home).code[i] = s.code;
+        record& home = at(slot - half + frame_half);
+        home.code[i] = s.code;
+        bool news = false;
         for (int j = 0; j < TOKENS_PER_FRAME; ++j) {
             const bool first = pair_half(frame_half, j) == half;
-            if (j >= (first ? s.tokens() : s.copies))
-                continue;
-            std::uint16_t& place = at(home).tokens[i][j];
-            const bool news = place == ERASED_TOKEN;
-            place = *token++;
-            if (news)
-                repaired(home, i);
+            if (j < (first ? s.tokens() : s.copies))
+                news |= fill(home.tokens[i][j], *token++);
         }
+        if (news)
+            repaired(home, i);
     }
 }
 
-void depacketizer::release_ready()
+void depacketizer::release_until(std::uint64_t slot)
 {
-    while (d_started && d_highest >= d_next_slot + d_config.hold_packets)
-        release_slot(d_next_slot);
-}
-
-void depacketizer::release_slot(std::uint64_t slot)
-{
-    for (; d_next_frame < d_frames; ++d_next_frame)
-        if (auto f = release_frame(slot, d_next_frame))
+    while (d_next_slot < slot)
+        if (auto f = release_frame())
             d_ready.push_back(*f);
-    d_next_frame = 0;
-    ++d_next_slot;
 }
 
-std::optional<received_frame> depacketizer::release_frame(std::uint64_t slot, int i)
+/// Takes the next frame out, none where the sender has padded its last packet.
+std::optional<received_frame> depacketizer::release_frame()
 {
-    const record& r = at(slot);
-    received_frame f;
-    f.index = slot * d_frames + i + d_index_offset;
-    d_next_index = f.index + 1;
-    f.tokens = r.tokens[i];
-    const bool tokens = f.tokens != erased_frame();
+    record& r = at(d_next_slot);
+    const int i = d_next_frame;
+    if (++d_next_frame == d_frames) {
+        d_next_frame = 0;
+        ++d_next_slot;
+    }
     const int code = r.code[i];
     if (code == CODE_EMPTY)
         return std::nullopt;
+
+    received_frame f;
+    r.index[i] = f.index = d_next_index++;
+    f.tokens = r.tokens[i];
+    const bool tokens = known(f.tokens);
     if (code >= CODE_COMFORT)
         d_in_silence = f.silence = true;
     else if (code >= 0 || tokens)
@@ -231,7 +307,7 @@ std::optional<received_frame> depacketizer::release_frame(std::uint64_t slot, in
     else
         f.silence = d_in_silence;
     f.lost = !r.received && !tokens && !f.silence;
-    if (i == 0 && !(f.silence && !r.received)) {
+    if (i == 0 && (r.received || !f.silence)) {
         d_losses.add(!r.received);
         d_counters.packets_lost += !r.received;
     }
@@ -245,33 +321,24 @@ std::optional<received_frame> depacketizer::pop()
 {
     if (d_ready.empty())
         return std::nullopt;
-    received_frame f = d_ready.front();
+    const received_frame f = d_ready.front();
     d_ready.pop_front();
     return f;
 }
 
 void depacketizer::flush(std::int64_t total_frames)
 {
-    std::uint64_t end = d_started ? d_highest + 1 : d_next_slot;
-    if (d_end_slot)
-        end = std::max(end, std::min(*d_end_slot, end + 256));
-    if (total_frames >= 0) {
-        const std::int64_t last = total_frames - d_index_offset;
-        end = last <= 0 ? d_next_slot : (last + d_frames - 1) / d_frames;
-        d_started = true;
-    }
-    while (d_next_slot < end) {
-        for (; d_next_frame < d_frames; ++d_next_frame) {
-            if (total_frames >= 0 && static_cast<std::int64_t>(d_next_slot * d_frames) +
-                                             d_next_frame + d_index_offset >=
-                                         total_frames)
-                break;
-            if (auto f = release_frame(d_next_slot, d_next_frame))
+    if (total_frames >= 0 && !d_config.live) {
+        const auto total = std::min<std::uint64_t>(total_frames, d_next_index + MAX_TAIL);
+        while (d_next_index < total)
+            if (auto f = release_frame())
                 d_ready.push_back(*f);
-        }
-        d_next_frame = 0;
-        ++d_next_slot;
+        return;
     }
+    if (d_started)
+        release_until(d_highest + 1);
+    if (d_end_slot)
+        release_until(*d_end_slot);
 }
 
 std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
@@ -282,78 +349,64 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         if (now_ns - d_first_ns < std::int64_t(d_config.deadline_ms) * 1'000'000)
             return std::nullopt;
         d_playing = true;
-        d_pulls = d_peak_depth = d_skew_votes = 0;
-        d_target_depth = -1;
     }
     const bool over = d_end_slot && d_next_slot >= *d_end_slot;
-    if (over || (d_next_slot > d_highest && now_ns - d_last_ns > IDLE_NS)) {
-        go_idle();
+    const bool idle = d_next_slot > d_highest && (now_ns - d_last_ns > IDLE_NS ||
+                                                  d_next_slot > d_highest + IDLE_SLOTS);
+    if (over || idle) {
+        stop();
+        d_finished = over;
         return std::nullopt;
     }
-    if (adapt_to_skew()) {
-        ++d_counters.skew_inserted;
-        received_frame f;
-        f.index = d_next_index;
-        f.silence = true;
-        return f;
+    if (d_correction == 0) {
+        d_correction = d_skew.take_correction();
+        // More than one frame is missing only when every packet is late: nothing is left to spoil.
+        d_patience = d_correction > 1 ? 0 : PATIENCE;
     }
-    return next_frame();
+    if (d_correction != 0 && (d_patience-- <= 0 || next_is_calm())) {
+        d_patience = 0;
+        if (d_correction > 0) {
+            --d_correction;
+            ++d_counters.skew_inserted;
+            ++d_counters.frames_released;
+            received_frame f;
+            f.index = d_next_index++;
+            f.silence = d_in_silence;
+            f.lost = !d_in_silence;
+            return f;
+        }
+        ++d_correction;
+        ++d_counters.skew_dropped;
+        if (next_frame(now_ns)) {
+            --d_next_index;
+            --d_counters.frames_released;
+        }
+    }
+    return next_frame(now_ns);
 }
 
-std::optional<received_frame> depacketizer::next_frame()
+std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
 {
-    // At most one packet of empty slots stands in the way of the next frame.
+    // Slots without a frame fill at most one packet.
     for (int tries = 0; tries <= d_frames; ++tries) {
-        auto f = release_frame(d_next_slot, d_next_frame);
-        if (++d_next_frame == d_frames) {
-            d_next_frame = 0;
-            ++d_next_slot;
+        record& r = at(d_next_slot);
+        if (d_next_frame == 0) {
+            r.released_ns = now_ns;
+            if (r.received && d_correction == 0)
+                d_skew.add(now_ns - r.came_ns, now_ns);
         }
-        if (f)
+        if (auto f = release_frame())
             return f;
     }
     return std::nullopt;
 }
 
-bool depacketizer::adapt_to_skew()
+/// The next frame is silent or missing: one more or less of it will not be heard.
+bool depacketizer::next_is_calm()
 {
-    const int depth = static_cast<int>(static_cast<std::int64_t>((d_highest + 1) * d_frames) -
-                                       static_cast<std::int64_t>(d_next_slot * d_frames) -
-                                       d_next_frame);
-    // Losses make the depth look small for a while, its peak is steady.
-    d_peak_depth = d_pulls == 0 ? depth : std::max(d_peak_depth, depth);
-    if (++d_pulls < SKEW_WINDOW)
-        return false;
-    d_pulls = 0;
-    if (d_target_depth < 0) {
-        d_target_depth = d_peak_depth;
-        return false;
-    }
-    const int error = d_peak_depth - d_target_depth;
-    d_skew_votes = error > 0 ? std::max(1, d_skew_votes + 1)
-                             : error < 0 ? std::min(-1, d_skew_votes - 1) : 0;
-    if (d_skew_votes >= 2) {
-        d_skew_votes = 0;
-        for (int n = 0; n < error; ++n) {
-            ++d_counters.skew_dropped;
-            next_frame();
-        }
-        return false;
-    }
-    if (d_skew_votes <= -2 && !d_in_silence) {
-        d_skew_votes = 0;
-        return true;
-    }
-    return false;
-}
-
-void depacketizer::go_idle()
-{
-    d_started = d_playing = d_in_silence = false;
-    d_end_slot.reset();
-    d_next_frame = 0;
-    for (record& r : d_records)
-        r.used = false;
+    const record& r = at(d_next_slot);
+    const int code = r.code[d_next_frame];
+    return code >= CODE_COMFORT || (code < 0 && !known(r.tokens[d_next_frame]));
 }
 
 } // namespace largesc

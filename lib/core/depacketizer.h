@@ -3,6 +3,7 @@
 
 #include "loss_estimator.h"
 #include "packet_format.h"
+#include "skew_tracker.h"
 
 #include <deque>
 #include <optional>
@@ -11,11 +12,14 @@ namespace largesc {
 
 /// One frame for playout, or a repair of an earlier one.
 struct received_frame {
-    std::uint64_t index = 0;
+    std::uint64_t index = 0; ///< counts the frames that went out, from 0
     tokens_t tokens = erased_frame();
     bool lost = false;    ///< nothing of it was received
     bool silence = false; ///< DTX: nothing was to be said
     bool repair = false;  ///< played before, now with more tokens
+
+    /// Tokens before the first missing one.
+    int received_tokens() const { return prefix_length(tokens); }
 };
 
 struct depacketizer_config {
@@ -26,17 +30,20 @@ struct depacketizer_config {
     int hold_packets = 10; ///< offline: packets to wait for copies and reordered packets
 };
 
+/// `packets_lost` are those that were not there when their frames were released; one that comes
+/// afterwards is also counted as `late`.
 struct depacketizer_counters {
     std::uint64_t packets_received = 0, packets_lost = 0, packets_refused = 0, duplicates = 0,
                   late = 0, resyncs = 0, repairs = 0, frames_released = 0, frames_lost = 0,
                   silence_frames = 0, skew_dropped = 0, skew_inserted = 0;
 };
 
-/// Packets of any order and quality in, frames in playout order out. Memory is bounded whatever
-/// comes in.
+/// Packets of any order and quality in, frames in playout order out. Its own state is bounded
+/// whatever comes in; what `pop` returns is the caller's to fetch after each push.
 class depacketizer
 {
 public:
+    /// Throws std::invalid_argument that names the refused value.
     explicit depacketizer(const depacketizer_config& config);
 
     /// Takes the bytes of one packet; returns false when they are no packet of this link.
@@ -45,53 +52,61 @@ public:
     std::optional<received_frame> pull(std::int64_t now_ns);
     /// Frames ready for playout (offline), and repairs.
     std::optional<received_frame> pop();
-    /// Releases everything. `total_frames` >= 0 tells how many frames were sent.
+    /// Makes everything ready. Offline, `total_frames` >= 0 tells how many frames were sent.
     void flush(std::int64_t total_frames = -1);
-    /// True once the end packet has come.
-    bool ended() const { return d_end_slot.has_value(); }
+    /// The sender has ended: offline its end packet has come, live its last frame has been pulled.
+    bool ended() const { return d_config.live ? d_finished : d_end_slot.has_value(); }
 
     const depacketizer_counters& counters() const { return d_counters; }
     const loss_estimator& losses() const { return d_losses; }
 
 private:
+    /// What is known of one packet slot.
     struct record {
         std::uint64_t slot = 0;
         bool used = false;
         bool received = false;
+        std::int64_t came_ns = 0, released_ns = 0;
         std::array<int, MAX_FRAMES_PER_PACKET> code{};
+        std::array<std::int64_t, MAX_FRAMES_PER_PACKET> index{}; ///< of playout, -1: not yet
         std::array<tokens_t, MAX_FRAMES_PER_PACKET> tokens{};
     };
 
-    std::optional<std::uint64_t> place(std::uint8_t sequence);
+    void take_end(std::uint8_t sequence);
+    std::optional<std::uint64_t> place(const packet_fields& fields);
+    bool confirmed(std::uint8_t sequence);
+    bool contradicts(const packet_fields& fields, std::uint64_t slot);
     std::uint64_t restart(std::uint8_t sequence);
+    void start(std::uint64_t slot, std::int64_t now_ns);
+    void stop();
     record& at(std::uint64_t slot);
     void store_sequential(const packet_fields& fields, std::uint64_t slot);
     void store_pair(const packet_fields& fields, std::uint64_t slot);
-    void fill(std::uint64_t slot, int i, const std::uint16_t* tokens, int step, int count);
-    void repaired(std::uint64_t slot, int i);
-    void release_ready();
-    void release_slot(std::uint64_t slot);
-    std::optional<received_frame> release_frame(std::uint64_t slot, int i);
-    std::optional<received_frame> next_frame();
-    bool adapt_to_skew();
-    void go_idle();
+    void repaired(const record& r, int i);
+    void release_until(std::uint64_t slot);
+    std::optional<received_frame> release_frame();
+    std::optional<received_frame> next_frame(std::int64_t now_ns);
+    bool next_is_calm();
 
     const depacketizer_config d_config;
     const int d_frames;
     std::array<record, 128> d_records;
-    bool d_started = false;    ///< a first packet has been placed
-    bool d_playing = false;    ///< live: the first frame has been released
+    bool d_started = false;    ///< a packet of this stream has been placed
+    bool d_playing = false;    ///< live: the first frame of the stream has been released
     bool d_in_silence = false; ///< the last frame heard of was a comfort frame
-    std::uint64_t d_highest = 0, d_next_slot = 0;
+    bool d_finished = false;
+    bool d_first_stream = true;
+    std::uint64_t d_first_slot = 0, d_highest = 0;
+    std::uint64_t d_next_slot = 0; ///< of the frame that is released next
     int d_next_frame = 0;
-    std::int64_t d_first_ns = 0, d_last_ns = 0;
-    std::int64_t d_index_offset = 0; ///< added to the frame number, so that indices never go back
     std::uint64_t d_next_index = 0;
+    std::int64_t d_first_ns = 0, d_last_ns = 0;
     std::optional<std::uint64_t> d_end_slot;
     std::uint8_t d_candidate = 0;
     int d_candidates = 0;
     std::deque<received_frame> d_ready;
-    int d_pulls = 0, d_peak_depth = 0, d_target_depth = -1, d_skew_votes = 0;
+    skew_tracker d_skew;
+    int d_correction = 0, d_patience = 0;
     depacketizer_counters d_counters;
     loss_estimator d_losses;
 };

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block: decides how many tokens of each frame are sent and repeated."""
+
+import math
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from .._core import keys
+from ..control.policies import Controller, checked_probability
+from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu
+
+
+class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
+    """Adds its decision to each `tokens` PDU.
+
+    Input: message ports `tokens` (from the encoder) and `report` (dict with loss_probability).
+    Output: message ports `tokens` (the same, with tokens_sent, tokens_repeated, copy_distance,
+    comfort, skip), `status`.
+
+    Args:
+        policy: ``learned``, ``table`` or ``fixed``.
+        budget_bps: payload over any 25 frames, 137.5 to 2200.
+        loss_probability: p until the first report, 0 to 1.
+        deadline_ms: the receiver's deadline, for the distance of copies.
+        frames_per_packet: 1 to 4.
+        layout: ``sequential`` or ``pair``.
+        dtx: send nothing in silence but a comfort frame every 2 s.
+        tokens_sent, tokens_repeated: for ``fixed``.
+        model: source of the network, for ``learned``.
+    """
+
+    def __init__(
+        self,
+        policy: str = "table",
+        budget_bps: float = 1100.0,
+        loss_probability: float = 0.0,
+        deadline_ms: int = 80,
+        frames_per_packet: int = 1,
+        layout: str = "sequential",
+        dtx: bool = False,
+        tokens_sent: int = 8,
+        tokens_repeated: int = 0,
+        model: str = "embedded",
+    ) -> None:
+        self.loss_probability = checked_probability(loss_probability)
+        network = None
+        if policy == "learned":
+            from ..models.loader import load_controller
+
+            network = load_controller(model)
+        self._core = Controller(
+            policy,
+            budget_bps,
+            deadline_ms,
+            frames_per_packet,
+            layout,
+            dtx,
+            tokens_sent,
+            tokens_repeated,
+            network,
+        )
+        gr.basic_block.__init__(self, "adaptive_controller", None, None)
+        inputs = {"tokens": self._on_tokens, "report": self._on_report}
+        self.open_ports(inputs, ["tokens"], "tokens")
+        self.counters |= {"frames": 0, "tokens_sent": 0, "tokens_repeated": 0, "skipped": 0}
+        self.counters |= {"reports": 0}
+
+    def set_budget_bps(self, budget_bps: float) -> None:
+        """Changes the budget while running."""
+        self._core.set_budget(budget_bps)
+
+    def set_loss_probability(self, loss_probability: float) -> None:
+        """Sets p; the next report overrides it."""
+        self.loss_probability = checked_probability(loss_probability)
+
+    def _on_tokens(self, message: object) -> None:
+        if self._ended:
+            return
+        found = read_pdu(message)
+        if found is None:
+            self.refuse("expected a PDU of 8 tokens (u16)")
+            return
+        meta, tokens = found
+        if meta.get(keys.end_of_stream):
+            self.publish("tokens", message)
+            self.finish()
+            return
+        latent = np.asarray(meta.get(keys.latent, np.zeros(1)), dtype=np.float32)
+        level = meta.get(keys.level_dbfs, 0.0)
+        try:
+            how = self._core.decide(latent, float(level), self.loss_probability)
+        except (RuntimeError, TypeError, ValueError) as error:
+            self.refuse(f"no decision for it: {error}")
+            return
+        self.counters["frames"] += 1
+        self.counters["tokens_sent"] += how.tokens_sent
+        self.counters["tokens_repeated"] += how.tokens_repeated
+        self.counters["skipped"] += how.skip
+        meta |= {
+            keys.latent: latent,
+            keys.tokens_sent: how.tokens_sent,
+            keys.tokens_repeated: how.tokens_repeated,
+            keys.copy_distance: how.copy_distance,
+            keys.comfort: how.comfort,
+            keys.skip: how.skip,
+        }
+        self.publish("tokens", make_pdu(meta, tokens))
+        if self.counters["frames"] % STATUS_FRAMES == 0:
+            self.publish_status()
+
+    def _on_report(self, message: object) -> None:
+        try:
+            value = pmt.dict_ref(message, pmt.intern(keys.loss_probability), pmt.PMT_NIL)
+            p = pmt.to_double(value)
+        except (RuntimeError, TypeError):
+            self.refuse("expected a report, a dict with loss_probability")
+            return
+        if not (math.isfinite(p) and 0.0 <= p <= 1.0):
+            self.refuse(f"loss_probability {p} of the report is out of range")
+            return
+        self.counters["reports"] += 1
+        self.loss_probability = p

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading and making the messages of docs/architecture.md."""
+
+import logging
+
+import numpy as np
+import pmt
+
+
+from .. import _core
+from .._core import keys
+
+# Counters go out once a second of speech or so.
+STATUS_FRAMES = 12
+log = logging.getLogger(__name__)
+DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))
+
+
+def to_pmt(value: object) -> object:
+    """bool, int, float, numpy vector or dict to a PMT."""
+    if isinstance(value, dict):
+        out = pmt.make_dict()
+        for key, item in value.items():
+            out = pmt.dict_add(out, pmt.intern(key), to_pmt(item))
+        return out
+    if isinstance(value, bool | np.bool_):
+        return pmt.from_bool(bool(value))
+    if isinstance(value, int | np.integer):
+        return pmt.from_long(int(value))
+    if isinstance(value, float | np.floating):
+        return pmt.from_double(float(value))
+    return pmt.to_pmt(value)
+
+
+def make_pdu(meta: dict, tokens: np.ndarray) -> object:
+    """A `tokens` PDU."""
+    data = np.asarray(tokens, dtype=np.uint16)
+    return pmt.cons(to_pmt(meta), pmt.init_u16vector(len(data), data.tolist()))
+
+
+def end_of_stream(frames: int) -> object:
+    """The PDU behind the last of ``frames`` frames; -1 where nobody knows how many."""
+    meta = {keys.end_of_stream: True}
+    if frames >= 0:
+        meta[keys.frame_index] = frames
+    return make_pdu(meta, np.zeros(0, dtype=np.uint16))
+
+
+def read_pdu(message: object) -> tuple[dict, np.ndarray] | None:
+    """Metadata and tokens of a `tokens` PDU; None when it is none.
+
+    The end of a stream has no tokens; every other frame has 8, each below 2048 or erased.
+    """
+    try:
+        if not pmt.is_pair(message):
+            return None
+        head = pmt.car(message)
+        meta = pmt.to_python(head) if pmt.is_dict(head) else {}
+        meta = meta or {}
+        if not isinstance(meta, dict):
+            return None
+        if meta.get(keys.end_of_stream):
+            return meta, np.zeros(0, dtype=np.uint16)
+        if not pmt.is_u16vector(pmt.cdr(message)):
+            return None
+        tokens = np.array(pmt.u16vector_elements(pmt.cdr(message)), dtype=np.uint16)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    if len(tokens) != _core.TOKENS_PER_FRAME:
+        return None
+    if np.any((tokens >= _core.TOKEN_VALUES) & (tokens != _core.ERASED_TOKEN)):
+        return None
+    return meta, tokens
+
+
+class TokenBlock:
+    """Mixin of the Python blocks: ports, the status port, and how a stream ends.
+
+    A `done` of the scheduler is posted again behind the frames that still wait, see
+    docs/architecture.md. The class that uses it calls :meth:`open_ports` in its constructor.
+    """
+
+    def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
+        """``inputs`` maps port names to handlers; `end_port` is where frames come in."""
+        self._ended = False
+        self.counters: dict[str, int] = {"refused": 0}
+        for name, handler in inputs.items():
+            self.message_port_register_in(pmt.intern(name))
+            self.set_msg_handler(pmt.intern(name), handler)
+        for name in [*outputs, "status"]:
+            self.message_port_register_out(pmt.intern(name))
+        if end_port is not None:
+            self._end_port = pmt.intern(end_port)
+            self.set_msg_handler(pmt.intern("system"), self._on_system)
+
+    def _on_system(self, message: object) -> None:
+        if pmt.is_pair(message) and pmt.eqv(pmt.car(message), pmt.intern("done")):
+            if not self._ended:
+                self.gateway._post(self._end_port, end_of_stream(-1))
+
+    def publish(self, port: str, message: object) -> None:
+        self.message_port_pub(pmt.intern(port), message)
+
+    def publish_status(self) -> None:
+        self.publish("status", to_pmt(self.statistics()))
+
+    def finish(self) -> None:
+        """Ends this block; everything was flushed and forwarded before."""
+        self._ended = True
+        self.publish_status()
+        self.gateway.system_handler(DONE)
+
+    def refuse(self, what: str) -> None:
+        """Counts a message that cannot be used; the first one is logged."""
+        self.counters["refused"] += 1
+        if self.counters["refused"] == 1:
+            log.warning("%s refused a message: %s", self.name(), what)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters by name."""
+        return dict(self.counters)

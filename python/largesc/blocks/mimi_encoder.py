@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block: 24 kHz speech to token frames."""
+
+import time
+
+import numpy as np
+import pmt
+import torch
+from gnuradio import gr
+
+from .. import _blocks
+from .._core import keys
+from ..codec.speech_encoder import FRAME_SAMPLES, SpeechEncoder
+from ..models.loader import SAMPLE_RATE_HZ, load_codec
+from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu
+
+
+def check_sample_rate(sample_rate_hz: float) -> None:
+    """Raises ValueError for anything but 24 kHz."""
+    if sample_rate_hz != SAMPLE_RATE_HZ:
+        raise ValueError(
+            f"sample_rate_hz {sample_rate_hz} is not 24000: put a rational resampler in between"
+        )
+
+
+class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
+    """24 kHz speech to `tokens` PDUs, one for each 80 ms.
+
+    Input: float stream; message port `credit` (dicts of frames that are done with). Output: message
+    ports `tokens` (8 tokens, metadata: frame_index, capture_time_ns, latent, level_dbfs), `status`.
+
+    Args:
+        codec: model source, see ``models.loader``.
+        max_in_flight: from a file, frames under way at most; 0 for a live source.
+        threads: of torch.
+        sample_rate_hz: of the input; only 24000 will do.
+    """
+
+    def __init__(
+        self,
+        codec: str = "embedded",
+        max_in_flight: int = 0,
+        threads: int = 1,
+        sample_rate_hz: float = 24000,
+    ) -> None:
+        check_sample_rate(sample_rate_hz)
+        if max_in_flight < 0:
+            raise ValueError(f"max_in_flight {max_in_flight} is negative: use 0 for no limit")
+        gr.basic_block.__init__(self, "mimi_encoder", [np.float32], None)
+        self.open_ports({"credit": self._on_credit}, ["tokens"], None)
+        self.counters |= {"frames": 0, "invalid_samples": 0, "in_flight": 0}
+        torch.set_num_threads(threads)
+        self.max_in_flight = max_in_flight
+        self.compute_ms: list[float] = []
+        self._core = SpeechEncoder(load_codec(codec))
+        self._in_flight: set[int] = set()
+
+    def forecast(self, noutput_items: int, ninputs: int) -> list[int]:
+        return [1] * ninputs
+
+    def general_work(self, input_items: list, output_items: list) -> int:
+        samples = input_items[0]
+        # One sample stays behind, so that the scheduler calls again after the input has ended.
+        available = len(samples) - 1
+        if self.max_in_flight:
+            room = self.max_in_flight - len(self._in_flight)
+            available = min(available, room * FRAME_SAMPLES)
+        if available > 0:
+            count = min(available, FRAME_SAMPLES)
+            self._emit(self._core.push(samples[:count]))
+            self.consume(0, count)
+            return 0
+        if len(samples) == 1 and _blocks.input_done(self.gateway.detail(), 0):
+            self._emit(self._core.push(samples) + self._core.flush())
+            self.consume(0, 1)
+            self.publish("tokens", end_of_stream(self.counters["frames"]))
+            self.publish_status()
+            return -1
+        # Nothing to do until samples or credit come; credit is handled between two calls.
+        time.sleep(0.001)
+        return 0
+
+    def _emit(self, frames: list) -> None:
+        for frame in frames:
+            self.counters["frames"] += 1
+            if self.max_in_flight:
+                self._in_flight.add(frame.index)
+            meta = {
+                keys.frame_index: frame.index,
+                keys.capture_time_ns: frame.capture_time_ns,
+                keys.level_dbfs: frame.level_dbfs,
+                keys.latent: frame.latent,
+            }
+            self.publish("tokens", make_pdu(meta, frame.tokens))
+            if self.counters["frames"] % STATUS_FRAMES == 0:
+                self.publish_status()
+
+    def _on_credit(self, message: object) -> None:
+        try:
+            first = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frame_index), pmt.PMT_NIL))
+            count = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frames), pmt.PMT_NIL))
+        except (RuntimeError, TypeError):
+            self.refuse("credit without frame_index and frames")
+            return
+        self._in_flight.difference_update(range(first, first + min(count, 64)))
+
+    def statistics(self) -> dict[str, int]:
+        """Counters: frames, invalid_samples (NaN or infinite), in_flight, refused."""
+        self.counters["invalid_samples"] = self._core.invalid_samples
+        self.counters["in_flight"] = len(self._in_flight)
+        return dict(self.counters)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech in chunks of any size to token frames."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..models.loader import SAMPLE_RATE_HZ, Codec
+
+FRAME_SAMPLES = 1920
+SILENCE_DBFS = -120.0
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """One frame of 80 ms.
+
+    Attributes:
+        index: number of the frame.
+        tokens: uint16 ``[8]``.
+        latent: float32 ``[dimension]``, before quantisation.
+        level_dbfs: RMS level, -120 for silence.
+        capture_time_ns: time of the first sample since the start.
+    """
+
+    index: int
+    tokens: np.ndarray
+    latent: np.ndarray
+    level_dbfs: float
+    capture_time_ns: int
+
+
+class SpeechEncoder:
+    """Streaming encoder over one codec; the codec's model must not be shared with a decoder.
+
+    Args:
+        codec: from ``models.loader.load_codec``.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.invalid_samples = 0
+        self._pending = np.zeros(0, dtype=np.float32)
+        self._count = 0
+        codec.model.streaming_forever(1)
+
+    def push(self, samples: np.ndarray) -> list[EncodedFrame]:
+        """Takes 24 kHz samples, float32 ``[any]``; returns the frames that are now complete."""
+        samples = np.asarray(samples, dtype=np.float32)
+        valid = np.isfinite(samples)
+        if not valid.all():
+            self.invalid_samples += int(np.count_nonzero(~valid))
+            samples = np.where(valid, samples, np.float32(0.0))
+        self._pending = np.concatenate([self._pending, np.clip(samples, -1.0, 1.0)])
+        frames = []
+        while len(self._pending) >= FRAME_SAMPLES:
+            frames.append(self._encode(self._pending[:FRAME_SAMPLES]))
+            self._pending = self._pending[FRAME_SAMPLES:]
+        return frames
+
+    def flush(self) -> list[EncodedFrame]:
+        """Fills the last frame with zeros, if there is one, and encodes it."""
+        missing = -len(self._pending) % FRAME_SAMPLES
+        return self.push(np.zeros(missing, dtype=np.float32))
+
+    @torch.inference_mode()
+    def _encode(self, samples: np.ndarray) -> EncodedFrame:
+        model = self.codec.model
+        latent = model._encode_to_unquantized_latent(torch.from_numpy(samples)[None, None])
+        codes = model.quantizer.encode(latent)
+        rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+        index = self._count
+        self._count += 1
+        return EncodedFrame(
+            index,
+            codes[0, : self.codec.num_codebooks, 0].numpy().astype(np.uint16),
+            latent[0, :, 0].float().numpy(),
+            max(SILENCE_DBFS, 20.0 * np.log10(rms + 1e-12)),
+            index * FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ,
+        )

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Received frames in, complete frames out: one class a method."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._core import ERASED_TOKEN
+
+METHODS = ("lm", "repeat", "silence")
+FADE_STEP = 1.0 / 3.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReceivedFrame:
+    """What the depacketizer knows of a frame.
+
+    Attributes:
+        index: number of the frame.
+        tokens: uint16 ``[8]``, 0xFFFF where a token is missing.
+        silence: the sender said nothing here (DTX).
+    """
+
+    index: int
+    tokens: np.ndarray
+    silence: bool = False
+
+
+@dataclass(frozen=True)
+class ConcealedFrame:
+    """What the decoder gets: tokens, how many of them were made up, and a fade of 0 to 1."""
+
+    index: int
+    tokens: np.ndarray
+    concealed_tokens: int
+    gain: float
+
+
+class RepeatConcealer:
+    """Keeps a received prefix as it is and repeats the last frame for a lost one.
+
+    After ``fade_after_frames`` lost frames in a row the gain falls to 0 within three more: the
+    decoder then plays comfort noise.
+    """
+
+    def __init__(self, fade_after_frames: int = 3) -> None:
+        if fade_after_frames < 0:
+            raise ValueError(f"fade_after_frames {fade_after_frames} is negative: use 0 or more")
+        self.fade_after_frames = fade_after_frames
+        self.counters = {
+            "frames": 0,
+            "concealed_frames": 0,
+            "concealed_tokens": 0,
+            "repairs": 0,
+            "failures": 0,
+            "late": 0,
+        }
+        self._lost_run = 0
+        self._last = np.full(8, ERASED_TOKEN, dtype=np.uint16)
+
+    def step(self, frame: ReceivedFrame) -> ConcealedFrame:
+        """Completes the next frame in playout order. Never raises."""
+        missing = frame.tokens == ERASED_TOKEN
+        whole = bool(missing.all())
+        self._lost_run = self._lost_run + 1 if whole and not frame.silence else 0
+        tokens = self._complete(frame, missing)
+        made_up = int(np.count_nonzero(missing & (tokens != ERASED_TOKEN)))
+        if not whole:
+            self._last = tokens
+        self.counters["frames"] += 1
+        self.counters["concealed_frames"] += made_up > 0
+        self.counters["concealed_tokens"] += made_up
+        faded = max(0, self._lost_run - self.fade_after_frames) * FADE_STEP
+        gain = 0.0 if frame.silence and whole else max(0.0, 1.0 - faded)
+        return ConcealedFrame(frame.index, tokens, made_up, gain)
+
+    def late_step(self, frame: ReceivedFrame) -> ConcealedFrame:
+        """As :meth:`step`, for a frame there is no time to compute for; counted."""
+        self.counters["late"] += 1
+        return RepeatConcealer.step(self, frame)
+
+    def repair(self, frame: ReceivedFrame) -> None:
+        """Takes tokens of a frame that was played before. Never raises."""
+        self.counters["repairs"] += 1
+
+    def _complete(self, frame: ReceivedFrame, missing: np.ndarray) -> np.ndarray:
+        return self._last.copy() if missing.all() else frame.tokens
+
+    def statistics(self) -> dict[str, int]:
+        """Counters by name."""
+        return dict(self.counters)
+
+
+class SilenceConcealer(RepeatConcealer):
+    """Keeps a received prefix; a lost frame becomes comfort noise at once."""
+
+    def _complete(self, frame: ReceivedFrame, missing: np.ndarray) -> np.ndarray:
+        return frame.tokens
+
+
+class LanguageModelConcealer(RepeatConcealer):
+    """Generates every missing token with a language model, and repairs its context.
+
+    Args:
+        stream: ``LanguageModelStream``.
+        fade_after_frames: as for :class:`RepeatConcealer`.
+    """
+
+    def __init__(self, stream: object, fade_after_frames: int = 3) -> None:
+        super().__init__(fade_after_frames)
+        self.stream = stream
+        self._next_index = 0
+
+    def _complete(self, frame: ReceivedFrame, missing: np.ndarray) -> np.ndarray:
+        self._next_index = frame.index + 1
+        try:
+            return self.stream.step(frame.tokens)
+        except Exception:
+            # A model that fails must never silence the audio.
+            self.counters["failures"] += 1
+            if self.counters["failures"] == 1:
+                log.exception("the language model failed, the frame is repeated instead")
+            self._recover()
+            return super()._complete(frame, missing)
+
+    def late_step(self, frame: ReceivedFrame) -> ConcealedFrame:
+        """Repeats the frame; the model sees it as if it had been generated."""
+        concealed = super().late_step(frame)
+        tokens = np.where(concealed.tokens == ERASED_TOKEN, 0, concealed.tokens)
+        self._next_index = frame.index + 1
+        try:
+            self.stream.step(tokens)
+        except Exception:
+            self.counters["failures"] += 1
+            self._recover()
+        return concealed
+
+    def repair(self, frame: ReceivedFrame) -> None:
+        """Rewinds to the frame, corrects it and replays what came after."""
+        super().repair(frame)
+        try:
+            self.stream.replace(self._next_index - frame.index, frame.tokens)
+        except Exception:
+            self.counters["failures"] += 1
+            self._recover()
+
+    def _recover(self) -> None:
+        try:
+            self.stream.reset()
+        except Exception:
+            log.exception("the language model cannot be reset")
+
+
+def make_concealer(
+    method: str,
+    model: object | None = None,
+    temperature: float = 0.7,
+    top_k: int = 50,
+    seed: int = 1,
+    fade_after_frames: int = 3,
+) -> RepeatConcealer:
+    """Makes a concealer.
+
+    Args:
+        method: ``lm``, ``repeat`` or ``silence``.
+        model: moshi ``LMModel``, for ``lm``.
+
+    Raises:
+        ValueError: unknown method, or no model for ``lm``.
+    """
+    if method == "repeat":
+        return RepeatConcealer(fade_after_frames)
+    if method == "silence":
+        return SilenceConcealer(fade_after_frames)
+    if method != "lm":
+        raise ValueError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")
+    if model is None:
+        raise ValueError("method 'lm' needs a model: load one with load_language_model")
+    from .lm_stream import LanguageModelStream
+
+    stream = LanguageModelStream(model, temperature, top_k, seed=seed)
+    return LanguageModelConcealer(stream, fade_after_frames)
