@@ -98,7 +98,13 @@ void uep_depacketizer_impl::on_packet(const pmt::pmt_t& msg)
     publish_ready();
     if (is_end_of_stream(msg))
         on_end(get_long(pmt::car(msg), pmt::mp(keys::frame_index), -1));
-    else if (d_end_with_sender && d_core.ended())
+    else
+        end_if_sender_has();
+}
+
+void uep_depacketizer_impl::end_if_sender_has()
+{
+    if (d_end_with_sender && d_core.ended())
         on_end(-1);
 }
 
@@ -170,7 +176,8 @@ void uep_depacketizer_impl::on_pull()
     }
     if (frame)
         publish(*frame);
-    publish_reports();
+    publish_ready();
+    end_if_sender_has();
 }
 
 void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
@@ -202,8 +209,7 @@ void uep_depacketizer_impl::on_end(int64_t total_frames)
     publish_ready();
     message_port_pub(STATUS, statistics());
     message_port_pub(OUT,
-                     end_of_stream(total_frames >= 0 ? total_frames : frames,
-                                   pmt::make_u16vector(0, 0)));
+                     end_of_stream(frames, pmt::make_u16vector(0, 0)));
     system_handler(done_message());
 }
 

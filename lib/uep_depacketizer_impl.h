@@ -24,6 +24,7 @@ private:
     void on_packet(const pmt::pmt_t& msg);
     void on_pull();
     void on_system(const pmt::pmt_t& msg);
+    void end_if_sender_has();
     void on_end(int64_t total_frames);
     void take(const std::vector<uint8_t>& data);
     void publish_ready();

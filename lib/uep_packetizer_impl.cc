@@ -64,9 +64,13 @@ bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
     if (length != tokens.size())
         return false;
     std::copy(data, data + length, tokens.begin());
-    for (uint16_t token : tokens)
-        if (token >= ::largesc::TOKEN_VALUES && token != ::largesc::ERASED_TOKEN)
-            return false;
+    // The frame keeps its slot, so that the frames behind it keep their numbers.
+    for (uint16_t& token : tokens)
+        if (token >= ::largesc::TOKEN_VALUES && token != ::largesc::ERASED_TOKEN) {
+            token = ::largesc::ERASED_TOKEN;
+            gr::thread::scoped_lock lock(d_mutex);
+            ++d_invalid_tokens;
+        }
     const pmt::pmt_t meta = pmt::car(msg);
     if (!pmt::is_dict(meta))
         return true;
@@ -95,13 +99,13 @@ void uep_packetizer_impl::on_tokens(const pmt::pmt_t& msg)
         return;
     }
     bool report = false;
+    ::largesc::push_result result;
     {
         gr::thread::scoped_lock lock(d_mutex);
         report = ++d_frames % STATUS_FRAMES == 0;
-        d_tokens_sent += how.skip ? 0 : how.tokens_sent;
-        d_tokens_repeated += how.skip ? 0 : how.tokens_repeated;
+        result = d_core.push(tokens, how);
     }
-    publish(d_core.push(tokens, how));
+    publish(result);
     if (report)
         message_port_pub(STATUS, statistics());
 }
@@ -141,7 +145,12 @@ pmt::pmt_t uep_packetizer_impl::data_of(const ::largesc::packet& packet)
 void uep_packetizer_impl::on_end(const pmt::pmt_t& msg)
 {
     d_ended = true;
-    publish(d_core.flush());
+    ::largesc::push_result rest;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        rest = d_core.flush();
+    }
+    publish(rest);
     const int64_t frames = get_long(pmt::car(msg), pmt::mp(keys::frame_index), d_frames);
     message_port_pub(OUT, end_of_stream(frames, data_of(d_core.end_packet())));
     message_port_pub(STATUS, statistics());
@@ -151,13 +160,15 @@ void uep_packetizer_impl::on_end(const pmt::pmt_t& msg)
 pmt::pmt_t uep_packetizer_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
+    const auto& c = d_core.counters();
     return counters({ { "frames", d_frames },
                       { "packets", d_packets },
                       { "bytes", d_bytes },
-                      { "tokens_sent", d_tokens_sent },
-                      { "tokens_repeated", d_tokens_repeated },
+                      { "tokens_sent", c.tokens_sent },
+                      { "tokens_repeated", c.tokens_repeated },
                       { "frames_skipped", d_skipped },
-                      { "copies_skipped", d_core.copies_skipped() },
+                      { "copies_skipped", c.copies_skipped },
+                      { "tokens_invalid", d_invalid_tokens },
                       { "refused", d_refused } });
 }
 

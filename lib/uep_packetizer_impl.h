@@ -29,8 +29,8 @@ private:
     std::optional<gr::digital::crc> d_crc;
     bool d_ended = false;
     mutable gr::thread::mutex d_mutex;
-    uint64_t d_frames = 0, d_packets = 0, d_bytes = 0, d_tokens_sent = 0, d_tokens_repeated = 0,
-             d_skipped = 0, d_refused = 0;
+    uint64_t d_frames = 0, d_packets = 0, d_bytes = 0, d_skipped = 0, d_refused = 0,
+             d_invalid_tokens = 0;
 };
 
 } // namespace gr::largesc

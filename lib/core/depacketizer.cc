@@ -92,8 +92,8 @@ bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t
         d_first_slot = d_next_slot = slot;
     if (slot < d_next_slot) {
         ++d_counters.late;
-        if (newest && d_config.live && d_correction == 0 && r.index[0] >= 0)
-            d_skew.add(r.released_ns - now_ns, now_ns);
+        if (newest && d_config.live && r.index[0] >= 0)
+            measure_wait(r, r.released_ns, now_ns);
     }
     if (d_config.kind == layout::pair)
         store_pair(*fields, slot);
@@ -377,12 +377,17 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         }
         ++d_correction;
         ++d_counters.skew_dropped;
-        if (next_frame(now_ns)) {
-            --d_next_index;
-            --d_counters.frames_released;
-        }
+        drop_frame(now_ns);
     }
     return next_frame(now_ns);
+}
+
+void depacketizer::measure_wait(const record& r, std::int64_t played_ns, std::int64_t came_ns)
+{
+    // The second packet of a pair comes with the first and always waits longer.
+    const bool second = d_config.kind == layout::pair && r.slot % 2 == 1;
+    if (!second && d_correction == 0)
+        d_skew.add(played_ns - came_ns, std::max(played_ns, came_ns));
 }
 
 std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
@@ -392,13 +397,26 @@ std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
         record& r = at(d_next_slot);
         if (d_next_frame == 0) {
             r.released_ns = now_ns;
-            if (r.received && d_correction == 0)
-                d_skew.add(now_ns - r.came_ns, now_ns);
+            if (r.received)
+                measure_wait(r, now_ns, r.came_ns);
         }
         if (auto f = release_frame())
             return f;
     }
     return std::nullopt;
+}
+
+/// The frame after the dropped one takes its index, and a repair of it has nowhere to go.
+void depacketizer::drop_frame(std::int64_t now_ns)
+{
+    if (!next_frame(now_ns))
+        return;
+    --d_next_index;
+    --d_counters.frames_released;
+    for (const std::uint64_t slot : { d_next_slot - 1, d_next_slot })
+        for (std::int64_t& index : at(slot).index)
+            if (index == static_cast<std::int64_t>(d_next_index))
+                index = -1;
 }
 
 /// The next frame is silent or missing: one more or less of it will not be heard.

@@ -86,6 +86,8 @@ private:
     void release_until(std::uint64_t slot);
     std::optional<received_frame> release_frame();
     std::optional<received_frame> next_frame(std::int64_t now_ns);
+    void measure_wait(const record& r, std::int64_t played_ns, std::int64_t came_ns);
+    void drop_frame(std::int64_t now_ns);
     bool next_is_calm();
 
     const depacketizer_config d_config;

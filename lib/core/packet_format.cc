@@ -19,6 +19,21 @@ bool read_slot(std::uint8_t byte, slot& s)
     return s.code <= CODE_EMPTY && s.copies <= TOKENS_PER_FRAME;
 }
 
+/// Padding stands at the end of the last packet only, and never alone.
+bool padding_is_last(const packet_fields& fields, layout kind)
+{
+    const int step = kind == layout::pair ? 2 : 1;
+    bool padded = false;
+    for (int half = 0; half < step; ++half)
+        for (int i = half; i < fields.slots; i += step) {
+            const slot& s = fields.slot_list[i];
+            if (s.empty() ? i == 0 : padded)
+                return false;
+            padded = s.empty();
+        }
+    return true;
+}
+
 std::optional<packet_fields>
 read_end(const std::uint8_t* data, std::size_t size, packet_fields& fields)
 {
@@ -89,6 +104,8 @@ read_packet(const std::uint8_t* data, std::size_t size, layout kind, int frames_
     for (int i = 0; i < fields.slots; ++i)
         if (!read_slot(data[1 + i], fields.slot_list[i]))
             return std::nullopt;
+    if (!padding_is_last(fields, kind))
+        return std::nullopt;
 
     if (kind == layout::pair) {
         const int half = fields.sequence % 2;

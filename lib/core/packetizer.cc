@@ -28,6 +28,7 @@ push_result packetizer::push(const tokens_t& tokens, const decision& d)
     how.tokens_sent = std::min(how.tokens_sent, prefix_length(tokens));
     how.tokens_repeated = std::clamp(how.tokens_repeated, 0, how.tokens_sent);
     how.copy_distance = std::clamp(how.copy_distance, 0, MAX_COPY_DISTANCE);
+    d_counters.tokens_sent += how.tokens_sent;
     d_pending.push_back(frame);
     const int wanted = d_frames_per_packet * (d_layout == layout::pair ? 2 : 1);
     return static_cast<int>(d_pending.size()) == wanted ? build() : push_result{};
@@ -35,12 +36,26 @@ push_result packetizer::push(const tokens_t& tokens, const decision& d)
 
 push_result packetizer::flush()
 {
-    if (d_pending.empty())
-        return {};
-    const std::size_t wanted = d_frames_per_packet * (d_layout == layout::pair ? 2 : 1);
-    while (d_pending.size() < wanted)
-        d_pending.push_back({ erased_frame(), { 0, 0, 0, false, false }, true });
-    return build();
+    push_result result;
+    if (!d_pending.empty()) {
+        const std::size_t wanted = d_frames_per_packet * (d_layout == layout::pair ? 2 : 1);
+        while (d_pending.size() < wanted)
+            d_pending.push_back({ erased_frame(), { 0, 0, 0, false, false }, true });
+        result = build();
+    }
+    for (sent_slot& slot : d_history) {
+        d_counters.copies_skipped += slot.copied ? 0 : slot.copies();
+        slot.copied = true;
+    }
+    return result;
+}
+
+int packetizer::sent_slot::copies() const
+{
+    int count = 0;
+    for (const pending& frame : frames)
+        count += frame.how.tokens_repeated;
+    return count;
 }
 
 packet packetizer::end_packet() const
@@ -123,8 +138,10 @@ void packetizer::build_sequential(push_result& result)
             fields.slot_list[i].copies = frame.how.tokens_repeated;
             for (int j = 0; j < frame.how.tokens_repeated; ++j)
                 append(fields, frame.tokens[j]);
-            anything |= frame.how.tokens_repeated > 0;
         }
+        const int copies = earlier.copies();
+        anything |= copies > 0;
+        d_counters.tokens_repeated += copies;
         fields.distance = distance;
         earlier.copied = true;
     }
@@ -133,8 +150,7 @@ void packetizer::build_sequential(push_result& result)
 
     sent_slot& mine = d_history[d_slot % d_history.size()];
     if (!mine.copied)
-        for (int i = 0; i < fields.slots; ++i)
-            d_copies_skipped += mine.frames[i].how.tokens_repeated;
+        d_counters.copies_skipped += mine.copies();
     std::copy(d_pending.begin(), d_pending.end(), mine.frames.begin());
     mine.copied = false;
     ++d_slot;
@@ -142,6 +158,8 @@ void packetizer::build_sequential(push_result& result)
 
 void packetizer::build_pair(push_result& result)
 {
+    for (const pending& frame : d_pending)
+        d_counters.tokens_repeated += frame.how.tokens_repeated;
     for (int half = 0; half < 2; ++half) {
         packet_fields fields;
         fields.slots = 2 * d_frames_per_packet;

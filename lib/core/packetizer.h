@@ -30,6 +30,12 @@ struct push_result {
     int skipped_frames = 0;
 };
 
+/// Tokens; `copies_skipped` were asked for and never sent, since the distance changed or the
+/// stream ended.
+struct packetizer_counters {
+    std::uint64_t tokens_sent = 0, tokens_repeated = 0, copies_skipped = 0;
+};
+
 /// Turns token frames into packets.
 ///
 /// A packet slot covers `frames_per_packet` frame slots, sent or not, and is numbered modulo 256.
@@ -39,16 +45,18 @@ struct push_result {
 class packetizer
 {
 public:
+    /// Throws std::invalid_argument that names the refused value.
     packetizer(int frames_per_packet, layout kind);
 
+    /// Takes a frame; a decision beyond what the frame or the format holds is cut to it, and only
+    /// the tokens before the first erased one are sent.
     push_result push(const tokens_t& tokens, const decision& d);
-    /// Sends an unfinished packet, its missing frames marked empty.
+    /// Ends the stream: sends an unfinished packet, its missing frames marked empty.
     push_result flush();
     /// Two bytes that say how many packet slots there were.
     packet end_packet() const;
 
-    /// Copies that were asked for and never sent, since the distance changed.
-    std::uint64_t copies_skipped() const { return d_copies_skipped; }
+    const packetizer_counters& counters() const { return d_counters; }
 
 private:
     struct pending {
@@ -59,6 +67,8 @@ private:
     struct sent_slot {
         std::array<pending, MAX_FRAMES_PER_PACKET> frames;
         bool copied = true;
+
+        int copies() const;
     };
 
     push_result build();
@@ -72,7 +82,7 @@ private:
     std::uint64_t d_slot = 0;
     std::vector<pending> d_pending;
     std::array<sent_slot, MAX_COPY_DISTANCE + 1> d_history;
-    std::uint64_t d_copies_skipped = 0;
+    packetizer_counters d_counters;
 };
 
 } // namespace largesc
