@@ -55,6 +55,8 @@ class LanguageModelStream:
             m for m in model.transformer.modules() if isinstance(m, StreamingTransformer)
         ]
         model.streaming_forever(1)
+        # Its own cycle within one frame: begun anew for each, without new caches.
+        model.depformer.streaming_forever(1)
         self.reset()
 
     @torch.inference_mode()
@@ -115,12 +117,12 @@ class LanguageModelStream:
         model = self.model
         previous = torch.full((1, 1, 1), model.text_padding_token_id)
         last_missing = int(np.flatnonzero(tokens == ERASED_TOKEN)[-1])
-        with model.depformer.streaming(1):
-            for k in range(last_missing + 1):
-                logits = model.forward_depformer(k, previous, self._hidden)
-                if tokens[k] == ERASED_TOKEN:
-                    tokens[k] = self._sample(logits[0, 0, 0])
-                previous = torch.full((1, 1, 1), int(tokens[k]))
+        model.depformer.reset_streaming()
+        for k in range(last_missing + 1):
+            logits = model.forward_depformer(k, previous, self._hidden)
+            if tokens[k] == ERASED_TOKEN:
+                tokens[k] = self._sample(logits[0, 0, 0])
+            previous = torch.full((1, 1, 1), int(tokens[k]))
         return tokens
 
     def _sample(self, logits: torch.Tensor) -> int:

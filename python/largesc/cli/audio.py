@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading and writing speech for the command line."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from scipy.signal import resample_poly
+
+from ..models.loader import SAMPLE_RATE_HZ
+
+
+class AudioError(ValueError):
+    """The input is no speech that can be sent."""
+
+
+def say(text: str) -> None:
+    """One line to the user, apart from the data on stdout."""
+    print(f"largesc: {text}", file=sys.stderr, flush=True)
+
+
+def read_speech(path: str, raw_rate_hz: int | None = None) -> np.ndarray:
+    """Any audio file, or raw 16-bit mono PCM, as float32 at 24 kHz.
+
+    Args:
+        path: file, or ``-`` for stdin.
+        raw_rate_hz: rate of raw PCM; None for a file with a header.
+
+    Raises:
+        AudioError: missing, unreadable or empty.
+    """
+    source = sys.stdin.buffer if path == "-" else path
+    if path != "-" and not Path(path).exists():
+        raise AudioError(f"{path} does not exist")
+    try:
+        if raw_rate_hz:
+            data = source.read() if path == "-" else Path(path).read_bytes()
+            pcm = np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
+            audio, rate = pcm[:, None].astype(np.float32) / 32768.0, raw_rate_hz
+        else:
+            audio, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        raise AudioError(f"{path} is no audio file that can be read: {error}") from error
+    if len(audio) == 0:
+        raise AudioError(f"{path} is empty: there is no speech to send")
+    if audio.shape[1] > 1:
+        say(f"{path}: {audio.shape[1]} channels mixed down to one")
+    mono = np.nan_to_num(audio.mean(axis=1), posinf=0.0, neginf=0.0)
+    if rate != SAMPLE_RATE_HZ:
+        say(f"{path}: resampled from {rate} Hz to {SAMPLE_RATE_HZ} Hz")
+        common = int(np.gcd(rate, SAMPLE_RATE_HZ))
+        mono = resample_poly(mono, SAMPLE_RATE_HZ // common, rate // common)
+    return mono.astype(np.float32)
+
+
+def write_speech(path: str, samples: np.ndarray, raw: bool = False) -> None:
+    """16-bit WAV, or raw PCM, at 24 kHz; ``-`` for stdout."""
+    if raw:
+        pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+        if path == "-":
+            sys.stdout.buffer.write(pcm)
+            sys.stdout.buffer.flush()
+        else:
+            Path(path).write_bytes(pcm)
+        return
+    target = sys.stdout.buffer if path == "-" else path
+    soundfile.write(target, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entry point of ``largesc``: arguments, and errors as one line."""
+
+import argparse
+import sys
+
+from .. import __version__
+from .options import add_channel, add_link, add_receiver, add_sender
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line with all its commands."""
+    top = argparse.ArgumentParser(
+        prog="largesc", description="Speech as tokens over lossy packet links."
+    )
+    top.add_argument("--version", action="version", version=f"largesc {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    loop = command("loopback", "send a file through sender, channel and receiver")
+    loop.add_argument("input", help="audio file, - for stdin")
+    loop.add_argument("output", help="WAV file, - for stdout")
+    tx = command("tx", "speech to packets, over UDP or on stdout")
+    tx.add_argument("input", nargs="?", default="-", help="audio file, - for stdin [-]")
+    tx.add_argument("--to", metavar="HOST:PORT", help="send over UDP in real time")
+    channel = command("channel", "drop packets, between UDP or stdin and UDP or stdout")
+    rx = command("rx", "packets to speech, from UDP or stdin")
+    rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")
+    rx.add_argument("--deadline-ms", type=int, default=80, help="live: wait for copies [80]")
+    for part in (channel, rx):
+        part.add_argument("--listen", metavar="HOST:PORT", help="receive over UDP")
+        part.add_argument("--seconds", type=float, default=0.0, help="stop after this; 0: at the end")
+    channel.add_argument("--to", metavar="HOST:PORT", help="send over UDP")
+    for part in (loop, tx, rx):
+        part.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
+    for part in (loop, tx, channel, rx):
+        add_link(part)
+    for part in (loop, tx):
+        add_sender(part)
+    for part in (loop, channel):
+        add_channel(part)
+    for part in (loop, rx):
+        add_receiver(part)
+    rx.add_argument("--seed", type=int, default=1, help="of the concealment [1]")
+
+    command("doctor", "say what is installed and what is missing")
+    demo = command("demo", "real speech at three loss settings, with pictures and a table")
+    demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
+    demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    args = parser().parse_args(arguments)
+    if args.command == "doctor":
+        from .doctor import doctor
+
+        return doctor()
+    try:
+        if args.command == "demo":
+            from .demo import demo
+
+            return demo(args)
+        from . import link
+
+        return getattr(link, args.command)(args)
+    except (ValueError, ImportError) as error:
+        print(f"largesc: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
