@@ -15,6 +15,8 @@ const pmt::pmt_t PACKETS = pmt::mp("packets");
 const pmt::pmt_t CREDIT = pmt::mp("credit");
 const pmt::pmt_t STATUS = pmt::mp("status");
 constexpr int STATUS_PACKETS = 12;
+constexpr double TRACE_MS = 20.0;
+constexpr double MAX_BURSTY_LOSS = 0.99;
 
 /// Messages are shared between blocks: a hit packet is a copy.
 void invert_bit(pmt::pmt_t& pdu, std::size_t bit)
@@ -70,22 +72,35 @@ loss_channel_impl::loss_channel_impl(const std::string& model,
 
 std::unique_ptr<::largesc::loss_model> loss_channel_impl::losses(double p, double burst)
 {
-    // Without a run of losses to speak of, a change of the sliders must not repeat the same draws.
+    // A change of the sliders must not repeat the same draws.
     return ::largesc::make_loss_model(
-        d_model, p, burst, d_trace, d_packet_ms, 20.0, d_seed + d_changes++);
+        d_model, p, burst, d_trace, d_packet_ms, TRACE_MS, d_seed + d_changes++);
+}
+
+void loss_channel_impl::change(double p, double burst)
+{
+    if (d_model == "trace")
+        return;
+    if (d_model == "gilbert_elliott" && burst >= 1.0 && p > burst / (burst + 1.0) && p <= 1.0) {
+        // Two sliders pass through pairs that no chain has, and must not end the flowgraph.
+        p = std::min(p, MAX_BURSTY_LOSS);
+        burst = p / (1.0 - p);
+        d_logger->warn("loss_probability {} needs bursts of {} packets: set", p, burst);
+    }
+    d_core.set_losses(losses(p, burst));
 }
 
 void loss_channel_impl::set_loss_probability(double loss_probability)
 {
     gr::thread::scoped_lock lock(d_mutex);
-    d_core.set_losses(losses(loss_probability, d_mean_burst));
+    change(loss_probability, d_mean_burst);
     d_loss_probability = loss_probability;
 }
 
 void loss_channel_impl::set_mean_burst(double mean_burst)
 {
     gr::thread::scoped_lock lock(d_mutex);
-    d_core.set_losses(losses(d_loss_probability, mean_burst));
+    change(d_loss_probability, mean_burst);
     d_mean_burst = mean_burst;
 }
 
@@ -137,8 +152,14 @@ void loss_channel_impl::on_packet(const pmt::pmt_t& msg)
 void loss_channel_impl::on_end(const pmt::pmt_t& msg)
 {
     d_ended = true;
-    pmt::pmt_t item;
-    while (d_core.receive(item, true))
+    std::vector<pmt::pmt_t> arrived;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        pmt::pmt_t item;
+        while (d_core.receive(item, true))
+            arrived.push_back(item);
+    }
+    for (const auto& item : arrived)
         message_port_pub(PACKETS, item);
     message_port_pub(PACKETS, msg);
     message_port_pub(STATUS, statistics());
@@ -149,13 +170,18 @@ pmt::pmt_t loss_channel_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
     const auto& c = d_core.counters();
-    return counters({ { "sent", c.sent },
-                      { "dropped", c.dropped },
-                      { "bursts", c.bursts },
-                      { "duplicated", c.duplicated },
-                      { "reordered", c.reordered },
-                      { "corrupted", c.corrupted },
-                      { "refused", d_refused } });
+    pmt::pmt_t dict = counters({ { "sent", c.sent },
+                                 { "dropped", c.dropped },
+                                 { "bursts", c.bursts },
+                                 { "duplicated", c.duplicated },
+                                 { "delayed", c.delayed },
+                                 { "reordered", c.reordered },
+                                 { "corrupted", c.corrupted },
+                                 { "refused", d_refused } });
+    dict = pmt::dict_add(
+        dict, pmt::mp(keys::loss_probability), pmt::from_double(c.loss_probability()));
+    return pmt::dict_add(
+        dict, pmt::mp(keys::mean_burst_packets), pmt::from_double(c.mean_burst()));
 }
 
 } // namespace gr::largesc

@@ -27,6 +27,7 @@ private:
     void on_system(const pmt::pmt_t& msg);
     void on_end(const pmt::pmt_t& msg);
     std::unique_ptr<::largesc::loss_model> losses(double p, double burst);
+    void change(double p, double burst);
 
     const std::string d_model, d_trace;
     const double d_packet_ms;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <sstream>
 
 namespace largesc {
 
@@ -14,10 +16,12 @@ constexpr double SLACK_FRAMES = 12.0;
 double checked_budget(double budget_bps)
 {
     const double least = TOKEN_BITS * 1000.0 / FRAME_MS;
-    if (!(budget_bps >= least && budget_bps <= 2200.0))
-        throw std::invalid_argument("budget_bps " + std::to_string(budget_bps) +
-                                    " is out of range: use 137.5 (one token a frame) to 2200");
-    return budget_bps;
+    if (budget_bps >= least && budget_bps <= 2200.0)
+        return budget_bps;
+    std::ostringstream message;
+    message << "budget_bps " << budget_bps
+            << " is out of range: use 137.5 (one token a frame) to 2200";
+    throw std::invalid_argument(message.str());
 }
 
 } // namespace
@@ -42,11 +46,14 @@ int budget_window::allowance() const
 
 void budget_window::commit(int tokens)
 {
-    const int used = std::clamp(tokens, 0, allowance());
+    if (tokens < 0 || tokens > allowance())
+        throw std::invalid_argument("tokens " + std::to_string(tokens) +
+                                    " do not fit the budget: use 0 to allowance(), now " +
+                                    std::to_string(allowance()));
     // The fraction of a token that whole numbers leave over, for budgets between two rates.
-    d_carry = std::clamp(d_carry + d_share - used, 0.0, 1.0);
-    d_used.push_back(used);
-    d_sum += used;
+    d_carry = std::clamp(d_carry + d_share - tokens, 0.0, 1.0);
+    d_used.push_back(tokens);
+    d_sum += tokens;
     if (d_used.size() == BUDGET_WINDOW_FRAMES) {
         d_sum -= d_used.front();
         d_used.pop_front();
@@ -78,16 +85,24 @@ token_split split_learned(int allowed, double importance_s, double importance_c)
 {
     if (allowed <= 0)
         return { 0, 0 };
-    // Both counts change only where L times an importance is whole: 1/16 steps come close enough.
+    // A network that has run wild must cost copies, not speech.
+    const double I_s = std::isfinite(importance_s) ? std::clamp(importance_s, 0.0, 1.0) : 1.0;
+    const double I_c = std::isfinite(importance_c) ? std::clamp(importance_c, 0.0, 1.0) : 0.0;
     token_split best{ 1, 0 };
-    for (int step = 1; step <= 16 * 16; ++step) {
-        const double L = step / 16.0;
-        const int n_s = std::min(TOKENS_PER_FRAME, static_cast<int>(L * importance_s));
-        const int n_c = std::min(n_s, static_cast<int>(L * importance_c));
-        if (n_s + n_c > allowed)
-            break;
-        if (n_s >= 1)
-            best = { n_s, n_c };
+    double best_L = 0.0;
+    // Both counts are steps over L: the largest L that fits lies where one of them rises.
+    for (const double importance : { I_s, I_c }) {
+        for (int count = 1; count <= TOKENS_PER_FRAME; ++count) {
+            const double L = count / importance;
+            if (!(L <= MAX_TOKENS_A_FRAME) || L < best_L)
+                continue;
+            const int n_s = std::min(TOKENS_PER_FRAME, static_cast<int>(L * I_s + 1e-9));
+            const int n_c = std::min(n_s, static_cast<int>(L * I_c + 1e-9));
+            if (n_s >= 1 && n_s + n_c <= allowed) {
+                best = { n_s, n_c };
+                best_L = L;
+            }
+        }
     }
     return best;
 }

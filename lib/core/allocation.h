@@ -19,7 +19,7 @@ public:
     explicit budget_window(double budget_bps);
     /// Tokens that this frame may use: its fair share, and part of what silence has left over.
     int allowance() const;
-    /// Books what the frame really uses, at most the allowance; DTX frames book 0.
+    /// Books what the frame uses, 0 (DTX) to allowance(); throws std::invalid_argument otherwise.
     void commit(int tokens);
 
 private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "channel.h"
 
-#include <cmath>
+#include <sstream>
 #include <stdexcept>
 
 namespace largesc {
@@ -10,10 +10,11 @@ namespace {
 
 void check_range(const char* name, double value, double low, double high)
 {
-    if (!(value >= low && value <= high))
-        throw std::invalid_argument(std::string(name) + " " + std::to_string(value) +
-                                    " is out of range: use " + std::to_string(low) + " to " +
-                                    std::to_string(high));
+    if (value >= low && value <= high)
+        return;
+    std::ostringstream message;
+    message << name << " " << value << " is out of range: use " << low << " to " << high;
+    throw std::invalid_argument(message.str());
 }
 
 } // namespace

@@ -10,9 +10,6 @@ namespace largesc {
 
 namespace {
 
-/// Uniform in [0, 1) with the same values on every platform.
-double uniform(std::mt19937_64& rng) { return (rng() >> 11) * 0x1.0p-53; }
-
 std::string text(double value)
 {
     std::ostringstream out;
@@ -45,7 +42,7 @@ gilbert_elliott_loss::gilbert_elliott_loss(double loss_probability,
     const double p = checked_probability(loss_probability);
     if (!(mean_burst >= 1.0) || !std::isfinite(mean_burst))
         throw std::invalid_argument("mean_burst " + text(mean_burst) +
-                                    " is too short: a burst has at least 1 packet");
+                                    " is out of range: use 1 packet or more");
     if (p > mean_burst / (mean_burst + 1.0) + 1e-12)
         throw std::invalid_argument(
             "loss_probability " + text(p) + " cannot be reached with mean_burst " +
@@ -67,7 +64,8 @@ trace_loss::trace_loss(const std::string& path, double packet_ms, double trace_m
     : d_step(packet_ms / trace_ms)
 {
     if (!(packet_ms > 0.0) || !(trace_ms > 0.0))
-        throw std::invalid_argument("packet_ms and trace_ms must be above 0");
+        throw std::invalid_argument("packet_ms " + text(packet_ms) + " and trace_ms " +
+                                    text(trace_ms) + " do not fit: use values above 0");
     std::ifstream file(path);
     if (!file)
         throw std::invalid_argument("trace '" + path + "' cannot be read: check the path");

@@ -9,6 +9,10 @@
 
 namespace largesc {
 
+/// Uniform in [0, 1), the upper 53 bits of a draw: the same values on every platform, which the
+/// distributions of the standard library do not promise.
+inline double uniform(std::mt19937_64& rng) { return (rng() >> 11) * 0x1.0p-53; }
+
 /// Decides packet by packet what a channel drops.
 class loss_model
 {
@@ -31,7 +35,9 @@ private:
 };
 
 /// Gilbert-Elliott with a bad state that loses everything and a good one that loses nothing.
-/// With mean loss p and mean burst B: P(bad to good) = 1/B, P(good to bad) = p / (B (1 - p)).
+/// With mean loss p and mean burst B packets: P(bad to good) = 1/B, P(good to bad) =
+/// p / (B (1 - p)), so p is at most B / (B + 1). The first packet finds the chain in its steady
+/// state.
 class gilbert_elliott_loss : public loss_model
 {
 public:
@@ -47,7 +53,7 @@ private:
 };
 
 /// A recorded trace of flags (1: lost), one every trace_ms, repeated for ever. A packet is lost
-/// when the flag at the moment it leaves is 1.
+/// when the flag at the moment it leaves is 1, so packets longer than a flag skip flags.
 class trace_loss : public loss_model
 {
 public:

@@ -9,8 +9,12 @@ namespace gr::largesc {
 /*!
  * \brief A packet channel: losses, jitter, reordering, duplicates, bit errors.
  *
- * Input and output `packets`: PDUs of bytes, metadata kept; `credit`: frames of dropped packets;
- * `status`: counters. Time is packet time: packet n leaves at n packet_ms.
+ * Input and output `packets`: PDUs of bytes, metadata kept; `credit`: a dict with `frame_index` and
+ * `frames` for each dropped packet; `status`: counters. Anything else is counted as refused.
+ *
+ * Time is packet time: packet n leaves at n packet_ms, and a late packet comes out when the first
+ * one leaves that is not earlier than its arrival. The PDU that ends a stream is never lost: what
+ * is still on its way goes out before it.
  */
 class LARGESC_API loss_channel : virtual public gr::block
 {
@@ -40,11 +44,13 @@ public:
                      double bit_error_rate = 0.0,
                      uint64_t seed = 1);
 
+    /// Neither setter does anything to a trace. In `gilbert_elliott` a loss p needs bursts of at
+    /// least p / (1 - p) packets: the constructor refuses shorter ones, a setter prolongs them.
     virtual void set_loss_probability(double loss_probability) = 0;
     virtual void set_mean_burst(double mean_burst) = 0;
     /// The same as a time: mean_burst = burst_ms / packet_ms, at least one packet.
     virtual void set_mean_burst_ms(double burst_ms) = 0;
-    /// Counters by name.
+    /// Counters by name, and `loss_probability` and `mean_burst_packets` as measured so far.
     virtual pmt::pmt_t statistics() const = 0;
 };
 

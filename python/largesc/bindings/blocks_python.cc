@@ -16,9 +16,14 @@ namespace {
 py::dict to_dict(const pmt::pmt_t& counters)
 {
     py::dict out;
-    for (pmt::pmt_t rest = pmt::dict_items(counters); pmt::is_pair(rest); rest = pmt::cdr(rest))
-        out[py::str(pmt::symbol_to_string(pmt::caar(rest)))] =
-            pmt::to_uint64(pmt::cdar(rest));
+    for (pmt::pmt_t rest = pmt::dict_items(counters); pmt::is_pair(rest); rest = pmt::cdr(rest)) {
+        const py::str name(pmt::symbol_to_string(pmt::caar(rest)));
+        const pmt::pmt_t value = pmt::cdar(rest);
+        if (pmt::is_real(value))
+            out[name] = pmt::to_double(value);
+        else
+            out[name] = pmt::to_uint64(value);
+    }
     return out;
 }
 
@@ -28,7 +33,7 @@ auto bind(py::module_& m, const char* name, const char* doc)
     return py::class_<Block, gr::block, gr::basic_block, std::shared_ptr<Block>>(m, name, doc)
         .def("statistics",
              [](const Block& self) { return to_dict(self.statistics()); },
-             "Counters by name, a dict of integers.");
+             "Counters by name, a dict of integers and measured values.");
 }
 
 } // namespace
@@ -48,10 +53,22 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("layout") = "sequential",
              py::arg("crc") = true);
 
-    bind<loss_channel>(m,
-                       "loss_channel",
-                       "A packet channel: losses, jitter, reordering, duplicates, bit errors.\n\n"
-                       "Input and output `packets`, outputs `credit`, `status`.")
+    bind<loss_channel>(
+        m,
+        "loss_channel",
+        "A packet channel: losses, jitter, reordering, duplicates, bit errors.\n\n"
+        "Input and output `packets` (PDUs of bytes), outputs `credit` (dicts for dropped packets)\n"
+        "and `status`. Time is packet time: packet n leaves at n * packet_ms, and a late packet\n"
+        "comes out when the first one leaves that is not earlier than its arrival.\n\n"
+        "model: 'bernoulli', 'gilbert_elliott' or 'trace'.\n"
+        "loss_probability: mean share of lost packets, 0 to 1.\n"
+        "mean_burst: mean length of a run of losses in packets, for 'gilbert_elliott'.\n"
+        "trace: file of flags 0 and 1, one every 20 ms, repeated, for 'trace'.\n"
+        "packet_ms: time between packets. jitter_ms: a packet is late by up to this.\n"
+        "reorder_probability: share of packets that are late by one to three packet times.\n"
+        "duplicate_probability: share of packets that arrive twice.\n"
+        "bit_error_rate: share of inverted bits. seed: of all that is random.\n\n"
+        "Raises ValueError that names the refused value and the remedy.")
         .def(py::init(&loss_channel::make),
              py::arg("model") = "bernoulli",
              py::arg("loss_probability") = 0.0,
@@ -65,9 +82,16 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("seed") = 1)
         .def("set_loss_probability",
              &loss_channel::set_loss_probability,
-             py::arg("loss_probability"))
-        .def("set_mean_burst", &loss_channel::set_mean_burst, py::arg("mean_burst"))
-        .def("set_mean_burst_ms", &loss_channel::set_mean_burst_ms, py::arg("burst_ms"));
+             py::arg("loss_probability"),
+             "Mean share of lost packets from now on. Bursts too short for it are prolonged.")
+        .def("set_mean_burst",
+             &loss_channel::set_mean_burst,
+             py::arg("mean_burst"),
+             "Mean length of a run of losses in packets, at least what the loss needs.")
+        .def("set_mean_burst_ms",
+             &loss_channel::set_mean_burst_ms,
+             py::arg("burst_ms"),
+             "The same in ms: mean_burst = burst_ms / packet_ms, at least one packet.");
 
     bind<uep_depacketizer>(m,
                            "uep_depacketizer",
