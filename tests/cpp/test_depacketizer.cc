@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#define BOOST_TEST_MODULE depacketizer
+#include <boost/test/unit_test.hpp>
+
+#include "depacketizer.h"
+#include "packetizer.h"
+
+#include <algorithm>
+#include <random>
+
+using namespace largesc;
+
+namespace {
+
+constexpr std::int64_t MS = 1'000'000;
+
+/// A frame that tells its number and its sender.
+tokens_t numbered(int n, int sender = 0)
+{
+    tokens_t tokens;
+    for (int j = 0; j < TOKENS_PER_FRAME; ++j)
+        tokens[j] = (n * 8 + j + sender * 1000) % TOKEN_VALUES;
+    return tokens;
+}
+
+std::vector<packet>
+stream(int count, const decision& how = {}, int sender = 0, int frames = 1, layout kind = {})
+{
+    packetizer tx(frames, kind);
+    std::vector<packet> out;
+    const auto add = [&](push_result result) {
+        for (packet& p : result.packets)
+            out.push_back(std::move(p));
+    };
+    for (int n = 0; n < count; ++n)
+        add(tx.push(numbered(n, sender), how));
+    add(tx.flush());
+    return out;
+}
+
+void push(depacketizer& rx, const packet& p, std::int64_t now_ns = 0)
+{
+    BOOST_REQUIRE(rx.push(p.bytes.data(), p.bytes.size(), now_ns));
+}
+
+std::vector<received_frame> take(depacketizer& rx)
+{
+    std::vector<received_frame> out;
+    while (auto f = rx.pop())
+        out.push_back(*f);
+    return out;
+}
+
+/// A player that pulls each 80 ms once it has started, each 10 ms before.
+class player
+{
+public:
+    player(depacketizer& rx, double speed = 1.0) : d_rx(rx), d_frame_ns(80 * MS / speed) {}
+
+    void play_until(std::int64_t now_ns)
+    {
+        while (d_due_ns <= now_ns) {
+            const auto f = d_rx.pull(static_cast<std::int64_t>(d_due_ns));
+            if (f)
+                frames.push_back(*f);
+            for (const auto& r : take(d_rx)) {
+                BOOST_REQUIRE(r.repair);
+                repairs.push_back(r);
+            }
+            d_due_ns += f ? d_frame_ns : 10 * MS;
+        }
+    }
+
+    std::vector<received_frame> frames, repairs;
+
+private:
+    depacketizer& d_rx;
+    double d_frame_ns, d_due_ns = 3 * MS;
+};
+
+depacketizer_config live(int deadline_ms = 80)
+{
+    depacketizer_config config;
+    config.live = true;
+    config.deadline_ms = deadline_ms;
+    return config;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(sequence_wraps)
+{
+    depacketizer rx({});
+    std::size_t next = 0;
+    const auto packets = stream(2000);
+    for (std::size_t n = 0; n < packets.size(); ++n) {
+        if (n % 7 != 3)
+            push(rx, packets[n]);
+        for (const auto& f : take(rx)) {
+            BOOST_REQUIRE_EQUAL(f.index, next);
+            BOOST_REQUIRE_EQUAL(f.lost, next % 7 == 3);
+            BOOST_REQUIRE(f.lost || f.tokens == numbered(next));
+            ++next;
+        }
+    }
+    BOOST_TEST(next == 1990u);
+    BOOST_TEST(rx.counters().resyncs == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(reordered_and_repeated_packets)
+{
+    auto packets = stream(500);
+    std::mt19937 rng(1);
+    for (std::size_t n = 0; n + 8 <= packets.size(); n += 8)
+        std::shuffle(packets.begin() + n, packets.begin() + n + 8, rng);
+    depacketizer rx({});
+    for (const auto& p : packets) {
+        push(rx, p);
+        push(rx, p);
+    }
+    rx.flush(500);
+    const auto frames = take(rx);
+    BOOST_REQUIRE_EQUAL(frames.size(), 500u);
+    for (int n = 0; n < 500; ++n)
+        BOOST_TEST((frames[n].tokens == numbered(n) && !frames[n].repair));
+    BOOST_TEST(rx.counters().duplicates == 500u);
+    BOOST_TEST(rx.counters().resyncs == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(long_gap_offline_keeps_its_length)
+{
+    for (int gap : { 5, 40, 60, 120 }) {
+        depacketizer rx({});
+        const auto packets = stream(400);
+        for (int n = 0; n < 400; ++n)
+            if (n < 100 || n >= 100 + gap)
+                push(rx, packets[n]);
+        rx.flush(400);
+        const auto frames = take(rx);
+        BOOST_TEST(frames.size() == 400u);
+        // The first two behind a gap that could be noise are not believed.
+        const int unbelieved = gap >= 48 ? 2 : 0;
+        BOOST_TEST(rx.counters().frames_lost == static_cast<unsigned>(gap + unbelieved));
+        BOOST_TEST((frames[399].tokens == numbered(399)));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(lost_beginning_and_end_are_counted)
+{
+    depacketizer rx({});
+    const auto packets = stream(50);
+    for (int n = 10; n < 40; ++n)
+        push(rx, packets[n]);
+    const std::uint8_t end[] = { 50, 0xE0 };
+    BOOST_TEST(rx.push(end, 2, 0));
+    BOOST_TEST(rx.ended());
+    rx.flush();
+    BOOST_TEST(take(rx).size() == 50u);
+    BOOST_TEST(rx.counters().frames_lost == 20u);
+    BOOST_TEST(rx.counters().packets_lost == 20u);
+}
+
+BOOST_AUTO_TEST_CASE(absurd_number_of_frames_is_bounded)
+{
+    depacketizer rx({});
+    push(rx, stream(1)[0]);
+    rx.flush(std::int64_t(1) << 60);
+    BOOST_TEST(take(rx).size() <= 45'000u);
+}
+
+BOOST_AUTO_TEST_CASE(copy_of_a_released_frame_is_a_repair)
+{
+    depacketizer_config config;
+    config.hold_packets = 2;
+    depacketizer rx(config);
+    const auto packets = stream(40, { 8, 3, 5 });
+    for (int n = 0; n < 40; ++n)
+        if (n != 20)
+            push(rx, packets[n]);
+    int repairs = 0;
+    for (const auto& f : take(rx)) {
+        if (f.repair) {
+            ++repairs;
+            BOOST_TEST(f.index == 20u);
+            BOOST_TEST(f.received_tokens() == 3);
+            BOOST_TEST(f.tokens[2] == numbered(20)[2]);
+        } else if (f.index == 20) {
+            BOOST_TEST(f.lost);
+        }
+    }
+    BOOST_TEST(repairs == 1);
+}
+
+BOOST_AUTO_TEST_CASE(pair_packet_gives_half_of_both_frames)
+{
+    depacketizer_config config;
+    config.kind = layout::pair;
+    depacketizer rx(config);
+    const auto packets = stream(40, { 8, 2, 0 }, 0, 1, layout::pair);
+    for (int n = 0; n < 40; ++n)
+        if (n != 20)
+            push(rx, packets[n]);
+    rx.flush(40);
+    const auto frames = take(rx);
+    const tokens_t a = numbered(20), b = numbered(21);
+    const std::uint16_t none = ERASED_TOKEN;
+    BOOST_TEST((frames[20].tokens == tokens_t{ a[0], a[1], a[2], none, a[4], none, a[6], none }));
+    BOOST_TEST((frames[21].tokens == tokens_t{ b[0], b[1], none, b[3], none, b[5], none, b[7] }));
+    BOOST_TEST(frames[20].received_tokens() == 3);
+    BOOST_TEST(!frames[20].lost);
+}
+
+BOOST_AUTO_TEST_CASE(gap_behind_a_comfort_frame_is_silence)
+{
+    packetizer tx(1, layout::sequential);
+    depacketizer rx({});
+    for (int n = 0; n < 60; ++n) {
+        const decision how{ 8, 0, 0, n == 20, n > 20 && n < 40 };
+        for (const auto& p : tx.push(numbered(n), how).packets)
+            if (n != 10)
+                push(rx, p);
+    }
+    rx.flush(60);
+    for (const auto& f : take(rx)) {
+        BOOST_TEST(f.silence == (f.index >= 20 && f.index < 40));
+        BOOST_TEST(f.lost == (f.index == 10));
+    }
+    BOOST_TEST(rx.counters().packets_lost == 1u);
+    BOOST_TEST(rx.losses().loss_probability() < 0.03);
+}
+
+BOOST_AUTO_TEST_CASE(restarted_sender_is_followed_at_any_place)
+{
+    for (bool is_live : { false, true })
+        for (int played : { 3, 15, 40, 100, 200, 300 }) {
+            depacketizer_config config = live();
+            config.live = is_live;
+            depacketizer rx(config);
+            player out(rx);
+            std::int64_t now = 0;
+            for (int sender : { 0, 1 })
+                for (const auto& p : stream(played, {}, sender)) {
+                    push(rx, p, now);
+                    if (is_live)
+                        out.play_until(now);
+                    now += 80 * MS;
+                }
+            rx.flush();
+            for (const auto& f : take(rx))
+                out.frames.push_back(f);
+            BOOST_TEST_CONTEXT("live " << is_live << ", after " << played) {
+                const auto heard = std::count_if(
+                    out.frames.begin(), out.frames.end(), [&](const received_frame& f) {
+                        return f.tokens == numbered(played - 1, 1);
+                    });
+                BOOST_TEST(heard >= 1);
+                // From 200 to 256 it looks like a long loss, and offline that is believed.
+                if (is_live ? played > 10 : played > 10 && played < 200)
+                    BOOST_TEST(rx.counters().resyncs == 1u);
+                for (std::size_t n = 0; n < out.frames.size(); ++n)
+                    BOOST_REQUIRE_EQUAL(out.frames[n].index, n);
+            }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(live_plays_a_deadline_after_the_first_packet)
+{
+    depacketizer rx(live(200));
+    BOOST_TEST(!rx.pull(0).has_value());
+    const auto packets = stream(10);
+    push(rx, packets[1], 100 * MS);
+    push(rx, packets[0], 120 * MS); // overtaken, and still the first
+    BOOST_TEST(!rx.pull(299 * MS).has_value());
+    const auto f = rx.pull(301 * MS);
+    BOOST_REQUIRE(f.has_value());
+    BOOST_TEST(f->index == 0u);
+    BOOST_TEST((f->tokens == numbered(0)));
+}
+
+BOOST_AUTO_TEST_CASE(live_long_pause_and_a_new_stream)
+{
+    depacketizer rx(live());
+    player out(rx);
+    std::int64_t now = 0;
+    for (int sender = 0; sender < 3; ++sender) {
+        for (const auto& p : stream(50, {}, sender)) {
+            push(rx, p, now);
+            out.play_until(now);
+            now += 80 * MS;
+        }
+        now += 20'000 * MS;
+        out.play_until(now);
+    }
+    BOOST_TEST(rx.counters().packets_received == 150u);
+    BOOST_TEST(rx.counters().late == 0u);
+    // 5 s after the last packet the player is told that nothing plays.
+    BOOST_TEST(out.frames.size() < 3 * (50 + 66u));
+    for (std::size_t n = 0; n < out.frames.size(); ++n)
+        BOOST_REQUIRE_EQUAL(out.frames[n].index, n);
+}
+
+BOOST_AUTO_TEST_CASE(live_end_packet_ends_the_playout)
+{
+    depacketizer rx(live());
+    player out(rx);
+    std::int64_t now = 0;
+    for (const auto& p : stream(30)) {
+        push(rx, p, now);
+        out.play_until(now);
+        now += 80 * MS;
+    }
+    const std::uint8_t end[] = { 30, 0xE0 };
+    BOOST_TEST(rx.push(end, 2, now));
+    BOOST_TEST(!rx.ended());
+    now += 1000 * MS;
+    out.play_until(now);
+    BOOST_TEST(rx.ended());
+    BOOST_TEST(out.frames.size() == 30u);
+    // A second copy of the end packet belongs to no stream.
+    BOOST_TEST(rx.push(end, 2, now));
+    for (const auto& p : stream(60, {}, 1)) {
+        push(rx, p, now);
+        out.play_until(now);
+        now += 80 * MS;
+    }
+    out.play_until(now + 80 * MS);
+    BOOST_TEST(out.frames.size() >= 89u);
+    BOOST_TEST(rx.counters().frames_lost <= 1u);
+}
+
+BOOST_AUTO_TEST_CASE(live_skew_is_followed_both_ways)
+{
+    for (layout kind : { layout::sequential, layout::pair })
+        for (double speed : { 0.999, 1.0, 1.001 }) {
+            depacketizer_config config = live(160);
+            config.kind = kind;
+            depacketizer rx(config);
+            player out(rx, speed);
+            const auto packets = stream(12000, {}, 0, 1, kind);
+            std::mt19937 rng(4);
+            for (int n = 0; n < 12000; ++n) {
+                const int at = kind == layout::pair ? n / 2 * 2 + 1 : n;
+                const std::int64_t now = at * 80 * MS + rng() % 30 * MS;
+                out.play_until(now);
+                if (rng() % 10 != 0)
+                    push(rx, packets[n], now);
+            }
+            const auto& c = rx.counters();
+            BOOST_TEST_CONTEXT("speed " << speed << ", pair " << (kind == layout::pair)) {
+                // 960 s, a frame each 80 s.
+                BOOST_TEST(c.skew_dropped >= (speed < 1.0 ? 10u : 0u));
+                BOOST_TEST(c.skew_dropped <= (speed < 1.0 ? 13u : 0u));
+                BOOST_TEST(c.skew_inserted >= (speed > 1.0 ? 9u : 0u));
+                BOOST_TEST(c.skew_inserted <= (speed > 1.0 ? 13u : 0u));
+                BOOST_TEST(c.late <= 20u);
+            }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(live_stall_that_is_not_caught_up_is_followed)
+{
+    depacketizer rx(live());
+    player out(rx);
+    const auto packets = stream(300);
+    for (int n = 0; n < 300; ++n) {
+        const std::int64_t now = (n * 80 + (n >= 100 ? 900 : 0)) * MS;
+        out.play_until(now);
+        push(rx, packets[n], now);
+    }
+    BOOST_TEST(rx.counters().late < 20u);
+    BOOST_TEST(rx.counters().skew_inserted >= 10u);
+    BOOST_TEST(rx.counters().skew_inserted <= 15u);
+    const auto good = std::count_if(out.frames.end() - 100, out.frames.end(), [](const auto& f) {
+        return f.received_tokens() == 8;
+    });
+    BOOST_TEST(good == 100);
+}
+
+BOOST_AUTO_TEST_CASE(live_burst_after_a_jam_inserts_nothing)
+{
+    depacketizer rx(live());
+    player out(rx);
+    const auto packets = stream(300);
+    for (int n = 0; n < 300; ++n) {
+        const std::int64_t now = std::max<std::int64_t>(n * 80, n >= 100 ? 109 * 80 : 0) * MS;
+        out.play_until(now);
+        push(rx, packets[n], now);
+    }
+    BOOST_TEST(rx.counters().skew_inserted == 0u);
+    BOOST_TEST(rx.counters().late >= 6u);
+    BOOST_TEST(rx.counters().repairs == rx.counters().late);
+}
+
+BOOST_AUTO_TEST_CASE(noise_is_bounded_and_survived)
+{
+    std::mt19937 rng(5);
+    for (int link = 0; link < 16; ++link) {
+        depacketizer_config config = live();
+        config.frames_per_packet = 1 + link % 4;
+        config.kind = link & 4 ? layout::pair : layout::sequential;
+        config.live = link & 8;
+        depacketizer rx(config);
+        std::vector<std::uint8_t> noise;
+        for (int n = 0; n < 20'000; ++n) {
+            noise.resize(rng() % 60);
+            for (auto& byte : noise)
+                byte = rng();
+            rx.push(noise.data(), noise.size(), n * 7 * MS);
+            BOOST_REQUIRE(take(rx).size() <= 2048u);
+            rx.pull(n * 7 * MS);
+        }
+        BOOST_TEST(rx.counters().packets_refused > 1000u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(estimate_of_losses)
+{
+    loss_estimator losses;
+    BOOST_TEST(losses.loss_probability() == 0.0);
+    BOOST_TEST(losses.mean_burst() == 1.0);
+    std::mt19937 rng(6);
+    double p = 0.0, burst = 0.0;
+    bool lost = false;
+    const int count = 100'000;
+    for (int n = 0; n < count; ++n) {
+        // Gilbert: 20 % in bursts of 4.
+        lost = lost ? rng() % 4 != 0 : rng() % 16 == 0;
+        losses.add(lost);
+        p += losses.loss_probability() / count;
+        burst += losses.mean_burst() / count;
+    }
+    BOOST_TEST(p == 0.2, boost::test_tools::tolerance(0.05));
+    BOOST_TEST(burst == 4.0, boost::test_tools::tolerance(0.1));
+}
+
+BOOST_AUTO_TEST_CASE(bad_parameters_are_named)
+{
+    BOOST_CHECK_THROW(depacketizer({ 0 }), std::invalid_argument);
+    depacketizer_config config;
+    config.deadline_ms = -1;
+    BOOST_CHECK_THROW(depacketizer{ config }, std::invalid_argument);
+    config = {};
+    config.hold_packets = 33;
+    BOOST_CHECK_THROW(depacketizer{ config }, std::invalid_argument);
+}
