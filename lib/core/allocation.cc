@@ -12,6 +12,8 @@ namespace {
 
 /// Over this many frames the slack of the window is spent.
 constexpr double SLACK_FRAMES = 12.0;
+/// Of its fair share no frame ever gets less, whatever those before it have spent.
+constexpr double RESERVED_SHARE = 0.75;
 
 double checked_budget(double budget_bps)
 {
@@ -28,7 +30,8 @@ double checked_budget(double budget_bps)
 
 budget_window::budget_window(double budget_bps)
     : d_share(checked_budget(budget_bps) * FRAME_MS / 1000.0 / TOKEN_BITS),
-      d_limit(static_cast<int>(std::floor(d_share * BUDGET_WINDOW_FRAMES + 1e-6)))
+      d_limit(static_cast<int>(std::floor(d_share * BUDGET_WINDOW_FRAMES + 1e-6))),
+      d_reserve(std::max(1, static_cast<int>(RESERVED_SHARE * d_share)))
 {
 }
 
@@ -38,10 +41,16 @@ int budget_window::allowance() const
     const double before = d_share * (BUDGET_WINDOW_FRAMES - 1 - d_used.size());
     const double slack = d_share * (BUDGET_WINDOW_FRAMES - 1) - before - d_sum;
     const double wanted = d_share + d_carry + std::max(0.0, slack) / SLACK_FRAMES;
-    const int left = d_limit - d_sum;
-    return std::clamp(static_cast<int>(std::floor(wanted + 1e-6)),
-                      0,
-                      std::min(left, MAX_TOKENS_A_FRAME));
+    // What each window that holds this frame leaves when the frames behind it take d_reserve: by
+    // induction this is never less than d_reserve.
+    int left = MAX_TOKENS_A_FRAME, recent = 0;
+    for (int kept = 0; kept < BUDGET_WINDOW_FRAMES; ++kept) {
+        if (kept > 0 && kept <= static_cast<int>(d_used.size()))
+            recent += d_used[d_used.size() - kept];
+        const int behind = BUDGET_WINDOW_FRAMES - 1 - kept;
+        left = std::min(left, d_limit - recent - behind * d_reserve);
+    }
+    return std::min(static_cast<int>(std::floor(wanted + 1e-6)), left);
 }
 
 void budget_window::commit(int tokens)

@@ -17,14 +17,15 @@ class budget_window
 public:
     /// budget_bps: 137.5 (one token a frame) to 2200 (16 tokens).
     explicit budget_window(double budget_bps);
-    /// Tokens that this frame may use: its fair share, and part of what silence has left over.
+    /// Tokens that this frame may use, 1 to 16: its fair share, and part of what silence has left
+    /// over, as long as the frames behind it keep three quarters of theirs and a token at least.
     int allowance() const;
     /// Books what the frame uses, 0 (DTX) to allowance(); throws std::invalid_argument otherwise.
     void commit(int tokens);
 
 private:
     const double d_share;
-    const int d_limit;
+    const int d_limit, d_reserve;
     std::deque<int> d_used;
     int d_sum = 0;
     double d_carry = 0.0;
