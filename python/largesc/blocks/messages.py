@@ -2,6 +2,7 @@
 """Reading and making the messages of docs/architecture.md."""
 
 import logging
+from collections import deque
 
 import numpy as np
 import pmt
@@ -83,6 +84,8 @@ class TokenBlock:
     def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
         """``inputs`` maps port names to handlers; `end_port` is where frames come in."""
         self._ended = False
+        # Computing time of the latest frames, for whoever measures.
+        self.compute_ms: deque[float] = deque(maxlen=65536)
         self.counters: dict[str, int] = {"refused": 0}
         for name, handler in inputs.items():
             self.message_port_register_in(pmt.intern(name))

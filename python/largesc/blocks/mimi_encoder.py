@@ -51,7 +51,6 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         self.counters |= {"frames": 0, "invalid_samples": 0, "in_flight": 0}
         torch.set_num_threads(threads)
         self.max_in_flight = max_in_flight
-        self.compute_ms: list[float] = []
         self._core = SpeechEncoder(load_codec(codec))
         self._in_flight: set[int] = set()
 
@@ -67,7 +66,11 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
             available = min(available, room * FRAME_SAMPLES)
         if available > 0:
             count = min(available, FRAME_SAMPLES)
-            self._emit(self._core.push(samples[:count]))
+            begin = time.perf_counter()
+            frames = self._core.push(samples[:count])
+            if frames:
+                self.compute_ms.append(1e3 * (time.perf_counter() - begin))
+            self._emit(frames)
             self.consume(0, count)
             return 0
         if len(samples) == 1 and _blocks.input_done(self.gateway.detail(), 0):

@@ -2,6 +2,7 @@
 """Block: fills the tokens that were lost."""
 
 import threading
+import time
 from collections import deque
 
 from gnuradio import gr
@@ -55,6 +56,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         gr.basic_block.__init__(self, "moshi_concealer", None, None)
         self.open_ports({"tokens": self._on_tokens}, ["tokens"], "tokens")
         # The queue of the port is out of sight, so that the block keeps its own.
+        self._repair_ms = 0.0
         self._waiting: deque = deque()
         self._ready = threading.Condition()
         self._worker: threading.Thread | None = None
@@ -104,11 +106,15 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         frame = ReceivedFrame(
             int(meta.get(keys.frame_index, 0)), tokens, bool(meta.get(keys.silence, False))
         )
+        begin = time.perf_counter()
         if meta.get(keys.repair):
             if not late:
                 self._core.repair(frame)
+            self._repair_ms += 1e3 * (time.perf_counter() - begin)
             return
         done = self._core.late_step(frame) if late else self._core.step(frame)
+        self.compute_ms.append(1e3 * (time.perf_counter() - begin) + self._repair_ms)
+        self._repair_ms = 0.0
         out = {
             keys.frame_index: done.index,
             keys.concealed_tokens: done.concealed_tokens,

@@ -48,6 +48,13 @@ class Loopback(gr.top_block):
         out[: min(length, len(found))] = found[:length]
         return out
 
+    def compute_ms(self) -> np.ndarray:
+        """Computing time of encoder, concealer and decoder together, ms ``[frames]``."""
+        parts = [self.tx.encoder, self.rx.concealer, self.rx.decoder]
+        times = [np.array(part.compute_ms) for part in parts]
+        count = min(len(t) for t in times)
+        return sum(t[:count] for t in times)
+
     def statistics(self) -> dict:
         """Counters of all blocks, and the rates that follow from them."""
         tx, rx = self.tx.statistics(), self.rx.statistics()
@@ -132,6 +139,7 @@ def tx(args: argparse.Namespace) -> int:
     frames = -(-len(samples) // FRAME_SAMPLES)
     while sender.packetizer.statistics()["frames"] < frames:
         time.sleep(0.05)
+    # Time for the end packet to be written out.
     time.sleep(0.3)
     tb.stop()
     tb.wait()

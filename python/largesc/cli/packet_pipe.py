@@ -19,6 +19,8 @@ class packet_writer(gr.basic_block):  # noqa: N801
         self._file = file
         self.message_port_register_in(pmt.intern("packets"))
         self.set_msg_handler(pmt.intern("packets"), self._on_packet)
+        # The command ends it, once everything is written.
+        self.set_msg_handler(pmt.intern("system"), lambda message: None)
 
     def _on_packet(self, message: object) -> None:
         data = bytes(pmt.u8vector_elements(pmt.cdr(message)))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One picture of a transmission: speech in and out, what became of each token, the bit rate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.colors import BoundaryNorm, ListedColormap  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+
+from ..models.loader import SAMPLE_RATE_HZ  # noqa: E402
+
+FRAME_S = 0.08
+# Fate of a token, in the order of the colours.
+STATES = ["not sent", "sent", "sent twice", "lost", "lost, copy arrived", "concealed"]
+COLOURS = ["#eeeeee", "#4c9be8", "#1b4f8f", "#c0392b", "#27ae60", "#f39c12"]
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """What is needed to draw one transmission.
+
+    Attributes:
+        title: one line.
+        sent, received: float32 speech at 24 kHz, of one length.
+        states: int ``[frames, 8]``, index into :data:`STATES`.
+        payload_bps: ``[frames]``, 11 bit a token sent or repeated.
+        packet_lost: bool ``[frames]``.
+    """
+
+    title: str
+    sent: np.ndarray
+    received: np.ndarray
+    states: np.ndarray
+    payload_bps: np.ndarray
+    packet_lost: np.ndarray
+
+
+def _spectrogram(axis: plt.Axes, samples: np.ndarray, label: str) -> None:
+    axis.specgram(samples + 1e-6, NFFT=512, Fs=SAMPLE_RATE_HZ, noverlap=384, vmin=-140, vmax=-40)
+    axis.set_ylim(0, 8000)
+    axis.set_ylabel(f"{label}\nHz")
+
+
+def draw(transmissions: list[Transmission], path: Path) -> None:
+    """Writes a PNG with one column for each transmission."""
+    columns = len(transmissions)
+    heights = [1, 2, 1, 2, 2, 1.2]
+    figure, axes = plt.subplots(
+        6, columns, figsize=(7 * columns, 12), height_ratios=heights, squeeze=False, sharex="col"
+    )
+    for column, shown in zip(axes.T, transmissions, strict=True):
+        seconds = np.arange(len(shown.sent)) / SAMPLE_RATE_HZ
+        column[0].set_title(shown.title)
+        for axis, samples, label in (
+            (column[0], shown.sent, "in"),
+            (column[2], shown.received, "out"),
+        ):
+            axis.plot(seconds, samples, linewidth=0.4, color="#333333")
+            axis.set_ylim(-1, 1)
+            axis.set_ylabel(label)
+        _spectrogram(column[1], shown.sent, "in")
+        _spectrogram(column[3], shown.received, "out")
+        frames = len(shown.states)
+        edges = np.arange(frames + 1) * FRAME_S
+        column[4].pcolormesh(
+            edges,
+            np.arange(9) + 0.5,
+            shown.states.T,
+            cmap=ListedColormap(COLOURS),
+            norm=BoundaryNorm(np.arange(7) - 0.5, 6),
+        )
+        column[4].set_ylabel("token")
+        column[4].set_yticks(range(1, 9))
+        middles = edges[:-1] + FRAME_S / 2
+        column[5].step(edges[:-1], shown.payload_bps, where="post", color="#1b4f8f")
+        column[5].plot(
+            middles[shown.packet_lost],
+            np.zeros(int(shown.packet_lost.sum())),
+            "x",
+            color="#c0392b",
+            markersize=4,
+        )
+        column[5].set_ylim(-100, 2400)
+        column[5].set_ylabel("payload\nbit/s")
+        column[5].set_xlabel("time (s); x: packet lost")
+        column[5].set_xlim(0, edges[-1])
+    handles = [Patch(color=c, label=s) for c, s in zip(COLOURS, STATES, strict=True)]
+    figure.legend(handles=handles, loc="lower center", ncols=6, frameon=False)
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
