@@ -52,8 +52,7 @@ loss_channel_impl::loss_channel_impl(const std::string& model,
                                      const std::string& trace,
                                      const ::largesc::impairments& how,
                                      uint64_t seed)
-    : gr::block(
-          "loss_channel", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
+    : gr::block("loss_channel", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
       d_model(model),
       d_trace(trace),
       d_packet_ms(how.packet_ms),
@@ -180,8 +179,7 @@ pmt::pmt_t loss_channel_impl::statistics() const
                                  { "refused", d_refused } });
     dict = pmt::dict_add(
         dict, pmt::mp(keys::loss_probability), pmt::from_double(c.loss_probability()));
-    return pmt::dict_add(
-        dict, pmt::mp(keys::mean_burst_packets), pmt::from_double(c.mean_burst()));
+    return pmt::dict_add(dict, pmt::mp(keys::mean_burst_packets), pmt::from_double(c.mean_burst()));
 }
 
 } // namespace gr::largesc

@@ -43,7 +43,9 @@ class channel
 {
 public:
     channel(std::unique_ptr<loss_model> losses, const impairments& how, std::uint64_t seed)
-        : d_losses(std::move(losses)), d_how(how), d_rng(seed)
+        : d_losses(std::move(losses)),
+          d_how(how),
+          d_rng(seed)
     {
         check(how);
     }

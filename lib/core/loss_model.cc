@@ -20,19 +20,22 @@ std::string text(double value)
 double checked_probability(double p)
 {
     if (!(p >= 0.0 && p <= 1.0))
-        throw std::invalid_argument("loss_probability " + text(p) +
-                                    " is out of range: use 0 to 1");
+        throw std::invalid_argument("loss_probability " + text(p) + " is out of range: use 0 to 1");
     return p;
 }
 
 } // namespace
 
 bernoulli_loss::bernoulli_loss(double loss_probability, std::uint64_t seed)
-    : d_p(checked_probability(loss_probability)), d_rng(seed)
+    : d_p(checked_probability(loss_probability)),
+      d_rng(seed)
 {
 }
 
-bool bernoulli_loss::lost() { return uniform(d_rng) < d_p; }
+bool bernoulli_loss::lost()
+{
+    return uniform(d_rng) < d_p;
+}
 
 gilbert_elliott_loss::gilbert_elliott_loss(double loss_probability,
                                            double mean_burst,
@@ -44,10 +47,10 @@ gilbert_elliott_loss::gilbert_elliott_loss(double loss_probability,
         throw std::invalid_argument("mean_burst " + text(mean_burst) +
                                     " is out of range: use 1 packet or more");
     if (p > mean_burst / (mean_burst + 1.0) + 1e-12)
-        throw std::invalid_argument(
-            "loss_probability " + text(p) + " cannot be reached with mean_burst " +
-            text(mean_burst) + ": use at most " + text(mean_burst / (mean_burst + 1.0)) +
-            " or longer bursts");
+        throw std::invalid_argument("loss_probability " + text(p) +
+                                    " cannot be reached with mean_burst " + text(mean_burst) +
+                                    ": use at most " + text(mean_burst / (mean_burst + 1.0)) +
+                                    " or longer bursts");
     d_leave_bad = 1.0 / mean_burst;
     d_leave_good = p < 1.0 ? p / (mean_burst * (1.0 - p)) : 1.0;
     d_bad = uniform(d_rng) < p;

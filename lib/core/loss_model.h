@@ -11,7 +11,10 @@ namespace largesc {
 
 /// Uniform in [0, 1), the upper 53 bits of a draw: the same values on every platform, which the
 /// distributions of the standard library do not promise.
-inline double uniform(std::mt19937_64& rng) { return (rng() >> 11) * 0x1.0p-53; }
+inline double uniform(std::mt19937_64& rng)
+{
+    return (rng() >> 11) * 0x1.0p-53;
+}
 
 /// Decides packet by packet what a channel drops.
 class loss_model

@@ -16,8 +16,7 @@ using namespace largesc;
 namespace {
 
 /// Books what `demand` wants of each frame, as far as it may.
-std::vector<int>
-spend(double budget_bps, int frames, const std::function<int(int frame)>& demand)
+std::vector<int> spend(double budget_bps, int frames, const std::function<int(int frame)>& demand)
 {
     budget_window window(budget_bps);
     std::vector<int> used;
@@ -35,10 +34,8 @@ int most_in_a_window(const std::vector<int>& used)
 {
     int most = 0;
     for (std::size_t n = 0; n + BUDGET_WINDOW_FRAMES <= used.size(); ++n)
-        most = std::max(most,
-                        std::accumulate(used.begin() + n,
-                                        used.begin() + n + BUDGET_WINDOW_FRAMES,
-                                        0));
+        most = std::max(
+            most, std::accumulate(used.begin() + n, used.begin() + n + BUDGET_WINDOW_FRAMES, 0));
     return most;
 }
 
@@ -119,9 +116,9 @@ BOOST_AUTO_TEST_CASE(bad_values_are_named_with_a_remedy)
 
 BOOST_AUTO_TEST_CASE(table_repeats_more_as_the_loss_grows)
 {
-    const std::vector<std::pair<double, int>> rows = {
-        { 0.0, 0 }, { 0.04, 0 }, { 0.05, 1 }, { 0.1, 1 }, { 0.2, 2 }, { 0.3, 4 }, { 0.6, 4 }
-    };
+    const std::vector<std::pair<double, int>> rows = { { 0.0, 0 }, { 0.04, 0 }, { 0.05, 1 },
+                                                       { 0.1, 1 }, { 0.2, 2 },  { 0.3, 4 },
+                                                       { 0.6, 4 } };
     for (const auto& [p, copies] : rows)
         for (int allowed = 0; allowed <= 16; ++allowed) {
             const auto [sent, repeated] = split_table(allowed, p, false);

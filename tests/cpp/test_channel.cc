@@ -35,8 +35,8 @@ outcome run(const impairments& how,
     outcome out;
     packet item;
     for (int n = 0; n < count; ++n) {
-        const bool kept = link.send(
-            { n, {} }, bits, [](packet& p, std::size_t bit) { p.hits.push_back(bit); });
+        const bool kept =
+            link.send({ n, {} }, bits, [](packet& p, std::size_t bit) { p.hits.push_back(bit); });
         out.lost.push_back(!kept);
         while (link.receive(item)) {
             out.arrived.push_back(item);

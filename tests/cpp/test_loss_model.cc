@@ -31,7 +31,8 @@ std::vector<double> draw(loss_model& model, std::size_t count)
 }
 
 struct file {
-    explicit file(const std::string& text) : path("loss_model_trace.txt")
+    explicit file(const std::string& text)
+        : path("loss_model_trace.txt")
     {
         std::ofstream(path) << text;
     }

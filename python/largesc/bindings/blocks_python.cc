@@ -31,9 +31,10 @@ template <typename Block>
 auto bind(py::module_& m, const char* name, const char* doc)
 {
     return py::class_<Block, gr::block, gr::basic_block, std::shared_ptr<Block>>(m, name, doc)
-        .def("statistics",
-             [](const Block& self) { return to_dict(self.statistics()); },
-             "Counters by name, a dict of integers and measured values.");
+        .def(
+            "statistics",
+            [](const Block& self) { return to_dict(self.statistics()); },
+            "Counters by name, a dict of integers and measured values.");
 }
 
 } // namespace
