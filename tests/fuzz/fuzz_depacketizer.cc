@@ -131,7 +131,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             break;
         }
         default: // a long loss
-            for (int n = 0; n < 4 * argument; ++n)
+            for (int n = 0; n < argument * config.frames_per_packet; ++n)
                 tx->push(erased_frame(), { 0, 0, 0, false, true });
         }
         out.drain(rx);
