@@ -16,12 +16,22 @@ const pmt::pmt_t PULL = pmt::mp("pull");
 const pmt::pmt_t OUT = pmt::mp("tokens");
 const pmt::pmt_t REPORT = pmt::mp("report");
 const pmt::pmt_t STATUS = pmt::mp("status");
+/// Counters go out once a second of speech or so.
+constexpr int STATUS_FRAMES = 12;
 
 int64_t now_ns()
 {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
                std::chrono::steady_clock::now().time_since_epoch())
         .count();
+}
+
+std::vector<pmt::pmt_t> small_integers()
+{
+    std::vector<pmt::pmt_t> out;
+    for (int n = 0; n <= ::largesc::TOKENS_PER_FRAME; ++n)
+        out.push_back(pmt::from_long(n));
+    return out;
 }
 
 bool live_from_string(const std::string& mode)
@@ -142,27 +152,40 @@ void uep_depacketizer_impl::publish_ready()
 
 void uep_depacketizer_impl::publish_reports()
 {
-    pmt::pmt_t report = pmt::make_dict();
+    uint64_t known = 0, released = 0;
+    pmt::pmt_t report;
     {
         gr::thread::scoped_lock lock(d_mutex);
         const auto& c = d_core.counters();
-        const uint64_t known = c.packets_received + c.packets_lost;
-        if (known < d_reported + d_report_interval)
-            return;
-        d_reported = known;
-        const auto& losses = d_core.losses();
-        report = pmt::dict_add(report,
-                               pmt::mp(keys::loss_probability),
-                               pmt::from_double(losses.loss_probability()));
-        report = pmt::dict_add(
-            report, pmt::mp(keys::mean_burst_packets), pmt::from_double(losses.mean_burst()));
-        report = pmt::dict_add(
-            report, pmt::mp(keys::packets_received), pmt::from_uint64(c.packets_received));
-        report =
-            pmt::dict_add(report, pmt::mp(keys::packets_lost), pmt::from_uint64(c.packets_lost));
+        known = c.packets_received + c.packets_lost;
+        released = c.frames_released;
+        if (known >= d_reported + d_report_interval)
+            report = make_report();
     }
-    message_port_pub(REPORT, report);
-    message_port_pub(STATUS, statistics());
+    if (report) {
+        d_reported = known;
+        message_port_pub(REPORT, report);
+    }
+    if (released >= d_status_frames + STATUS_FRAMES) {
+        d_status_frames = released;
+        message_port_pub(STATUS, statistics());
+    }
+}
+
+/// The state of the channel; the caller holds the mutex.
+pmt::pmt_t uep_depacketizer_impl::make_report() const
+{
+    static const pmt::pmt_t k_loss = pmt::mp(keys::loss_probability),
+                            k_burst = pmt::mp(keys::mean_burst_packets),
+                            k_received = pmt::mp(keys::packets_received),
+                            k_lost = pmt::mp(keys::packets_lost);
+    const auto& c = d_core.counters();
+    const auto& losses = d_core.losses();
+    pmt::pmt_t report = pmt::make_dict();
+    report = pmt::acons(k_lost, pmt::from_uint64(c.packets_lost), report);
+    report = pmt::acons(k_received, pmt::from_uint64(c.packets_received), report);
+    report = pmt::acons(k_burst, pmt::from_double(losses.mean_burst()), report);
+    return pmt::acons(k_loss, pmt::from_double(losses.loss_probability()), report);
 }
 
 void uep_depacketizer_impl::on_pull()
@@ -186,13 +209,14 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
                             k_received = pmt::mp(keys::received_tokens),
                             k_lost = pmt::mp(keys::lost), k_silence = pmt::mp(keys::silence),
                             k_repair = pmt::mp(keys::repair);
+    static const std::vector<pmt::pmt_t> counts = small_integers();
+    // Keys that differ need no search for an earlier value: acons is dict_add without it.
     pmt::pmt_t meta = pmt::make_dict();
-    meta = pmt::dict_add(meta, k_index, pmt::from_long(frame.index));
-    meta = pmt::dict_add(
-        meta, k_received, pmt::from_long(::largesc::prefix_length(frame.tokens)));
-    meta = pmt::dict_add(meta, k_lost, pmt::from_bool(frame.lost));
-    meta = pmt::dict_add(meta, k_silence, pmt::from_bool(frame.silence));
-    meta = pmt::dict_add(meta, k_repair, pmt::from_bool(frame.repair));
+    meta = pmt::acons(k_repair, frame.repair ? pmt::PMT_T : pmt::PMT_F, meta);
+    meta = pmt::acons(k_silence, frame.silence ? pmt::PMT_T : pmt::PMT_F, meta);
+    meta = pmt::acons(k_lost, frame.lost ? pmt::PMT_T : pmt::PMT_F, meta);
+    meta = pmt::acons(k_received, counts[frame.received_tokens()], meta);
+    meta = pmt::acons(k_index, pmt::from_long(frame.index), meta);
     message_port_pub(
         OUT, pmt::cons(meta, pmt::init_u16vector(frame.tokens.size(), frame.tokens.data())));
 }

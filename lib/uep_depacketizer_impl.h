@@ -30,6 +30,7 @@ private:
     void publish_ready();
     void publish(const ::largesc::received_frame& frame);
     void publish_reports();
+    pmt::pmt_t make_report() const;
 
     const ::largesc::depacketizer_config d_config;
     ::largesc::depacketizer d_core;
@@ -37,7 +38,7 @@ private:
     const unsigned d_report_interval;
     const bool d_end_with_sender;
     bool d_ended = false;
-    uint64_t d_reported = 0;
+    uint64_t d_reported = 0, d_status_frames = 0;
     uint64_t d_refused_crc = 0, d_refused_messages = 0;
     mutable gr::thread::mutex d_mutex;
 };

@@ -5,6 +5,8 @@
 
 #include <gnuradio/io_signature.h>
 
+#include <algorithm>
+
 namespace gr::largesc {
 
 namespace {
@@ -16,6 +18,12 @@ const pmt::pmt_t STATUS = pmt::mp("status");
 const pmt::pmt_t SYSTEM = pmt::mp("system");
 /// Counters go out once a second of speech or so.
 constexpr int STATUS_FRAMES = 12;
+
+/// The core cuts further; this keeps a long from turning into another number.
+int clamped(const pmt::pmt_t& value)
+{
+    return static_cast<int>(std::clamp(pmt::to_long(value), -1L, 99L));
+}
 
 } // namespace
 
@@ -74,11 +82,23 @@ bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
     const pmt::pmt_t meta = pmt::car(msg);
     if (!pmt::is_dict(meta))
         return true;
-    how.tokens_sent = get_long(meta, k_sent, how.tokens_sent);
-    how.tokens_repeated = get_long(meta, k_repeated, how.tokens_repeated);
-    how.copy_distance = get_long(meta, k_distance, how.copy_distance);
-    how.comfort = get_bool(meta, k_comfort);
-    how.skip = get_bool(meta, k_skip);
+    // One pass over the list: a look-up a key is a pass a key.
+    for (pmt::pmt_t rest = meta; pmt::is_pair(rest); rest = pmt::cdr(rest)) {
+        const pmt::pmt_t item = pmt::car(rest);
+        if (!pmt::is_pair(item))
+            continue;
+        const pmt::pmt_t key = pmt::car(item), value = pmt::cdr(item);
+        if (key == k_comfort)
+            how.comfort = value == pmt::PMT_T;
+        else if (key == k_skip)
+            how.skip = value == pmt::PMT_T;
+        else if (key == k_sent && pmt::is_integer(value))
+            how.tokens_sent = clamped(value);
+        else if (key == k_repeated && pmt::is_integer(value))
+            how.tokens_repeated = clamped(value);
+        else if (key == k_distance && pmt::is_integer(value))
+            how.copy_distance = clamped(value);
+    }
     return true;
 }
 
@@ -115,8 +135,8 @@ void uep_packetizer_impl::publish(const ::largesc::push_result& result)
     static const pmt::pmt_t k_index = pmt::mp(keys::frame_index), k_frames = pmt::mp(keys::frames);
     for (const auto& packet : result.packets) {
         pmt::pmt_t meta = pmt::make_dict();
-        meta = pmt::dict_add(meta, k_index, pmt::from_long(packet.first_frame));
-        meta = pmt::dict_add(meta, k_frames, pmt::from_long(packet.frames));
+        meta = pmt::acons(k_frames, pmt::from_long(packet.frames), meta);
+        meta = pmt::acons(k_index, pmt::from_long(packet.first_frame), meta);
         message_port_pub(OUT, pmt::cons(meta, data_of(packet)));
     }
     if (result.skipped_frames > 0) {
