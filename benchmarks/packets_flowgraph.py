@@ -9,9 +9,7 @@ import time
 
 import numpy as np
 import pmt
-from gnuradio import gr
-
-from gnuradio import largesc
+from gnuradio import gr, largesc
 from gnuradio.largesc import keys
 
 

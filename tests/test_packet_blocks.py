@@ -6,9 +6,7 @@ import time
 import numpy as np
 import pmt
 import pytest
-from gnuradio import blocks, gr
-
-from gnuradio import largesc
+from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import _blocks, keys
 
 ERASED = 0xFFFF

@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-
 from gnuradio.largesc import _core
 
 ERASED = _core.ERASED_TOKEN

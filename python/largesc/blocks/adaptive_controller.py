@@ -114,7 +114,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         try:
             value = pmt.dict_ref(message, pmt.intern(keys.loss_probability), pmt.PMT_NIL)
             p = pmt.to_double(value)
-        except (RuntimeError, TypeError):
+        except (RuntimeError, TypeError, ValueError):
             self.refuse("expected a report, a dict with loss_probability")
             return
         if not (math.isfinite(p) and 0.0 <= p <= 1.0):

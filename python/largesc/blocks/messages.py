@@ -7,7 +7,6 @@ from collections import deque
 import numpy as np
 import pmt
 
-
 from .. import _core
 from .._core import keys
 

@@ -102,7 +102,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         try:
             first = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frame_index), pmt.PMT_NIL))
             count = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frames), pmt.PMT_NIL))
-        except (RuntimeError, TypeError):
+        except (RuntimeError, TypeError, ValueError):
             self.refuse("credit without frame_index and frames")
             return
         self._in_flight.difference_update(range(first, first + min(count, 64)))

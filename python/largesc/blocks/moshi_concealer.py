@@ -125,7 +125,5 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             self.publish_status()
 
     def statistics(self) -> dict[str, int]:
-        """Counters: frames, concealed_frames, concealed_tokens, repairs, failures, late, refused."""
+        """Counters: frames, concealed frames and tokens, repairs, failures, late, refused."""
         return self.counters | self._core.statistics()
-
-

@@ -11,8 +11,8 @@ from .mimi_encoder import mimi_encoder
 class speech_tx(gr.hier_block2):  # noqa: N801
     """mimi_encoder, adaptive_controller and uep_packetizer, wired.
 
-    Input: float stream 24 kHz; message ports `report` (from the receiver) and `credit` (from channel
-    and decoder, when reading from a file). Output: message ports `packets`, `status`.
+    Input: float stream 24 kHz; message ports `report` (from the receiver) and `credit` (from
+    channel and decoder, when reading from a file). Output: message ports `packets`, `status`.
 
     Args:
         as for the three blocks.

@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     rx.add_argument("--deadline-ms", type=int, default=80, help="live: wait for copies [80]")
     for part in (channel, rx):
         part.add_argument("--listen", metavar="HOST:PORT", help="receive over UDP")
-        part.add_argument("--seconds", type=float, default=0.0, help="stop after this; 0: at the end")
+        part.add_argument(
+            "--seconds", type=float, default=0.0, help="stop after this; 0: at the end"
+        )
     channel.add_argument("--to", metavar="HOST:PORT", help="send over UDP")
     for part in (loop, tx, rx):
         part.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")

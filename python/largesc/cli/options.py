@@ -30,7 +30,9 @@ def add_sender(parser: argparse.ArgumentParser) -> None:
         "--distance", type=int, default=1, metavar="PACKETS",
         help="packets between a frame and its copies; the receiver waits as long [1]",
     )  # fmt: skip
-    group.add_argument("--expected-loss", type=float, default=0.0, metavar="P", help="before the first report [0]")
+    group.add_argument(
+        "--expected-loss", type=float, default=0.0, metavar="P", help="before the first report [0]"
+    )
     group.add_argument("--dtx", action="store_true", help="send nothing in silence")
     group.add_argument("--tokens-sent", type=int, default=8, help="for the policy fixed [8]")
     group.add_argument("--tokens-repeated", type=int, default=0, help="for the policy fixed [0]")
@@ -40,8 +42,16 @@ def add_sender(parser: argparse.ArgumentParser) -> None:
 def add_channel(parser: argparse.ArgumentParser) -> None:
     """Parameters of loss_channel."""
     group = parser.add_argument_group("channel")
-    group.add_argument("--loss", type=float, default=0.0, metavar="P", help="lost packets, 0 to 1 [0]")
-    group.add_argument("--burst", type=float, default=0.0, metavar="PACKETS", help="mean run of losses; 0: independent [0]")
+    group.add_argument(
+        "--loss", type=float, default=0.0, metavar="P", help="lost packets, 0 to 1 [0]"
+    )
+    group.add_argument(
+        "--burst",
+        type=float,
+        default=0.0,
+        metavar="PACKETS",
+        help="mean run of losses; 0: independent [0]",
+    )
     group.add_argument("--trace", default="", metavar="FILE", help="flags 0 and 1, one every 20 ms")
     group.add_argument("--jitter-ms", type=float, default=0.0, help="[0]")
     group.add_argument("--reorder", type=float, default=0.0, metavar="P", help="[0]")

@@ -20,7 +20,10 @@ class packet_writer(gr.basic_block):  # noqa: N801
         self.message_port_register_in(pmt.intern("packets"))
         self.set_msg_handler(pmt.intern("packets"), self._on_packet)
         # The command ends it, once everything is written.
-        self.set_msg_handler(pmt.intern("system"), lambda message: None)
+        self.set_msg_handler(pmt.intern("system"), self._ignore)
+
+    def _ignore(self, message: object) -> None:
+        pass
 
     def _on_packet(self, message: object) -> None:
         data = bytes(pmt.u8vector_elements(pmt.cdr(message)))

@@ -154,7 +154,7 @@ def download(source: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"{source!r} could not be fetched ({type(error).__name__}). With network access run "
-            f"'huggingface-cli download {name}' once (a gated model needs 'huggingface-cli login'), "
+            f"'huggingface-cli download {name}' once (gated models need 'huggingface-cli login'), "
             "or give the path of a folder that holds the files"
         ) from error
 
@@ -255,7 +255,11 @@ def save_model(model: object, config: dict, folder: Path, part: str) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {
-        name: (value if name.endswith(CODEBOOK_BUFFERS) or not value.is_floating_point() else value.half())
+        name: (
+            value
+            if name.endswith(CODEBOOK_BUFFERS) or not value.is_floating_point()
+            else value.half()
+        )
         .contiguous()
         .clone()
         for name, value in model.state_dict().items()

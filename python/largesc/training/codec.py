@@ -49,9 +49,7 @@ class SpectralLoss(nn.Module):
                 return (s.real.square() + s.imag.square()) / size
 
             py, px = power(y), power(x)
-            mel_loss = mel_loss + F.l1_loss(
-                torch.log(mel @ py + 1e-6), torch.log(mel @ px + 1e-6)
-            )
+            mel_loss = mel_loss + F.l1_loss(torch.log(mel @ py + 1e-6), torch.log(mel @ px + 1e-6))
             # The root's slope at zero is infinite: the offset keeps the gradient finite.
             stft_loss = stft_loss + F.l1_loss((py + 1e-6) ** 0.15, (px + 1e-6) ** 0.15)
         return mel_loss / len(self.sizes), stft_loss / len(self.sizes)
@@ -190,9 +188,7 @@ def residual_kmeans(
 def assign(points: torch.Tensor, centroids: torch.Tensor, chunk: int = 16384) -> torch.Tensor:
     """Index of the nearest centroid, ``[n]``."""
     bias = 0.5 * centroids.square().sum(dim=1)
-    return torch.cat(
-        [(block @ centroids.T - bias).argmax(dim=1) for block in points.split(chunk)]
-    )
+    return torch.cat([(block @ centroids.T - bias).argmax(dim=1) for block in points.split(chunk)])
 
 
 @torch.no_grad()

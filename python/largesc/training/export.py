@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Turns the checkpoint of a finished codec stage into a model folder.
 
-    python -m gnuradio.largesc.training.export --work DIR --output FOLDER
+python -m gnuradio.largesc.training.export --work DIR --output FOLDER
 """
 
 import argparse
@@ -34,7 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--stage", default="decoder", choices=["autoencoder", "codebooks", "decoder"])
+    parser.add_argument(
+        "--stage", default="decoder", choices=["autoencoder", "codebooks", "decoder"]
+    )
     args = parser.parse_args()
     facts = export_codec(args.work, args.output, args.stage)
     print(f"{args.output}: {facts['steps']} steps in {facts['minutes']:.0f} minutes")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pre-trains the token language model on cached tokens.
+r"""Pre-trains the token language model on cached tokens.
 
-    OMP_WAIT_POLICY=passive python -m gnuradio.largesc.training.lm --work DIR --minutes 30 --output FOLDER
+    OMP_WAIT_POLICY=passive \
+        python -m gnuradio.largesc.training.lm --work DIR --minutes 30 --output FOLDER
 
 The checkpoint in ``--work`` is resumed; ``--output`` receives ``lm.json`` and ``lm.safetensors``.
 """

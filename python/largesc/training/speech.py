@@ -86,7 +86,9 @@ def split(
     """
     ocean = sorted({u.speaker for u in utterances if u.corpus == "speechocean762"})
     unseen = set(ocean[-held_out_speakers:]) if held_out_speakers else set()
-    speakers = sorted({(u.corpus, u.speaker) for u in utterances} - {("speechocean762", s) for s in unseen})
+    speakers = sorted(
+        {(u.corpus, u.speaker) for u in utterances} - {("speechocean762", s) for s in unseen}
+    )
     dev = set(random.Random(0).sample(speakers, max(1, round(dev_fraction * len(speakers)))))
     # A corpus of one speaker would vanish from training as a whole.
     single = {c for c in {c for c, _ in speakers} if sum(k == c for k, _ in speakers) == 1}
@@ -118,7 +120,7 @@ class Crops:
         self.rng = np.random.default_rng(seed)
 
     def batch(self, size: int) -> np.ndarray:
-        """Float32 ``[size, length]``; each crop peaks between -26 and -0.5 dBFS, one in ten lower."""
+        """Float32 ``[size, length]``; crops peak at -26 to -0.5 dBFS, one in ten lower."""
         out = np.zeros((size, self.length), dtype=np.float32)
         for row, choice in enumerate(self.rng.choice(len(self.utterances), size, p=self.weights)):
             u = self.utterances[choice]

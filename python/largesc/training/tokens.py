@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a codec over the training speech once and keeps the tokens.
 
-    python -m gnuradio.largesc.training.tokens --speech train.tsv --work DIR --codec FOLDER
+python -m gnuradio.largesc.training.tokens --speech train.tsv --work DIR --codec FOLDER
 """
 
 import argparse

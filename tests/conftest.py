@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small models with random weights, and a flowgraph around them."""
+
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("NO_TORCH_COMPILE", "1")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> str:
+    """A model folder: codec, language model and controller with random weights."""
+    import torch
+    from gnuradio.largesc.control.network import ControllerNetwork
+    from gnuradio.largesc.models.build import build_codec
+    from gnuradio.largesc.models.build_lm import build_language_model
+    from gnuradio.largesc.models.loader import save_model, write_sha256
+
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    codec = {
+        "kind": "spectral",
+        "delay_samples": 480,
+        "encoder": {"dimension": 16, "channels": 16, "n_mels": 20, "blocks": [1, 1]},
+        "decoder": {"dimension": 16, "channels": 16, "blocks": [1, 1, 1]},
+        "quantizer": {"dimension": 16, "n_q": 8, "bins": 2048},
+    }
+    model = build_codec(codec)
+    for layer in model.quantizer.vq.layers:
+        layer._codebook.embedding_sum.normal_()
+    save_model(model, codec, folder, "codec")
+    training = Path(__import__("gnuradio.largesc.training", fromlist=["x"]).__file__).parent
+    lm = json.loads((training / "lm.json").read_text())
+    lm |= {"dim": 32, "num_heads": 2, "num_layers": 2, "depformer_dim": 16}
+    lm |= {"depformer_num_heads": 2, "depformer_num_layers": 1, "depformer_dim_feedforward": 32}
+    save_model(build_language_model(lm), lm, folder, "lm")
+    save_model(ControllerNetwork(16), {"dimension": 16}, folder, "controller")
+    write_sha256(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def speech() -> np.ndarray:
+    """Four seconds that rise and fall like syllables, with a pause, 24 kHz."""
+    t = np.arange(4 * 24000) / 24000
+    tone = np.sin(2 * np.pi * 140 * t) + 0.5 * np.sin(2 * np.pi * 560 * t)
+    envelope = np.maximum(0.0, np.sin(2 * np.pi * 3 * t)) * (t < 2.5)
+    noise = np.random.default_rng(0).standard_normal(len(t)) * 0.001
+    return (0.2 * tone * envelope + noise).astype(np.float32)
+
+
+@pytest.fixture
+def run_link(models):
+    """Runs speech through the loopback flowgraph; returns (top block, observer)."""
+    from gnuradio.largesc.cli import demo, link
+    from gnuradio.largesc.cli.main import parser
+
+    def run(samples: np.ndarray, *options: str):
+        common = ["--codec", models, "--model", models, "--controller", models]
+        args = parser().parse_args(["loopback", "-", "-", *common, *options])
+        tb = link.Loopback(samples, args)
+        observer = demo.Observer()
+        tb.msg_connect(tb.tx.controller, "tokens", observer, "sent")
+        tb.msg_connect(tb.rx.depacketizer, "tokens", observer, "received")
+        tb.msg_connect(tb.rx.concealer, "tokens", observer, "concealed")
+        tb.start()
+        tb.wait()
+        return tb, observer
+
+    return run

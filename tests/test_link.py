@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole chain in a flowgraph."""
+
+import numpy as np
+import pytest
+
+ERASED = 0xFFFF
+
+
+def check_bit_exact(tb, observer, frames: int) -> None:
+    assert sorted(observer.received) == list(range(frames))
+    for index, tokens in observer.received.items():
+        sent = observer.decisions[index]["tokens_sent"]
+        assert np.array_equal(tokens[:sent], observer.tokens[index][:sent]), index
+        assert np.all(tokens[sent:] == ERASED)
+    assert tb.statistics()["depacketizer"]["packets_lost"] == 0
+
+
+@pytest.mark.parametrize("policy", ["table", "fixed", "learned"])
+@pytest.mark.parametrize("layout", ["sequential", "pair"])
+@pytest.mark.parametrize("frames_per_packet", ["1", "2", "3", "4"])
+def test_lossless_loopback_is_bit_exact(run_link, speech, policy, layout, frames_per_packet):
+    options = ["--policy", policy, "--layout", layout, "--frames-per-packet", frames_per_packet]
+    options += ["--concealer", "repeat", "--expected-loss", "0.3", "--budget", "1600"]
+    tb, observer = run_link(speech, *options, "--tokens-repeated", "3")
+    check_bit_exact(tb, observer, 50)
+    assert len(tb.sink.data()) == 50 * 1920
+
+
+def test_budget_holds_over_any_25_frames(run_link, speech):
+    for budget in ("550", "1100", "2062"):
+        tb, observer = run_link(
+            speech, "--budget", budget, "--concealer", "repeat", "--loss", "0.2"
+        )
+        used = [d["tokens_sent"] + d["tokens_repeated"] for d in observer.decisions.values()]
+        windows = np.convolve(used, np.ones(25), "valid")
+        assert windows.max() * 11 <= float(budget) * 2 + 1e-9
+        assert max(used) <= 16
+
+
+@pytest.mark.parametrize("concealer", ["lm", "repeat", "silence"])
+@pytest.mark.parametrize("loss", ["0.3", "1.0"])
+def test_losses_neither_hang_nor_shorten(run_link, speech, concealer, loss):
+    tb, _ = run_link(speech, "--loss", loss, "--concealer", concealer)
+    out = np.array(tb.sink.data())
+    assert len(out) == 50 * 1920 and np.all(np.isfinite(out)) and np.abs(out).max() <= 1.0
+    facts = tb.statistics()
+    assert facts["concealer"]["frames"] == 50 and facts["concealer"]["failures"] == 0
+    assert (
+        facts["channel"]["sent"]
+        == facts["channel"]["dropped"] + (facts["depacketizer"]["packets_received"])
+    )
+
+
+def test_same_seed_same_speech(run_link, speech):
+    first, _ = run_link(speech, "--loss", "0.3", "--seed", "4")
+    second, _ = run_link(speech, "--loss", "0.3", "--seed", "4")
+    # The report comes back at another moment, so that only the channel repeats exactly.
+    assert first.channel.statistics()["dropped"] == second.channel.statistics()["dropped"]
+
+
+def test_damage_on_the_way_is_survived(run_link, speech):
+    tb, _ = run_link(
+        speech,
+        *["--loss", "0.1", "--bit-errors", "0.01", "--duplicate", "0.2"],
+        *["--reorder", "0.2", "--jitter-ms", "100", "--concealer", "repeat"],
+    )
+    facts = tb.statistics()["depacketizer"]
+    assert facts["refused_crc"] > 0 and facts["duplicates"] > 0
+    assert len(tb.sink.data()) == 50 * 1920
+
+
+def test_dtx_sends_nothing_in_silence(run_link, speech):
+    tb, observer = run_link(speech, "--dtx", "--concealer", "repeat")
+    facts = tb.statistics()
+    assert facts["packetizer"]["frames_skipped"] > 5
+    assert facts["depacketizer"]["silence_frames"] >= facts["packetizer"]["frames_skipped"]
+    assert facts["depacketizer"]["frames_lost"] == 0
+    assert sorted(observer.received) == list(range(50))

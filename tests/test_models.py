@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Codec, language model and controller: streaming equals offline, full-size Mimi, robustness."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from gnuradio.largesc._core import ERASED_TOKEN
+from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
+from gnuradio.largesc.codec.speech_encoder import SpeechEncoder
+from gnuradio.largesc.concealment.concealer import ReceivedFrame, make_concealer
+from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
+from gnuradio.largesc.models.loader import Codec, load_codec, load_controller, load_language_model
+
+FRAME = 1920
+
+
+def test_streaming_equals_offline_in_any_chunks(speech):
+    whole = load_codec("embedded").model
+    with torch.inference_mode():
+        latent = whole._encode_to_unquantized_latent(torch.from_numpy(speech)[None, None])[0].T
+        codes = whole.encode(torch.from_numpy(speech)[None, None])
+        offline = whole.decode(codes)[0, 0].numpy()
+    encoder, decoder = SpeechEncoder(load_codec()), SpeechDecoder(load_codec())
+    rng, frames, at = np.random.default_rng(1), [], 0
+    while at < len(speech):
+        count = int(rng.integers(1, 5000))
+        frames += encoder.push(speech[at : at + count])
+        at += count
+    frames += encoder.flush()
+    assert np.abs(np.stack([f.latent for f in frames]) - latent.numpy()).max() < 1e-4
+    tokens = np.stack([f.tokens for f in frames])
+    assert np.array_equal(tokens, codes[0].T.numpy())
+    streamed = np.concatenate([decoder.decode(t) for t in tokens])
+    assert np.abs(streamed - np.clip(offline, -1, 1)).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "clipped", "dc", "quiet", "loud"])
+def test_odd_input_gives_no_burst(kind):
+    rng = np.random.default_rng(2)
+    signal = {
+        "silence": np.zeros(48000),
+        "noise": 0.1 * rng.standard_normal(48000),
+        "clipped": np.sign(rng.standard_normal(48000)),
+        "dc": np.full(48000, 0.5),
+        "quiet": 0.001 * rng.standard_normal(48000),
+        "loud": 3.0 * rng.standard_normal(48000),
+    }[kind].astype(np.float32)
+    encoder, decoder = SpeechEncoder(load_codec()), SpeechDecoder(load_codec())
+    out = np.concatenate([decoder.decode(f.tokens) for f in encoder.push(signal)])
+    assert np.all(np.isfinite(out)) and np.abs(out).max() <= 1.0
+    if kind == "silence":
+        assert np.sqrt(np.mean(out**2)) < 0.01
+
+
+def test_decoder_survives_whatever_tokens_come():
+    rng, decoder = np.random.default_rng(3), SpeechDecoder(load_codec())
+    for _ in range(40):
+        tokens = rng.integers(0, 2048, 8).astype(np.uint16)
+        tokens[rng.integers(0, 9) :] = ERASED_TOKEN
+        out = decoder.decode(tokens, float(rng.random()))
+        assert out.shape == (FRAME,) and np.all(np.isfinite(out)) and np.abs(out).max() <= 1.0
+
+
+def test_full_size_mimi_runs_through_the_same_code():
+    from moshi.models.loaders import get_mimi
+
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+
+    def mimi() -> Codec:
+        torch.manual_seed(0)
+        return Codec(get_mimi(None, device="cpu", num_codebooks=8).eval(), 0, 512, "random Mimi")
+
+    noise = (0.1 * np.random.default_rng(0).standard_normal(12 * FRAME)).astype(np.float32)
+    whole = mimi().model
+    with torch.inference_mode():
+        latent = whole._encode_to_unquantized_latent(torch.from_numpy(noise)[None, None])
+    encoder, decoder = SpeechEncoder(mimi()), SpeechDecoder(mimi())
+    begin = time.perf_counter()
+    frames = encoder.push(noise)
+    encode_ms = 1e3 * (time.perf_counter() - begin) / len(frames)
+    assert np.abs(np.stack([f.latent for f in frames], 1) - latent[0].numpy()).max() < 1e-3
+    begin = time.perf_counter()
+    for frame in frames:
+        assert decoder.decode(frame.tokens).shape == (FRAME,)
+    decode_ms = 1e3 * (time.perf_counter() - begin) / len(frames)
+    print(f"full-size Mimi: {encode_ms:.0f} ms to encode, {decode_ms:.0f} ms to decode a frame")
+    torch.set_num_threads(1)
+    # Real time is 80 ms; a busy machine gets some room.
+    assert encode_ms < 160 and decode_ms < 160
+
+
+def test_rewind_equals_a_fresh_run(models):
+    rng = np.random.default_rng(4)
+    frames = rng.integers(0, 2048, (40, 8)).astype(np.uint16)
+    right = LanguageModelStream(load_language_model(models).model)
+    wrong = LanguageModelStream(load_language_model(models).model)
+    for n, tokens in enumerate(frames):
+        right.step(tokens)
+        wrong.step(frames[0] if n == 33 else tokens)
+    assert not torch.allclose(right._hidden, wrong._hidden, atol=1e-5)
+    assert wrong.replace(len(frames) - 33, frames[33])
+    assert torch.allclose(right._hidden, wrong._hidden, atol=1e-5)
+    assert not wrong.replace(100, frames[0])
+
+
+def test_received_tokens_are_kept_and_the_rest_filled(models):
+    make = lambda: make_concealer("lm", load_language_model(models).model, seed=3)  # noqa: E731
+    first, second = make(), make()
+    rng = np.random.default_rng(5)
+    for n in range(20):
+        tokens = rng.integers(0, 2048, 8).astype(np.uint16)
+        tokens[rng.random(8) < 0.5] = ERASED_TOKEN
+        done = first.step(ReceivedFrame(n, tokens))
+        kept = tokens != ERASED_TOKEN
+        assert np.array_equal(done.tokens[kept], tokens[kept])
+        assert np.all(done.tokens < 2048) and done.concealed_tokens == np.count_nonzero(~kept)
+        assert np.array_equal(done.tokens, second.step(ReceivedFrame(n, tokens)).tokens)
+
+
+def test_model_that_fails_is_replaced_by_repetition(models):
+    concealer = make_concealer("lm", load_language_model(models).model)
+    known = np.arange(8, dtype=np.uint16)
+    concealer.step(ReceivedFrame(0, known))
+
+    def broken(tokens):
+        raise RuntimeError("out of memory")
+
+    concealer.stream.step = broken
+    done = concealer.step(ReceivedFrame(1, np.full(8, ERASED_TOKEN, dtype=np.uint16)))
+    assert np.array_equal(done.tokens, known)
+    assert concealer.statistics()["failures"] == 1
+
+
+def test_long_gap_fades_out():
+    concealer = make_concealer("repeat", fade_after_frames=3)
+    concealer.step(ReceivedFrame(0, np.arange(8, dtype=np.uint16)))
+    lost = np.full(8, ERASED_TOKEN, dtype=np.uint16)
+    gains = [concealer.step(ReceivedFrame(n, lost)).gain for n in range(1, 10)]
+    assert gains[:3] == [1.0, 1.0, 1.0] and gains[5:] == [0.0] * 4
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_controller_streaming_equals_offline(models):
+    network, fresh = load_controller(models), load_controller(models)
+    latent = torch.randn(1, 16, 30)
+    with torch.inference_mode():
+        offline = network(latent, torch.full((1, 30), 0.2))[0]
+    for n in range(30):
+        assert fresh.step(latent[0, :, n].numpy(), 0.2) == pytest.approx(
+            tuple(offline[:, n].tolist()), abs=1e-5
+        )
+
+
+def test_soft_step_is_finite_and_monotone():
+    from gnuradio.largesc.control.network import soft_step
+
+    i = torch.linspace(-50, 50, 1001)
+    values = soft_step(torch.tensor(3.0), i, 4.0)
+    assert torch.isfinite(values).all() and (values.diff() >= -1e-5).all()
+    assert values[0] == pytest.approx(0.0, abs=1e-4) and values[-1] == pytest.approx(1.0, abs=1e-4)
