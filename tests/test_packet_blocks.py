@@ -255,7 +255,8 @@ def test_end_packet_of_the_sender_ends_the_stream(mode):
         tb.start()
         for p in packets:
             rx._post(pmt.intern("packets"), p)
-        time.sleep(0.1)
+        wait_for(lambda: rx.statistics()["packets_received"] == 12, 5.0)
+        time.sleep(0.1)  # the end packet
         for _ in range(14):
             rx._post(pmt.intern("pull"), pmt.make_dict())
         wait_for(lambda: ended(sink), 5.0)
@@ -276,22 +277,23 @@ def test_live_gives_one_frame_a_pull_and_repairs_beside():
     tb.msg_connect(rx, "tokens", sink, "store")
     tb.start()
 
-    def pull() -> int:
-        before = sink.num_messages()
+    def pull(expected: int) -> None:
         rx._post(pmt.intern("pull"), pmt.make_dict())
-        time.sleep(0.05)
-        return sink.num_messages() - before
+        wait_for(lambda: sink.num_messages() >= expected, 5.0)
 
-    assert pull() == 0
-    rx._post(pmt.intern("packets"), packets[0])
-    assert pull() == 0
+    def push(n: int, received: int) -> None:
+        rx._post(pmt.intern("packets"), packets[n])
+        wait_for(lambda: rx.statistics()["packets_received"] == received, 5.0)
+
+    pull(0)
+    push(0, 1)
     time.sleep(0.05)
-    assert pull() == 1
-    assert pull() == 1  # packet 1 is lost
-    rx._post(pmt.intern("packets"), packets[2])
-    assert pull() == 2  # a repair of frame 1, and frame 2
+    pull(1)
+    pull(2)  # packet 1 is lost
+    push(2, 2)
+    pull(4)  # a repair of frame 1, and frame 2
     rx._post(pmt.intern("pull"), pmt.PMT_T)  # whatever it is, it is a pull
-    time.sleep(0.05)
+    wait_for(lambda: sink.num_messages() >= 5, 5.0)
     tb.stop()
     tb.wait()
     metas = [meta_of(sink.get_message(i)) for i in range(sink.num_messages())]
