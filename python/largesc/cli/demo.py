@@ -201,8 +201,8 @@ def demo(args: argparse.Namespace) -> int:
     )
     print("\n".join(rows))
     print(
-        "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: something that was"
-        f"\nsent is missing. ViSQOL: {VISQOL_MAPPING}, comparable only within"
+        "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: something sent"
+        f"\nwas missing. ViSQOL: {VISQOL_MAPPING}, comparable only within"
         "\nthis table. ms a frame: encoder, concealer and decoder together, on this machine."
         f"\nWAVs and demo.png are in {output}/"
     )

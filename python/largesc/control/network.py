@@ -24,8 +24,8 @@ class ControllerNetwork(nn.Module):
     """Importance extractor and channel adaptation.
 
     Four Conv1d of kernel 3 with Snake, channels latent -> 256 -> 128 -> 64 -> 1, then two of
-    kernel 1 on the importance and p, and a sigmoid. The paper leaves the padding and the width of the last
-    two open: ours are causal, and 16.
+    kernel 1 on the importance and p, and a sigmoid. The paper leaves the padding and
+    the width of the last two open: ours are causal, and 16.
 
     Args:
         dimension: width of the codec's latent.
