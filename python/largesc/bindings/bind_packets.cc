@@ -40,7 +40,9 @@ void bind_packetizer(py::module_& m)
              py::arg("tokens_repeated") = 0,
              py::arg("copy_distance") = 0,
              py::arg("comfort") = false,
-             py::arg("skip") = false);
+             py::arg("skip") = false,
+             "n_s and n_c (0 to 8), distance in packets (0 to 8, 0: no copies); values beyond are "
+             "cut.");
 
     py::class_<packetizer>(m, "Packetizer", "Token frames to packets; see docs/packet-format.md.")
         .def(py::init([](int frames, const std::string& kind) {
@@ -59,14 +61,29 @@ void bind_packetizer(py::module_& m)
             py::arg("tokens"),
             py::arg("decision"),
             "Takes 8 tokens (0xFFFF: none); returns the packets that are now complete.")
-        .def("flush",
-             [](packetizer& self) {
-                 std::vector<py::bytes> out;
-                 for (const auto& p : self.flush().packets)
-                     out.push_back(to_bytes(p.bytes));
-                 return out;
-             })
-        .def("end_packet", [](const packetizer& self) { return to_bytes(self.end_packet().bytes); });
+        .def(
+            "flush",
+            [](packetizer& self) {
+                std::vector<py::bytes> out;
+                for (const auto& p : self.flush().packets)
+                    out.push_back(to_bytes(p.bytes));
+                return out;
+            },
+            "Ends the stream; returns the last packet, if one was unfinished.")
+        .def(
+            "end_packet",
+            [](const packetizer& self) { return to_bytes(self.end_packet().bytes); },
+            "Two bytes that tell how many packet slots there were.")
+        .def(
+            "statistics",
+            [](const packetizer& self) {
+                py::dict s;
+                s["tokens_sent"] = self.counters().tokens_sent;
+                s["tokens_repeated"] = self.counters().tokens_repeated;
+                s["copies_skipped"] = self.counters().copies_skipped;
+                return s;
+            },
+            "Counters by name, a dict of integers.");
 }
 
 void bind_depacketizer(py::module_& m)
@@ -74,6 +91,7 @@ void bind_depacketizer(py::module_& m)
     py::class_<received_frame>(m, "ReceivedFrame", "One frame for playout, or a repair.")
         .def_readonly("index", &received_frame::index)
         .def_readonly("tokens", &received_frame::tokens)
+        .def_property_readonly("received_tokens", &received_frame::received_tokens)
         .def_readonly("lost", &received_frame::lost)
         .def_readonly("silence", &received_frame::silence)
         .def_readonly("repair", &received_frame::repair);
@@ -94,10 +112,20 @@ void bind_depacketizer(py::module_& m)
                     reinterpret_cast<const std::uint8_t*>(data.data()), data.size(), now_ns);
             },
             py::arg("data"),
-            py::arg("now_ns") = 0)
-        .def("pull", &depacketizer::pull, py::arg("now_ns"))
-        .def("pop", &depacketizer::pop)
-        .def("flush", &depacketizer::flush, py::arg("total_frames") = -1)
+            py::arg("now_ns") = 0,
+            "Takes the bytes of one packet; False when they are no packet of this link.")
+        .def("pull",
+             &depacketizer::pull,
+             py::arg("now_ns"),
+             "Live: the frame to play now, None while nothing has started.")
+        .def("pop",
+             &depacketizer::pop,
+             "Next frame that is ready (offline) or repaired, None when there is none.")
+        .def("flush",
+             &depacketizer::flush,
+             py::arg("total_frames") = -1,
+             "Makes all frames ready; total_frames tells how many were sent, where it is known.")
+        .def_property_readonly("ended", &depacketizer::ended)
         .def_property_readonly("loss_probability",
                                [](const depacketizer& d) { return d.losses().loss_probability(); })
         .def_property_readonly("mean_burst",
@@ -121,6 +149,16 @@ void bind_depacketizer(py::module_& m)
         });
 }
 
+void bind_loss_estimator(py::module_& m)
+{
+    py::class_<loss_estimator>(
+        m, "LossEstimator", "Loss probability and mean burst length from the fate of packets.")
+        .def(py::init<>())
+        .def("add", &loss_estimator::add, py::arg("lost"), "Fate of the next packet, in order.")
+        .def_property_readonly("loss_probability", &loss_estimator::loss_probability)
+        .def_property_readonly("mean_burst", &loss_estimator::mean_burst, "Packets, at least 1.");
+}
+
 } // namespace
 
 void bind_packets(py::module_& m)
@@ -135,4 +173,5 @@ void bind_packets(py::module_& m)
     bind_keys(m);
     bind_packetizer(m);
     bind_depacketizer(m);
+    bind_loss_estimator(m);
 }
