@@ -10,7 +10,10 @@
 
 namespace gr::largesc {
 
-inline pmt::pmt_t done_message() { return pmt::cons(pmt::mp("done"), pmt::from_long(1)); }
+inline pmt::pmt_t done_message()
+{
+    return pmt::cons(pmt::mp("done"), pmt::from_long(1));
+}
 
 /// A PDU without data that ends a stream; `frames` is -1 when nobody knows how many there were.
 inline pmt::pmt_t end_of_stream(int64_t frames, const pmt::pmt_t& data)
@@ -49,8 +52,7 @@ inline pmt::pmt_t credit(uint64_t frame_index, int64_t frames)
 }
 
 /// Counters as a dict.
-inline pmt::pmt_t
-counters(std::initializer_list<std::pair<const char*, uint64_t>> values)
+inline pmt::pmt_t counters(std::initializer_list<std::pair<const char*, uint64_t>> values)
 {
     pmt::pmt_t dict = pmt::make_dict();
     for (const auto& [name, value] : values)

@@ -232,8 +232,7 @@ void uep_depacketizer_impl::on_end(int64_t total_frames)
     }
     publish_ready();
     message_port_pub(STATUS, statistics());
-    message_port_pub(OUT,
-                     end_of_stream(frames, pmt::make_u16vector(0, 0)));
+    message_port_pub(OUT, end_of_stream(frames, pmt::make_u16vector(0, 0)));
     system_handler(done_message());
 }
 

@@ -33,11 +33,8 @@ uep_packetizer::make(int frames_per_packet, const std::string& layout, bool crc)
     return gnuradio::make_block_sptr<uep_packetizer_impl>(frames_per_packet, layout, crc);
 }
 
-uep_packetizer_impl::uep_packetizer_impl(int frames_per_packet,
-                                         const std::string& layout,
-                                         bool crc)
-    : gr::block(
-          "uep_packetizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
+uep_packetizer_impl::uep_packetizer_impl(int frames_per_packet, const std::string& layout, bool crc)
+    : gr::block("uep_packetizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
       d_core(frames_per_packet, ::largesc::layout_from_string(layout))
 {
     if (crc)

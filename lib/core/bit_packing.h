@@ -26,7 +26,10 @@ constexpr int tokens_in(std::size_t bytes)
 class bit_writer
 {
 public:
-    explicit bit_writer(std::vector<std::uint8_t>& out) : d_out(out) {}
+    explicit bit_writer(std::vector<std::uint8_t>& out)
+        : d_out(out)
+    {
+    }
 
     void put(std::uint16_t token)
     {
@@ -56,7 +59,10 @@ private:
 class bit_reader
 {
 public:
-    explicit bit_reader(const std::uint8_t* data) : d_data(data) {}
+    explicit bit_reader(const std::uint8_t* data)
+        : d_data(data)
+    {
+    }
 
     std::uint16_t get()
     {

@@ -351,8 +351,8 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         d_playing = true;
     }
     const bool over = d_end_slot && d_next_slot >= *d_end_slot;
-    const bool idle = d_next_slot > d_highest && (now_ns - d_last_ns > IDLE_NS ||
-                                                  d_next_slot > d_highest + IDLE_SLOTS);
+    const bool idle = d_next_slot > d_highest &&
+                      (now_ns - d_last_ns > IDLE_NS || d_next_slot > d_highest + IDLE_SLOTS);
     if (over || idle) {
         stop();
         d_finished = over;

@@ -41,7 +41,10 @@ struct packet_fields {
 
 /// Which tokens of a pair's frame travel in which packet: the first sending of token `j` of the
 /// frame of half `frame_half` (0 or 1). Even indices are swapped (LargeSC, interleaving).
-constexpr int pair_half(int frame_half, int j) { return j % 2 == 0 ? 1 - frame_half : frame_half; }
+constexpr int pair_half(int frame_half, int j)
+{
+    return j % 2 == 0 ? 1 - frame_half : frame_half;
+}
 
 /// Tokens that one pair packet (`half` 0 or 1) holds of a frame with n sent and c repeated.
 int pair_tokens(int half, int frame_half, int sent, int repeated);

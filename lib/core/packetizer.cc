@@ -15,7 +15,8 @@ void append(packet_fields& fields, std::uint16_t token)
 } // namespace
 
 packetizer::packetizer(int frames_per_packet, layout kind)
-    : d_frames_per_packet(checked_frames_per_packet(frames_per_packet)), d_layout(kind)
+    : d_frames_per_packet(checked_frames_per_packet(frames_per_packet)),
+      d_layout(kind)
 {
 }
 
@@ -84,9 +85,8 @@ slot packetizer::header_slot(const pending& frame)
 push_result packetizer::build()
 {
     push_result result;
-    const bool silent = std::all_of(d_pending.begin(), d_pending.end(), [](const pending& f) {
-        return f.how.skip || f.empty;
-    });
+    const bool silent = std::all_of(
+        d_pending.begin(), d_pending.end(), [](const pending& f) { return f.how.skip || f.empty; });
     if (d_layout == layout::pair) {
         if (silent) {
             result.skipped_first = d_slot * d_frames_per_packet;

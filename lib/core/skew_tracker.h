@@ -17,7 +17,8 @@ class skew_tracker
 {
 public:
     skew_tracker(int deadline_ms, int frames_per_packet)
-        : d_deadline_ns(deadline_ms * MS), d_packet_ns(frames_per_packet * FRAME_NS)
+        : d_deadline_ns(deadline_ms * MS),
+          d_packet_ns(frames_per_packet * FRAME_NS)
     {
     }
 

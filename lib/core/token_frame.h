@@ -44,8 +44,7 @@ inline layout layout_from_string(const std::string& name)
         return layout::sequential;
     if (name == "pair")
         return layout::pair;
-    throw std::invalid_argument("layout '" + name +
-                                "' is unknown: use 'sequential' or 'pair'");
+    throw std::invalid_argument("layout '" + name + "' is unknown: use 'sequential' or 'pair'");
 }
 
 inline int checked_frames_per_packet(int frames)

@@ -55,7 +55,11 @@ std::vector<received_frame> take(depacketizer& rx)
 class player
 {
 public:
-    player(depacketizer& rx, double speed = 1.0) : d_rx(rx), d_frame_ns(80 * MS / speed) {}
+    player(depacketizer& rx, double speed = 1.0)
+        : d_rx(rx),
+          d_frame_ns(80 * MS / speed)
+    {
+    }
 
     void play_until(std::int64_t now_ns)
     {
@@ -248,7 +252,8 @@ BOOST_AUTO_TEST_CASE(restarted_sender_is_followed_at_any_place)
             rx.flush();
             for (const auto& f : take(rx))
                 out.frames.push_back(f);
-            BOOST_TEST_CONTEXT("live " << is_live << ", after " << played) {
+            BOOST_TEST_CONTEXT("live " << is_live << ", after " << played)
+            {
                 const auto heard = std::count_if(
                     out.frames.begin(), out.frames.end(), [&](const received_frame& f) {
                         return f.tokens == numbered(played - 1, 1);
@@ -346,7 +351,8 @@ BOOST_AUTO_TEST_CASE(live_skew_is_followed_both_ways)
                     push(rx, packets[n], now);
             }
             const auto& c = rx.counters();
-            BOOST_TEST_CONTEXT("speed " << speed << ", pair " << (kind == layout::pair)) {
+            BOOST_TEST_CONTEXT("speed " << speed << ", pair " << (kind == layout::pair))
+            {
                 // 960 s, a frame each 80 s.
                 BOOST_TEST(c.skew_dropped >= (speed < 1.0 ? 10u : 0u));
                 BOOST_TEST(c.skew_dropped <= (speed < 1.0 ? 13u : 0u));

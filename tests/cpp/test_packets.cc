@@ -59,8 +59,8 @@ BOOST_AUTO_TEST_CASE(golden_sequential)
 {
     packetizer tx(1, layout::sequential);
     // n_s 2: 00000000001 00000000010 and two bits of padding.
-    BOOST_TEST((only_packet(tx.push(counting(1), { 2, 1, 1 })) ==
-                bytes{ 0x00, 0x20, 0x00, 0x20, 0x08 }));
+    BOOST_TEST(
+        (only_packet(tx.push(counting(1), { 2, 1, 1 })) == bytes{ 0x00, 0x20, 0x00, 0x20, 0x08 }));
     // n_s 1, d 1: 11111111111, then the copy 00000000001 of the frame before.
     tokens_t ones;
     ones.fill(2047);
@@ -97,7 +97,8 @@ BOOST_AUTO_TEST_CASE(golden_pair)
     const auto result = tx.push(counting(9), { 2, 0, 0 });
     BOOST_REQUIRE_EQUAL(result.packets.size(), 2u);
     // A: copy of a[0] = 1, a[1] = 2, b[0] = 9.
-    BOOST_TEST((result.packets[0].bytes == bytes{ 0x00, 0x21, 0x20, 0x00, 0x20, 0x08, 0x04, 0x80 }));
+    BOOST_TEST(
+        (result.packets[0].bytes == bytes{ 0x00, 0x21, 0x20, 0x00, 0x20, 0x08, 0x04, 0x80 }));
     // B: a[0] = 1, b[1] = 10.
     BOOST_TEST((result.packets[1].bytes == bytes{ 0x01, 0x21, 0x20, 0x00, 0x20, 0x28 }));
 }
@@ -116,7 +117,7 @@ BOOST_AUTO_TEST_CASE(broken_packets_are_refused)
     BOOST_TEST(refused({ 0x00, 0x09 }));                               // distance 9
     BOOST_TEST(refused({ 0x00, 0xE0, 0x00 }));                         // a long end packet
     BOOST_TEST(refused({ 0x00, 0xE1 }));
-    BOOST_TEST(refused({ 0x00, 0xD0 }));                               // padding alone
+    BOOST_TEST(refused({ 0x00, 0xD0 })); // padding alone
     BOOST_TEST(refused({ 0x00, 0xD0, 0x00 }, layout::sequential, 2));
     BOOST_TEST(!refused({ 0x00, 0x00, 0xD0 }, layout::sequential, 2));
     BOOST_TEST(refused({ 0x00, 0x20, 0x20, 0x00 }, layout::pair));

@@ -14,7 +14,11 @@ namespace {
 class reader
 {
 public:
-    reader(const std::uint8_t* data, std::size_t size) : d_data(data), d_left(size) {}
+    reader(const std::uint8_t* data, std::size_t size)
+        : d_data(data),
+          d_left(size)
+    {
+    }
     bool empty() const { return d_left == 0; }
     std::uint8_t byte()
     {
@@ -104,7 +108,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 now_ns += FRAME_MS * 1'000'000LL;
             }
             break;
-        case 2: // an honest sender, with losses
+        case 2:   // an honest sender, with losses
         case 3: { // and with a damaged byte
             const std::uint8_t b = in.byte();
             tokens_t tokens;

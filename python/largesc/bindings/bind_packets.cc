@@ -20,13 +20,27 @@ void bind_keys(py::module_& m)
 {
     namespace k = gr::largesc::keys;
     auto keys = m.def_submodule("keys", "Metadata keys of all messages.");
-    for (const char* name :
-         { k::frame_index,    k::frames,         k::capture_time_ns,    k::latent,
-           k::level_dbfs,     k::tokens_sent,    k::tokens_repeated,    k::copy_distance,
-           k::comfort,        k::skip,           k::received_tokens,    k::lost,
-           k::silence,        k::repair,         k::concealed_tokens,   k::gain,
-           k::end_of_stream,  k::loss_probability, k::mean_burst_packets,
-           k::packets_received, k::packets_lost })
+    for (const char* name : { k::frame_index,
+                              k::frames,
+                              k::capture_time_ns,
+                              k::latent,
+                              k::level_dbfs,
+                              k::tokens_sent,
+                              k::tokens_repeated,
+                              k::copy_distance,
+                              k::comfort,
+                              k::skip,
+                              k::received_tokens,
+                              k::lost,
+                              k::silence,
+                              k::repair,
+                              k::concealed_tokens,
+                              k::gain,
+                              k::end_of_stream,
+                              k::loss_probability,
+                              k::mean_burst_packets,
+                              k::packets_received,
+                              k::packets_lost })
         keys.attr(name) = name;
 }
 
