@@ -22,7 +22,7 @@ def test_block_description_is_complete(path):
     found = yaml.safe_load(path.read_text())
     assert found["category"].startswith("[LargeSC]")
     assert found["asserts"]
-    for section in ("Input:", "Output:", "Parameters:", "Metadata:"):
+    for section in ("Input", "Output", "Parameters", "Metadata"):
         assert section in found["documentation"], section
     from gnuradio import largesc
 

@@ -119,7 +119,7 @@ def packet_source(at: str | None) -> tuple[object, str]:
     """Where packets come from: UDP, or stdin."""
     if at:
         return network.socket_pdu("UDP_SERVER", *address(at), 1500, False), "pdus"
-    return packet_reader(sys.stdin.buffer), "packets"
+    return packet_reader(sys.stdin.fileno()), "packets"
 
 
 def tx(args: argparse.Namespace) -> int:
@@ -156,7 +156,7 @@ def channel(args: argparse.Namespace) -> int:
     tb.msg_connect(source, source_port, lossy, "packets")
     tb.msg_connect(lossy, "packets", sink, sink_port)
     tb.start()
-    wait_for(lambda: source.finished() if not args.listen else False, args.seconds)
+    wait_for(lambda: not args.listen and source.ended.is_set(), args.seconds)
     time.sleep(0.3)
     tb.stop()
     tb.wait()

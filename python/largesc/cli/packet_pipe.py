@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packets on stdin and stdout: each behind its length, two bytes, most significant first."""
 
+import os
 import struct
 import threading
 
@@ -31,25 +32,40 @@ class packet_writer(gr.basic_block):  # noqa: N801
             self._file.write(struct.pack(">H", len(data)) + data)
             self._file.flush()
         except (BrokenPipeError, ValueError):
-            self.gateway.system_handler(DONE)
+            # Whoever read them has gone: there is nothing left to do with a packet.
+            pass
 
 
 class packet_reader(gr.basic_block):  # noqa: N801
-    """Reads packets from a binary file into `packets` PDUs; ends with the file."""
+    """Reads packets from a file descriptor into `packets` PDUs.
 
-    def __init__(self, file: object) -> None:
+    ``ended`` is set behind the last packet; the block then ends, and with it what is downstream.
+    """
+
+    def __init__(self, descriptor: int) -> None:
         gr.basic_block.__init__(self, "packet_reader", None, None)
-        self._file = file
+        self.ended = threading.Event()
+        self._descriptor = descriptor
         self.message_port_register_out(pmt.intern("packets"))
 
     def start(self) -> bool:
+        # A thread may hang in a read for ever, so that nothing must wait for it.
         threading.Thread(target=self._run, daemon=True).start()
         return True
 
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = os.read(self._descriptor, size - len(data))
+            if not piece:
+                return b""
+            data += piece
+        return data
+
     def _run(self) -> None:
-        while len(head := self._file.read(2)) == 2:
-            size = struct.unpack(">H", head)[0]
-            data = np.frombuffer(self._file.read(size), dtype=np.uint8)
+        while head := self._read(2):
+            data = np.frombuffer(self._read(struct.unpack(">H", head)[0]), dtype=np.uint8)
             vector = pmt.init_u8vector(len(data), data.tolist())
             self.message_port_pub(pmt.intern("packets"), pmt.cons(pmt.make_dict(), vector))
-        self.gateway.system_handler(DONE)
+        self.ended.set()
+        self.gateway._post(pmt.intern("system"), DONE)

@@ -42,7 +42,9 @@ class Transmission:
 
 
 def _spectrogram(axis: plt.Axes, samples: np.ndarray, label: str) -> None:
-    axis.specgram(samples + 1e-6, NFFT=512, Fs=SAMPLE_RATE_HZ, noverlap=384, vmin=-140, vmax=-40)
+    # Digital silence has no logarithm.
+    noise = 1e-6 * np.random.default_rng(0).standard_normal(len(samples))
+    axis.specgram(samples + noise, NFFT=512, Fs=SAMPLE_RATE_HZ, noverlap=384, vmin=-140, vmax=-40)
     axis.set_ylim(0, 8000)
     axis.set_ylabel(f"{label}\nHz")
 

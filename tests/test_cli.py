@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line, as a user calls it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import soundfile
+
+LARGESC = [sys.executable, "-m", "gnuradio.largesc.cli"]
+
+
+def write(path, samples, rate=24000):
+    soundfile.write(path, samples, rate)
+    return str(path)
+
+
+def test_help_names_every_command():
+    text = subprocess.run([*LARGESC, "--help"], check=True, capture_output=True, text=True).stdout
+    for name in ("loopback", "tx", "channel", "rx", "doctor", "demo"):
+        assert name in text
+
+
+def test_loopback_resamples_mixes_and_says_so(tmp_path, speech, models):
+    stereo = np.repeat(speech[::3, None], 2, axis=1)
+    source = write(tmp_path / "in.wav", stereo, 8000)
+    done = subprocess.run(
+        [*LARGESC, "loopback", source, str(tmp_path / "out.wav"), "--codec", models]
+        + ["--loss", "0.2", "--burst", "3", "--concealer", "repeat", "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "resampled from 8000" in done.stderr and "2 channels" in done.stderr
+    facts = json.loads(done.stderr.strip().splitlines()[-1])
+    assert facts["frames"] == 51 and facts["total_bps_udp"] > facts["total_bps_radio"]
+    assert facts["total_bps_radio"] > facts["payload_bps"] > 0
+    out, rate = soundfile.read(tmp_path / "out.wav")
+    assert rate == 24000 and abs(len(out) - len(speech)) <= 3
+
+
+def test_three_processes_over_pipes(tmp_path, speech, models):
+    source, target = write(tmp_path / "in.wav", speech), str(tmp_path / "out.wav")
+    tx = subprocess.Popen([*LARGESC, "tx", source, "--codec", models], stdout=subprocess.PIPE)
+    channel = subprocess.Popen(
+        [*LARGESC, "channel", "--loss", "0.2"], stdin=tx.stdout, stdout=subprocess.PIPE
+    )
+    subprocess.run(
+        [*LARGESC, "rx", target, "--codec", models, "--concealer", "repeat"],
+        stdin=channel.stdout,
+        check=True,
+        timeout=120,
+    )
+    assert tx.wait(timeout=30) == 0 and channel.wait(timeout=30) == 0
+    out, _ = soundfile.read(target)
+    assert abs(len(out) - 50 * 1920 + 480) <= 2 * 1920
+
+
+def test_bad_options_are_one_line(tmp_path, speech, models):
+    source = write(tmp_path / "in.wav", speech)
+    for options, words in (
+        (["--budget", "50"], "budget_bps 50"),
+        (["--loss", "2"], "loss_probability 2"),
+        (["--frames-per-packet", "9"], "9"),
+        (["--distance", "0"], "--distance 0"),
+        (["--codec", "nowhere"], "nowhere"),
+    ):
+        done = subprocess.run(
+            [*LARGESC, "loopback", source, str(tmp_path / "o.wav"), "--codec", models, *options],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2 and words in done.stderr, (options, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_doctor_speaks_of_every_part():
+    done = subprocess.run([*LARGESC, "doctor"], capture_output=True, text=True)
+    for part in ("GNU Radio", "module", "bindings", "torch", "moshi", "models", "GPU", "GRC"):
+        assert part in done.stdout
+    assert done.returncode == (1 if "missing " in done.stdout else 0)
