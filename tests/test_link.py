@@ -52,7 +52,7 @@ def test_losses_neither_hang_nor_shorten(run_link, speech, concealer, loss):
     )
 
 
-def test_same_seed_same_speech(run_link, speech):
+def test_same_seed_same_losses(run_link, speech):
     first, _ = run_link(speech, "--loss", "0.3", "--seed", "4")
     second, _ = run_link(speech, "--loss", "0.3", "--seed", "4")
     # The report comes back at another moment, so that only the channel repeats exactly.
