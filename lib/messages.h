@@ -25,12 +25,6 @@ inline pmt::pmt_t end_of_stream(int64_t frames, const pmt::pmt_t& data)
     return pmt::cons(meta, data);
 }
 
-inline bool is_end_of_stream(const pmt::pmt_t& msg)
-{
-    static const pmt::pmt_t key = pmt::mp(keys::end_of_stream);
-    return pmt::is_pdu(msg) && pmt::is_dict(pmt::car(msg)) && pmt::dict_has_key(pmt::car(msg), key);
-}
-
 /// Value of an integer key, or `otherwise` when it is missing or no integer.
 inline int64_t get_long(const pmt::pmt_t& meta, const pmt::pmt_t& key, int64_t otherwise)
 {
@@ -42,6 +36,12 @@ inline bool get_bool(const pmt::pmt_t& meta, const pmt::pmt_t& key)
 {
     return pmt::is_true(pmt::dict_ref(meta, key, pmt::PMT_F)) &&
            pmt::is_bool(pmt::dict_ref(meta, key, pmt::PMT_F));
+}
+
+inline bool is_end_of_stream(const pmt::pmt_t& msg)
+{
+    static const pmt::pmt_t key = pmt::mp(keys::end_of_stream);
+    return pmt::is_pdu(msg) && pmt::is_dict(pmt::car(msg)) && get_bool(pmt::car(msg), key);
 }
 
 inline pmt::pmt_t credit(uint64_t frame_index, int64_t frames)

@@ -352,3 +352,11 @@ def test_input_done_accepts_the_detail_of_a_python_block():
     assert watcher.seen[-1] is True
     with pytest.raises((ValueError, IndexError)):
         _blocks.input_done(watcher.gateway.detail(), 1)
+
+
+def test_end_of_stream_that_is_false_ends_nothing():
+    packetizer = largesc.uep_packetizer()
+    going_on = pdu(range(8), **{keys.end_of_stream: False})
+    messages = [going_on, going_on, end_of_stream(2)]
+    run((packetizer, "tokens"), messages, [(packetizer, "packets")])
+    assert packetizer.statistics()["frames"] == 2
