@@ -2,8 +2,10 @@
 """The command line, as a user calls it."""
 
 import json
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import soundfile
@@ -55,6 +57,29 @@ def test_three_processes_over_pipes(tmp_path, speech, models):
     assert tx.wait(timeout=30) == 0 and channel.wait(timeout=30) == 0
     out, _ = soundfile.read(target)
     assert abs(len(out) - 50 * 1920 + 480) <= 2 * 1920
+
+
+def test_two_processes_over_udp(tmp_path, speech, models):
+    source, target = write(tmp_path / "in.wav", speech), str(tmp_path / "out.wav")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    common = ["--codec", models]
+    rx = subprocess.Popen(
+        [*LARGESC, "rx", target, "--listen", address, "--seconds", "60", *common]
+        + ["--concealer", "repeat", "--json"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(6.0)
+    subprocess.run([*LARGESC, "tx", source, "--to", address, *common], check=True, timeout=60)
+    _, errors = rx.communicate(timeout=90)
+    assert rx.returncode == 0, errors
+    facts = json.loads(errors.strip().splitlines()[-1])
+    # The receiver ends with the sender's end packet, not with --seconds.
+    assert 45 <= facts["frames_released"] <= 60
+    out, _ = soundfile.read(target)
+    assert len(out) >= 45 * 1920
 
 
 def test_bad_options_are_one_line(tmp_path, speech, models):

@@ -2,6 +2,7 @@
 """Reading and making the messages of docs/architecture.md."""
 
 import logging
+import time
 from collections import deque
 
 import numpy as np
@@ -73,6 +74,32 @@ def read_pdu(message: object) -> tuple[dict, np.ndarray] | None:
     return meta, tokens
 
 
+class FrameTimes:
+    """Time that frames take: of the processor in this thread, and by the clock.
+
+    The clock also counts waiting for a core or for Python's lock, when several blocks work at once.
+    """
+
+    def __init__(self) -> None:
+        self.compute_ms: deque[float] = deque(maxlen=65536)
+        self.elapsed_ms: deque[float] = deque(maxlen=65536)
+        self._sum = (0.0, 0.0)
+
+    def start(self) -> None:
+        self._begin = time.thread_time(), time.perf_counter()
+
+    def stop(self, frame_done: bool = True) -> None:
+        """Adds the time since :meth:`start` to the frame, and closes the frame when it is done."""
+        now = time.thread_time(), time.perf_counter()
+        self._sum = tuple(
+            total + 1e3 * (b - a) for total, a, b in zip(self._sum, self._begin, now, strict=True)
+        )
+        if frame_done:
+            self.compute_ms.append(self._sum[0])
+            self.elapsed_ms.append(self._sum[1])
+            self._sum = (0.0, 0.0)
+
+
 class TokenBlock:
     """Mixin of the Python blocks: ports, the status port, and how a stream ends.
 
@@ -83,8 +110,8 @@ class TokenBlock:
     def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
         """``inputs`` maps port names to handlers; `end_port` is where frames come in."""
         self._ended = False
-        # Computing time of the latest frames, for whoever measures.
-        self.compute_ms: deque[float] = deque(maxlen=65536)
+        # For whoever measures.
+        self.times = FrameTimes()
         self.counters: dict[str, int] = {"refused": 0}
         for name, handler in inputs.items():
             self.message_port_register_in(pmt.intern(name))

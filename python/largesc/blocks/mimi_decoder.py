@@ -125,9 +125,9 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
 
     def _decode(self, index: int, tokens: np.ndarray, gain: float) -> None:
         self._idle_samples = 0
-        begin = time.perf_counter()
+        self.times.start()
         self._samples = self._core.decode(tokens, gain)
-        self.compute_ms.append(1e3 * (time.perf_counter() - begin))
+        self.times.stop()
         self.counters["frames"] += 1
         credit = pmt.make_dict()
         credit = pmt.dict_add(credit, pmt.intern(keys.frame_index), pmt.from_long(index))

@@ -66,10 +66,9 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
             available = min(available, room * FRAME_SAMPLES)
         if available > 0:
             count = min(available, FRAME_SAMPLES)
-            begin = time.perf_counter()
+            self.times.start()
             frames = self._core.push(samples[:count])
-            if frames:
-                self.compute_ms.append(1e3 * (time.perf_counter() - begin))
+            self.times.stop(frame_done=len(frames) > 0)
             self._emit(frames)
             self.consume(0, count)
             return 0

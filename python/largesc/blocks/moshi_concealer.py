@@ -2,17 +2,18 @@
 """Block: fills the tokens that were lost."""
 
 import threading
-import time
 from collections import deque
 
+import numpy as np
 from gnuradio import gr
 
 from .._core import keys
-from ..concealment.concealer import ReceivedFrame, make_concealer
+from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_concealer
 from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu, read_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
 MAX_WAITING_FRAMES = 2
+OTHER_STREAMS = ("zero", "silence")
 
 
 class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
@@ -28,6 +29,11 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         top_k: tokens to choose among.
         seed: of the sampling.
         fade_after_frames: lost frames in a row before the fade to comfort noise.
+        delay_mode: for a model with an acoustic delay, as official Moshi: ``speculative`` (no
+            waiting, the first token of the next frame is guessed) or ``wait`` (80 ms later).
+        other_streams: what a model of more than 8 streams hears of the other speaker: ``zero``
+            (Moshi's zero token) or ``silence`` (the codec's tokens of silence).
+        codec: whose silence that is.
         threads: of torch.
         live: repeat frames for which there is no time to compute, instead of falling behind.
     """
@@ -42,8 +48,13 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         fade_after_frames: int = 3,
         threads: int = 1,
         live: bool = False,
+        delay_mode: str = "speculative",
+        other_streams: str = "zero",
+        codec: str = "embedded",
     ) -> None:
-        network = None
+        if other_streams not in OTHER_STREAMS:
+            raise ValueError(f"other_streams {other_streams!r} is unknown: use zero or silence")
+        network, options = None, {}
         if method == "lm":
             import torch
 
@@ -51,12 +62,19 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
 
             torch.set_num_threads(threads)
             network = load_language_model(model).model
-        self._core = make_concealer(method, network, temperature, top_k, seed, fade_after_frames)
+            others = network.n_q - network.dep_q
+            options = {
+                "temperature": temperature,
+                "top_k": top_k,
+                "delay_mode": delay_mode,
+                "other_tokens": silence_tokens(codec)[:others] if other_streams != "zero" else None,
+                "seed": seed,
+            }
+        self._core = make_concealer(method, network, fade_after_frames, **options)
         self._live = live
         gr.basic_block.__init__(self, "moshi_concealer", None, None)
         self.open_ports({"tokens": self._on_tokens}, ["tokens"], "tokens")
         # The queue of the port is out of sight, so that the block keeps its own.
-        self._repair_ms = 0.0
         self._waiting: deque = deque()
         self._ready = threading.Condition()
         self._worker: threading.Thread | None = None
@@ -97,6 +115,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 return
             meta, tokens = item
             if meta.get(keys.end_of_stream):
+                self._publish_frame(self._core.finish())
                 self.publish("tokens", end_of_stream(meta.get(keys.frame_index, -1)))
                 self.finish()
                 return
@@ -106,15 +125,20 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         frame = ReceivedFrame(
             int(meta.get(keys.frame_index, 0)), tokens, bool(meta.get(keys.silence, False))
         )
-        begin = time.perf_counter()
+        self.times.start()
         if meta.get(keys.repair):
             if not late:
                 self._core.repair(frame)
-            self._repair_ms += 1e3 * (time.perf_counter() - begin)
+            # A replay counts for the frame that comes next.
+            self.times.stop(frame_done=False)
             return
         done = self._core.late_step(frame) if late else self._core.step(frame)
-        self.compute_ms.append(1e3 * (time.perf_counter() - begin) + self._repair_ms)
-        self._repair_ms = 0.0
+        self.times.stop()
+        self._publish_frame(done)
+
+    def _publish_frame(self, done: ConcealedFrame | None) -> None:
+        if done is None:
+            return
         out = {
             keys.frame_index: done.index,
             keys.concealed_tokens: done.concealed_tokens,
@@ -127,3 +151,12 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     def statistics(self) -> dict[str, int]:
         """Counters: frames, concealed frames and tokens, repairs, failures, late, refused."""
         return self.counters | self._core.statistics()
+
+
+def silence_tokens(codec: str) -> list[int]:
+    """The 8 tokens that a codec makes of silence, once it has settled."""
+    from ..codec.speech_encoder import FRAME_SAMPLES, SpeechEncoder
+    from ..models.loader import load_codec
+
+    frames = SpeechEncoder(load_codec(codec)).push(np.zeros(25 * FRAME_SAMPLES, dtype=np.float32))
+    return frames[-1].tokens.tolist()

@@ -35,6 +35,8 @@ class speech_rx(gr.hier_block2):  # noqa: N801
         fade_after_frames: int = 3,
         seed: int = 1,
         threads: int = 1,
+        delay_mode: str = "speculative",
+        other_streams: str = "zero",
     ) -> None:
         gr.hier_block2.__init__(
             self, "speech_rx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_float)
@@ -49,7 +51,17 @@ class speech_rx(gr.hier_block2):  # noqa: N801
             end_with_sender=end_with_sender,
         )
         self.concealer = moshi_concealer(
-            method, model, temperature, top_k, seed, fade_after_frames, threads, mode == "live"
+            method,
+            model,
+            temperature,
+            top_k,
+            seed,
+            fade_after_frames,
+            threads,
+            mode == "live",
+            delay_mode,
+            other_streams,
+            codec,
         )
         self.decoder = mimi_decoder(codec, mode, threads, seed)
         self.delay_samples = self.decoder.delay_samples

@@ -185,7 +185,7 @@ def demo(args: argparse.Namespace) -> int:
         lost = np.array([n not in packets.arrived for n in range(facts["frames"])])
         shown.append(Transmission(title, speech, out, states, payload, lost))
         score = visqol(speech, out)
-        times = tb.compute_ms()
+        times = tb.frame_ms()
         rows.append(
             f"{title:21}{facts['payload_bps']:9.0f}{facts['total_bps_radio']:9.0f}"
             f"{facts['total_bps_udp']:9.0f}{100 * facts['loss']:8.1f}"
@@ -203,7 +203,7 @@ def demo(args: argparse.Namespace) -> int:
     print(
         "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: something sent"
         f"\nwas missing. ViSQOL: {VISQOL_MAPPING}, comparable only within"
-        "\nthis table. ms a frame: encoder, concealer and decoder together, on this machine."
+        "\nthis table. ms a frame: processor time of encoder, concealer and decoder together."
         f"\nWAVs and demo.png are in {output}/"
     )
     return 0

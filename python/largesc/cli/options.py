@@ -67,6 +67,14 @@ def add_receiver(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", default="embedded", help="source of the language model")
     group.add_argument("--temperature", type=float, default=0.7, help="[0.7]")
     group.add_argument("--top-k", type=int, default=50, help="[50]")
+    group.add_argument(
+        "--delay-mode", choices=["speculative", "wait"], default="speculative",
+        help="for a model with acoustic delay: guess ahead, or play 80 ms later [speculative]",
+    )  # fmt: skip
+    group.add_argument(
+        "--other-streams", choices=["zero", "silence"], default="zero",
+        help="what a model of 16 streams hears of the other speaker [zero]",
+    )  # fmt: skip
 
 
 def link_of(args: argparse.Namespace) -> dict:
@@ -138,4 +146,6 @@ def make_rx(args: argparse.Namespace, mode: str, deadline: int, end_with_sender:
         temperature=args.temperature,
         top_k=args.top_k,
         seed=args.seed,
+        delay_mode=args.delay_mode,
+        other_streams=args.other_streams,
     )

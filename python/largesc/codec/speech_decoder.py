@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from .._core import ERASED_TOKEN
+from ..models.graph import record
 from ..models.loader import Codec
 
 FRAME_SAMPLES = 1920
@@ -20,6 +21,7 @@ class SpeechDecoder:
         seed: of the comfort noise.
     """
 
+    @torch.no_grad()
     def __init__(self, codec: Codec, seed: int = 1) -> None:
         self.codec = codec
         self.broken_frames = 0
@@ -28,6 +30,9 @@ class SpeechDecoder:
         self._noise_rms = 0.0003
         self._last = np.zeros(codec.num_codebooks, dtype=np.int64)
         codec.model.streaming_forever(1)
+        latent = codec.model.decode_latent(torch.zeros(1, codec.num_codebooks, 1, dtype=torch.long))
+        self._step = record(codec.model, self._synthesised, latent)
+        codec.model.reset_streaming()
 
     def decode(self, tokens: np.ndarray, gain: float = 1.0) -> np.ndarray:
         """Decodes one frame.
@@ -69,10 +74,18 @@ class SpeechDecoder:
         noise = self._rng.standard_normal(count).astype(np.float32)
         return np.float32(self._noise_rms) * noise
 
+    def _synthesised(self, latent: torch.Tensor) -> torch.Tensor:
+        # MimiModel.decode from the latent on: one recorded step for prefixes of any length.
+        model = self.codec.model
+        latent = model._to_encoder_framerate(latent)
+        if model.decoder_transformer is not None:
+            (latent,) = model.decoder_transformer(latent)
+        return model.decoder(latent)
+
     @torch.inference_mode()
     def _run(self, prefix: np.ndarray) -> np.ndarray:
-        codes = torch.from_numpy(prefix)[None, :, None]
-        return self.codec.model.decode(codes)[0, 0].float().numpy()
+        latent = self.codec.model.decode_latent(torch.from_numpy(prefix)[None, :, None])
+        return self._step(latent)[0, 0].float().numpy()
 
     def _follow_noise_floor(self, speech: np.ndarray) -> None:
         # The quietest 10 ms follow at once downwards, and slowly upwards.

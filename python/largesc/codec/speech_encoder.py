@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..models.graph import record
 from ..models.loader import SAMPLE_RATE_HZ, Codec
 
 FRAME_SAMPLES = 1920
@@ -44,6 +45,8 @@ class SpeechEncoder:
         self._pending = np.zeros(0, dtype=np.float32)
         self._count = 0
         codec.model.streaming_forever(1)
+        self._step = record(codec.model, self._quantised, torch.zeros(1, 1, FRAME_SAMPLES))
+        codec.model.reset_streaming()
 
     def push(self, samples: np.ndarray) -> list[EncodedFrame]:
         """Takes 24 kHz samples, float32 ``[any]``; returns the frames that are now complete."""
@@ -64,11 +67,13 @@ class SpeechEncoder:
         missing = -len(self._pending) % FRAME_SAMPLES
         return self.push(np.zeros(missing, dtype=np.float32))
 
+    def _quantised(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        latent = self.codec.model._encode_to_unquantized_latent(samples)
+        return latent, self.codec.model.quantizer.encode(latent)
+
     @torch.inference_mode()
     def _encode(self, samples: np.ndarray) -> EncodedFrame:
-        model = self.codec.model
-        latent = model._encode_to_unquantized_latent(torch.from_numpy(samples)[None, None])
-        codes = model.quantizer.encode(latent)
+        latent, codes = self._step(torch.from_numpy(samples)[None, None])
         rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
         index = self._count
         self._count += 1

@@ -2,6 +2,7 @@
 """Received frames in, complete frames out: one class a method."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,12 +61,34 @@ class RepeatConcealer:
         self._lost_run = 0
         self._last = np.full(8, ERASED_TOKEN, dtype=np.uint16)
 
-    def step(self, frame: ReceivedFrame) -> ConcealedFrame:
-        """Completes the next frame in playout order. Never raises."""
-        missing = frame.tokens == ERASED_TOKEN
-        whole = bool(missing.all())
+    def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
+        """Takes the next frame in playout order and completes one. Never raises.
+
+        It is the same frame, but for a language model that waits for the next one: then the frame
+        before it, and None at first.
+        """
+        return self._release(frame, self._complete(frame))
+
+    def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
+        """As :meth:`step`, for a frame there is no time to compute for; counted."""
+        self.counters["late"] += 1
+        return self._release(frame, RepeatConcealer._complete(self, frame))
+
+    def finish(self) -> ConcealedFrame | None:
+        """The frame that still waits at the end of the stream."""
+        return None
+
+    def repair(self, frame: ReceivedFrame) -> None:
+        """Takes tokens of a frame that was played before. Never raises."""
+        self.counters["repairs"] += 1
+
+    def _complete(self, frame: ReceivedFrame) -> np.ndarray:
+        return self._last.copy() if is_lost(frame) else frame.tokens
+
+    def _release(self, frame: ReceivedFrame, tokens: np.ndarray) -> ConcealedFrame:
+        whole = is_lost(frame)
         self._lost_run = self._lost_run + 1 if whole and not frame.silence else 0
-        tokens = self._complete(frame, missing)
+        missing = frame.tokens == ERASED_TOKEN
         made_up = int(np.count_nonzero(missing & (tokens != ERASED_TOKEN)))
         if not whole:
             self._last = tokens
@@ -76,18 +99,6 @@ class RepeatConcealer:
         gain = 0.0 if frame.silence and whole else max(0.0, 1.0 - faded)
         return ConcealedFrame(frame.index, tokens, made_up, gain)
 
-    def late_step(self, frame: ReceivedFrame) -> ConcealedFrame:
-        """As :meth:`step`, for a frame there is no time to compute for; counted."""
-        self.counters["late"] += 1
-        return RepeatConcealer.step(self, frame)
-
-    def repair(self, frame: ReceivedFrame) -> None:
-        """Takes tokens of a frame that was played before. Never raises."""
-        self.counters["repairs"] += 1
-
-    def _complete(self, frame: ReceivedFrame, missing: np.ndarray) -> np.ndarray:
-        return self._last.copy() if missing.all() else frame.tokens
-
     def statistics(self) -> dict[str, int]:
         """Counters by name."""
         return dict(self.counters)
@@ -96,7 +107,7 @@ class RepeatConcealer:
 class SilenceConcealer(RepeatConcealer):
     """Keeps a received prefix; a lost frame becomes comfort noise at once."""
 
-    def _complete(self, frame: ReceivedFrame, missing: np.ndarray) -> np.ndarray:
+    def _complete(self, frame: ReceivedFrame) -> np.ndarray:
         return frame.tokens
 
 
@@ -112,30 +123,46 @@ class LanguageModelConcealer(RepeatConcealer):
         super().__init__(fade_after_frames)
         self.stream = stream
         self._next_index = 0
+        self._held: ReceivedFrame | None = None
 
-    def _complete(self, frame: ReceivedFrame, missing: np.ndarray) -> np.ndarray:
+    def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
+        return self._advance(frame, frame.tokens)
+
+    def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
+        """Repeats the frame; the model sees it as if it had been generated."""
+        self.counters["late"] += 1
+        repeated = RepeatConcealer._complete(self, frame)
+        known = np.where(repeated == ERASED_TOKEN, self._last, repeated)
+        done = self._advance(frame, np.where(known == ERASED_TOKEN, 0, known))
+        return done
+
+    def finish(self) -> ConcealedFrame | None:
+        held, self._held = self._held, None
+        if held is None:
+            return None
+        return self._release(held, self._attempt(self.stream.flush, held))
+
+    def _advance(self, frame: ReceivedFrame, tokens: np.ndarray) -> ConcealedFrame | None:
         self._next_index = frame.index + 1
+        due = frame
+        if self.stream.lag_frames:
+            due, self._held = self._held, frame
+        done = self._attempt(lambda: self.stream.step(tokens), due)
+        return None if due is None else self._release(due, done)
+
+    def _attempt(self, step: Callable, due: ReceivedFrame | None) -> np.ndarray | None:
         try:
-            return self.stream.step(frame.tokens)
+            tokens = step()
         except Exception:
             # A model that fails must never silence the audio.
             self.counters["failures"] += 1
             if self.counters["failures"] == 1:
                 log.exception("the language model failed, the frame is repeated instead")
             self._recover()
-            return super()._complete(frame, missing)
-
-    def late_step(self, frame: ReceivedFrame) -> ConcealedFrame:
-        """Repeats the frame; the model sees it as if it had been generated."""
-        concealed = super().late_step(frame)
-        tokens = np.where(concealed.tokens == ERASED_TOKEN, 0, concealed.tokens)
-        self._next_index = frame.index + 1
-        try:
-            self.stream.step(tokens)
-        except Exception:
-            self.counters["failures"] += 1
-            self._recover()
-        return concealed
+            tokens = None
+        if tokens is None and due is not None:
+            tokens = RepeatConcealer._complete(self, due)
+        return tokens
 
     def repair(self, frame: ReceivedFrame) -> None:
         """Rewinds to the frame, corrects it and replays what came after."""
@@ -153,19 +180,24 @@ class LanguageModelConcealer(RepeatConcealer):
             log.exception("the language model cannot be reset")
 
 
+def is_lost(frame: ReceivedFrame) -> bool:
+    """Whether not one token of the frame is there."""
+    return bool(np.all(frame.tokens == ERASED_TOKEN))
+
+
 def make_concealer(
     method: str,
     model: object | None = None,
-    temperature: float = 0.7,
-    top_k: int = 50,
-    seed: int = 1,
     fade_after_frames: int = 3,
+    **stream_options: object,
 ) -> RepeatConcealer:
     """Makes a concealer.
 
     Args:
         method: ``lm``, ``repeat`` or ``silence``.
         model: moshi ``LMModel``, for ``lm``.
+        fade_after_frames: lost frames in a row before the fade to comfort noise.
+        stream_options: for ``lm``, as for ``LanguageModelStream``.
 
     Raises:
         ValueError: unknown method, or no model for ``lm``.
@@ -180,5 +212,4 @@ def make_concealer(
         raise ValueError("method 'lm' needs a model: load one with load_language_model")
     from .lm_stream import LanguageModelStream
 
-    stream = LanguageModelStream(model, temperature, top_k, seed=seed)
-    return LanguageModelConcealer(stream, fade_after_frames)
+    return LanguageModelConcealer(LanguageModelStream(model, **stream_options), fade_after_frames)

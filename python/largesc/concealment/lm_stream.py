@@ -3,30 +3,45 @@
 
 moshi's own ``LMGen`` replaces all tokens of a step or none, so the loop over the depth transformer
 is here: received tokens are forced, the others sampled.
+
+A *column* is what the temporal transformer sees of one step. Without an acoustic delay column n is
+frame n. With Moshi's delay of one, column n holds the first token of frame n and the others of
+frame n - 1, so that frame n is complete only with column n + 1, which also asks for the first
+token of the frame after it. ``delay_mode`` says where that comes from.
 """
+
+from functools import partial
 
 import numpy as np
 import torch
 from moshi.modules.transformer import StreamingMultiheadAttention, StreamingTransformer
 
 from .._core import ERASED_TOKEN
+from ..models.graph import record
+from .depth import check_depth_transformer, depth_step, no_past, token_logits
 
 HISTORY_FRAMES = 32
+# Repairs come a few frames late; longer replays are rare, and run without a recording.
+RECORDED_REPLAY_FRAMES = 4
+DELAY_MODES = ("speculative", "wait")
 
 
 class LanguageModelStream:
-    """One stream of token frames through an ``LMModel`` with acoustic delay 0.
-
-    Each frame is one step: the temporal transformer has seen all frames before, the depth
-    transformer then goes through the 8 tokens of this one.
+    """One stream of token frames through an ``LMModel`` with an acoustic delay of 0 or 1.
 
     Args:
-        model: moshi ``LMModel`` with ``dep_q`` of 8, all delays 0.
+        model: moshi ``LMModel`` with ``dep_q`` of 8.
         temperature: of the sampling; 0 takes the most likely token.
         top_k: tokens to choose among.
         other_tokens: tokens that audio streams beyond the eighth carry, ``[n_q - 8]``; none: zero
             tokens, which the model leaves out.
+        delay_mode: for a model with acoustic delay. ``speculative``: the first token of the next
+            frame is sampled too, and kept in case that frame is lost. ``wait``: a frame comes
+            out one frame later, when the next one is known.
         seed: of the sampling.
+
+    Raises:
+        ValueError: a parameter is out of range, or the model's delays are other than 0 and 1.
     """
 
     def __init__(
@@ -35,47 +50,81 @@ class LanguageModelStream:
         temperature: float = 0.7,
         top_k: int = 50,
         other_tokens: list[int] | None = None,
+        delay_mode: str = "speculative",
         seed: int = 1,
     ) -> None:
-        if max(model.delays) != 0:
-            raise ValueError(
-                f"acoustic delay {max(model.delays)} is not supported yet: use a language model "
-                "with all delays 0"
-            )
         if temperature < 0.0 or top_k < 1:
             raise ValueError(f"temperature {temperature} below 0 or top_k {top_k} below 1")
+        if delay_mode not in DELAY_MODES:
+            raise ValueError(f"delay_mode {delay_mode!r} is unknown: use 'speculative' or 'wait'")
+        check_depth_transformer(model)
+        self.delay = acoustic_delay(model)
+        self.lag_frames = 1 if self.delay and delay_mode == "wait" else 0
         self.model, self.temperature, self.top_k = model, temperature, top_k
-        others = model.n_q - model.dep_q
-        self.other_tokens = other_tokens or [model.zero_token_id] * others
-        self._generator = torch.Generator().manual_seed(seed)
-        self._attention = [
-            m for m in model.transformer.modules() if isinstance(m, StreamingMultiheadAttention)
-        ]
-        self._temporal = [
-            m for m in model.transformer.modules() if isinstance(m, StreamingTransformer)
-        ]
+        self.other_tokens = np.asarray(
+            other_tokens or [model.zero_token_id] * (model.n_q - model.dep_q), dtype=np.int64
+        )
+        if len(self.other_tokens) != model.n_q - model.dep_q:
+            raise ValueError(
+                f"{len(self.other_tokens)} other_tokens given, the model has "
+                f"{model.n_q - model.dep_q} other streams"
+            )
+        self._device = next(model.parameters()).device
+        self._rng = np.random.default_rng(seed)
+        self._attention = streaming_parts(model.transformer, StreamingMultiheadAttention)
+        self._temporal = streaming_parts(model.transformer, StreamingTransformer)
         model.streaming_forever(1)
-        # Its own cycle within one frame: begun anew for each, without new caches.
-        model.depformer.streaming_forever(1)
+        self._record()
         self.reset()
 
     @torch.inference_mode()
     def reset(self) -> None:
         """Forgets everything; the next frame is the first."""
-        self.model.reset_streaming()
-        start = torch.full((1, 1 + self.model.n_q, 1), self.model.initial_token_id)
-        start[0, 0] = self.model.text_initial_token_id
-        self._inputs = [start]
-        self._hidden, _ = self.model.forward_text(start)
+        model = self.model
+        model.reset_streaming()
+        # The newest frame is last; what stands before the first one are initial tokens.
+        self._frames = [np.full(model.dep_q, model.initial_token_id, dtype=np.int64)]
+        self._count = 0
+        self._guess = ERASED_TOKEN
+        start = np.full(1 + model.n_q, model.initial_token_id, dtype=np.int64)
+        start[0] = model.text_initial_token_id
+        self._hidden = self._step_temporal(self._tensor(start))
 
     @torch.inference_mode()
-    def step(self, tokens: np.ndarray) -> np.ndarray:
-        """Completes one frame, uint16 ``[8]`` with 0xFFFF where a token is missing."""
+    def step(self, tokens: np.ndarray) -> np.ndarray | None:
+        """Takes the next frame and completes one.
+
+        Args:
+            tokens: uint16 ``[8]`` with 0xFFFF where a token is missing.
+
+        Returns:
+            uint16 ``[8]``, the frame ``lag_frames`` before this one; None when there is none yet.
+        """
         tokens = np.asarray(tokens, dtype=np.int64).copy()
-        if np.any(tokens == ERASED_TOKEN):
-            tokens = self._fill(tokens)
-        self._advance(self._input_of(tokens))
-        return tokens.astype(np.uint16)
+        if self.delay == 0:
+            tokens = self._generate(tokens)
+        elif tokens[0] == ERASED_TOKEN:
+            # A guess was played along with the frame before: it stays.
+            tokens[0] = self._first_token() if self._guess == ERASED_TOKEN else self._guess
+        self._guess = ERASED_TOKEN
+        if self.lag_frames and self._count:
+            self._complete_newest(int(tokens[0]))
+        self._frames = [*self._frames[-HISTORY_FRAMES:], tokens]
+        self._count += 1
+        self._hidden = self._step_temporal(self._tensor(self._column(1)))
+        if self.delay and not self.lag_frames:
+            self._complete_newest(ERASED_TOKEN)
+        if self._count <= self.lag_frames:
+            return None
+        return self._frames[-1 - self.lag_frames].astype(np.uint16)
+
+    @torch.inference_mode()
+    def flush(self) -> np.ndarray | None:
+        """The frame that still waits for the next one, completed without it."""
+        if not self.lag_frames or self._count == 0:
+            return None
+        self._complete_newest(ERASED_TOKEN)
+        return self._frames[-1].astype(np.uint16)
 
     @torch.inference_mode()
     def replace(self, frames_ago: int, tokens: np.ndarray) -> bool:
@@ -83,54 +132,117 @@ class LanguageModelStream:
 
         Missing tokens keep what was filled in. Returns False when the frame is too long ago.
         """
-        if not 1 <= frames_ago < len(self._inputs):
+        if not 1 <= frames_ago < len(self._frames):
             return False
         tokens = np.asarray(tokens, dtype=np.int64)
-        known = torch.from_numpy(np.flatnonzero(tokens != ERASED_TOKEN))
-        corrected = self._inputs[-frames_ago].clone()
-        corrected[0, 1 + known, 0] = torch.from_numpy(tokens)[known]
-        self._inputs[-frames_ago] = corrected
+        known = tokens != ERASED_TOKEN
+        self._frames[-frames_ago] = np.where(known, tokens, self._frames[-frames_ago])
         self._rewind(frames_ago)
-        hidden, _ = self.model.forward_text(torch.cat(self._inputs[-frames_ago:], dim=2))
-        self._hidden = hidden[:, -1:]
+        columns = [self._tensor(self._column(ago)) for ago in range(frames_ago, 0, -1)]
+        replay = self._replays.get(frames_ago, self._forward)
+        self._hidden = replay(torch.cat(columns, dim=2))[:, -1:]
+        self._guess = ERASED_TOKEN
         return True
 
-    def _input_of(self, tokens: np.ndarray) -> torch.Tensor:
-        row = [self.model.text_padding_token_id, *tokens.tolist(), *self.other_tokens]
-        return torch.tensor(row)[None, :, None]
+    def _column(self, frames_ago: int) -> np.ndarray:
+        """Input ``[1 + n_q]`` of the column that the first token of a frame completes."""
+        model, others = self.model, self.other_tokens
+        frame = self._frames[-frames_ago]
+        if self.delay:
+            frame = np.concatenate([frame[:1], self._frames[-frames_ago - 1][1:]])
+            if frames_ago == self._count:
+                delayed = np.array(model.delays[1 + model.dep_q :]) > 0
+                others = np.where(delayed, model.initial_token_id, others)
+        return np.concatenate([[model.text_padding_token_id], frame, others])
 
-    def _advance(self, step_input: torch.Tensor) -> None:
-        self._hidden, _ = self.model.forward_text(step_input)
-        self._inputs = [*self._inputs[-HISTORY_FRAMES:], step_input]
+    def _complete_newest(self, next_first: int) -> None:
+        """Delay 1: the depth transformer at the column behind the one just fed."""
+        tokens = self._frames[-1]
+        if np.any(tokens == ERASED_TOKEN):
+            column = self._generate(np.concatenate([[next_first], tokens[1:]]))
+            if next_first == ERASED_TOKEN:
+                self._guess = int(column[0])
+            self._frames[-1] = np.concatenate([tokens[:1], column[1:]])
 
-    def _rewind(self, steps: int) -> None:
-        # By offsets: the caches hold what lies behind them, and it is written over.
-        for module in self._attention:
-            state = module._streaming_state
-            state.offset -= steps
-            state.offset_cpu -= steps
-            state.kv_cache.end_offset -= steps
-        for module in self._temporal:
-            module._streaming_state.offsets -= steps
+    def _first_token(self) -> int:
+        column = np.zeros(self.model.dep_q, dtype=np.int64)
+        column[0] = ERASED_TOKEN
+        return int(self._generate(column)[0])
 
-    def _fill(self, tokens: np.ndarray) -> np.ndarray:
-        model = self.model
-        previous = torch.full((1, 1, 1), model.text_padding_token_id)
-        last_missing = int(np.flatnonzero(tokens == ERASED_TOKEN)[-1])
-        model.depformer.reset_streaming()
-        for k in range(last_missing + 1):
-            logits = model.forward_depformer(k, previous, self._hidden)
-            if tokens[k] == ERASED_TOKEN:
-                tokens[k] = self._sample(logits[0, 0, 0])
-            previous = torch.full((1, 1, 1), int(tokens[k]))
-        return tokens
+    def _generate(self, column: np.ndarray) -> np.ndarray:
+        """Samples what is missing in a column."""
+        missing = np.flatnonzero(column == ERASED_TOKEN)
+        if len(missing) == 0:
+            return column
+        previous, past = self.model.text_padding_token_id, self._no_past
+        for k in range(int(missing[-1]) + 1):
+            token = torch.full((1, 1), previous, device=self._device)
+            features, past = self._step_depth[k](token, self._hidden, past)
+            if column[k] == ERASED_TOKEN:
+                logits = token_logits(self.model, k, features)
+                column[k] = self._sample(logits.float().cpu().numpy())
+            previous = int(column[k])
+        return column
 
-    def _sample(self, logits: torch.Tensor) -> int:
-        logits = logits.float()
-        if not torch.isfinite(logits).all():
+    def _sample(self, logits: np.ndarray) -> int:
+        if not np.all(np.isfinite(logits)):
             raise FloatingPointError("the language model gave logits that are not finite")
         if self.temperature == 0.0:
             return int(logits.argmax())
-        best, where = torch.topk(logits / self.temperature, min(self.top_k, logits.shape[0]))
-        chance = torch.softmax(best, dim=0)
-        return int(where[torch.multinomial(chance, 1, generator=self._generator)])
+        count = min(self.top_k, len(logits))
+        best = np.argpartition(logits, -count)[-count:]
+        chance = np.exp((logits[best] - logits[best].max()) / self.temperature)
+        return int(self._rng.choice(best, p=chance / chance.sum()))
+
+    def _forward(self, columns: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_text(columns)[0]
+
+    def _tensor(self, row: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(row).to(self._device)[None, :, None]
+
+    @torch.no_grad()
+    def _record(self) -> None:
+        model = self.model
+        column = torch.zeros(1, 1 + model.n_q, 1, dtype=torch.long, device=self._device)
+        self._replays = {
+            count: record(model, self._forward, column.expand(-1, -1, count))
+            for count in range(1, 1 + RECORDED_REPLAY_FRAMES)
+        }
+        self._step_temporal = self._replays[1]
+        hidden = self._forward(column)
+        token = torch.zeros(1, 1, dtype=torch.long, device=self._device)
+        self._step_depth, self._no_past = [], no_past(model)
+        past = self._no_past
+        for k in range(model.dep_q):
+            step = partial(depth_step, model, k)
+            self._step_depth.append(record(model, step, token, hidden, past))
+            past = step(token, hidden, past)[1]
+
+    def _rewind(self, columns: int) -> None:
+        # By offsets: the caches hold what lies behind them, and it is written over.
+        for module in self._attention:
+            state = module._streaming_state
+            state.offset -= columns
+            state.kv_cache.end_offset -= columns
+        for module in self._temporal:
+            module._streaming_state.offsets -= columns
+
+
+def acoustic_delay(model: object) -> int:
+    """0 or 1: delay of the second to eighth audio token behind the first, in frames.
+
+    Raises:
+        ValueError: the model has 8 tokens a frame with other delays.
+    """
+    delays = list(model.delays[1 : 1 + model.dep_q])
+    if model.dep_q != 8 or delays not in ([0] * 8, [0] + [1] * 7):
+        raise ValueError(
+            f"delays {delays} of the language model are not supported: use one with 8 tokens a "
+            "frame and an acoustic delay of 0 or 1"
+        )
+    return delays[-1]
+
+
+def streaming_parts(module: object, kind: type) -> list:
+    """Modules of one class below ``module``."""
+    return [part for part in module.modules() if isinstance(part, kind)]

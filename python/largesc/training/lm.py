@@ -19,11 +19,42 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..models.build_lm import build_language_model
-from ..models.loader import save_model, write_sha256
+from ..models.loader import load_codec, save_model, write_sha256
 from .tokens import TokenSet, load
 
 # First codebook first: it carries most of what is heard. Our choice, the paper leaves it open.
 CODEBOOK_WEIGHTS = (4.0, 2.0, 1.5, 1.0, 0.8, 0.7, 0.6, 0.5)
+
+
+@torch.no_grad()
+def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
+    """Starts embeddings and output layers from the codec's codebooks ``[2048, dimension]``.
+
+    Tokens that sound alike then begin alike: 2048 entries a codebook are too many to learn one by
+    one from hours of speech. All codebooks share one random projection, so that the sum of their
+    embeddings is a projection of the quantised latent.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    books = [layer._codebook.embedding.float() for layer in codec.quantizer.vq.layers]
+    rms = torch.cat(books).square().sum(dim=1).mean().sqrt()
+    dimension = books[0].shape[1]
+
+    def project(book: torch.Tensor, width: int) -> torch.Tensor:
+        projection = torch.randn(dimension, width, generator=generator) / width**0.5
+        return book @ projection / rms
+
+    state = generator.get_state()
+    for k, book in enumerate(books[: model.n_q]):
+        generator.set_state(state)
+        model.emb[k].weight[: len(book)] = project(book, model.emb[k].weight.shape[1])
+    state = generator.get_state()
+    for k, book in enumerate(books[: model.dep_q]):
+        generator.set_state(state)
+        if k + 1 < model.dep_q:
+            emb = model.depformer_emb[k].weight
+            emb[: len(book)] = project(book, emb.shape[1])
+        own = book / book.square().sum(dim=1).mean().sqrt() * rms
+        model.linears[k].weight[:] = project(own, model.linears[k].weight.shape[1])
 
 
 def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) -> torch.Tensor:
@@ -52,6 +83,7 @@ def train(args: argparse.Namespace, config: dict) -> nn.Module:
     """Trains for ``args.minutes`` of computing in all and returns the model."""
     train_set, dev_set = load(args.work / "tokens_train.npz"), load(args.work / "tokens_dev.npz")
     model = build_language_model(config).train()
+    start_from_codebooks(model, load_codec(args.codec).model, args.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.95))
     path = args.work / "lm.pt"
     step, seconds, curve = 0, 0.0, []
@@ -63,7 +95,7 @@ def train(args: argparse.Namespace, config: dict) -> nn.Module:
         optimiser.load_state_dict(state["optimiser"])
         step, seconds, curve = state["step"], state["seconds"], state["curve"]
     rng = np.random.default_rng(args.seed + step)
-    dev = batch_of(dev_set, 8, 75, np.random.default_rng(99))
+    dev = batch_of(dev_set, 16, 100, np.random.default_rng(99))
     weights = torch.tensor(CODEBOOK_WEIGHTS) / sum(CODEBOOK_WEIGHTS)
 
     def save() -> None:
@@ -87,7 +119,9 @@ def train(args: argparse.Namespace, config: dict) -> nn.Module:
         factor = min(1.0, (step + 1) / 100) * max(0.05, 1.0 - seconds / (args.minutes * 60))
         for group in optimiser.param_groups:
             group["lr"] = args.rate * factor
-        loss = (codebook_losses(model, batch_of(train_set, 8, 75, rng)) * weights).sum()
+        loss = (
+            codebook_losses(model, batch_of(train_set, args.batch, args.frames, rng)) * weights
+        ).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -118,6 +152,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "lm.json")
+    parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
+    parser.add_argument("--batch", type=int, default=16, help="crops a step")
+    parser.add_argument("--frames", type=int, default=100, help="frames a crop")
     parser.add_argument("--minutes", type=float, default=30.0, help="computing time in all")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A training run that can be killed at any time: checkpoint, learning curve, progress, time left."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+
+SAVE_EVERY_S = 180
+PRINT_EVERY_S = 30
+
+
+class Run:
+    """State of one stage of training, resumed from ``path`` where that exists.
+
+    Args:
+        path: checkpoint; replaced in one step, so that a kill leaves the old one whole.
+        config: what the checkpoint must have been made with.
+        minutes: computing time of the stage in all, resumed time included.
+
+    Raises:
+        ValueError: the checkpoint was made with another config.
+    """
+
+    def __init__(self, path: Path, config: dict, minutes: float) -> None:
+        self.path, self.config, self.minutes = path, config, minutes
+        self.step, self.seconds, self.curve = 0, 0.0, []
+        self.parts: dict = {}
+        self.state: dict = {}
+        if path.exists():
+            self.state = torch.load(path, weights_only=False, map_location="cpu")
+            if self.state["config"] != config:
+                raise ValueError(f"{path} was made with another config: move it away first")
+            self.step, self.seconds = self.state["step"], self.state["seconds"]
+            self.curve = self.state["curve"]
+        self._last_save = self._last_print = self._last_step = time.monotonic()
+
+    def keep(self, **parts: object) -> None:
+        """Names modules and optimisers whose ``state_dict`` belongs to the checkpoint."""
+        self.parts |= parts
+        for name, part in parts.items():
+            if self.state.get(name) is not None:
+                part.load_state_dict(self.state[name])
+
+    def over(self) -> bool:
+        """Whether the computing time is used up."""
+        return self.seconds >= self.minutes * 60
+
+    def rate_factor(self, warm_up_steps: int = 100) -> float:
+        """Factor of the learning rate: short warm-up, then a linear fall to a twentieth."""
+        left = 1.0 - self.seconds / (self.minutes * 60)
+        return min(1.0, (self.step + 1) / warm_up_steps) * max(0.05, left)
+
+    def begin(self) -> None:
+        """Starts the clock: what came before is not training."""
+        self._last_step = time.monotonic()
+
+    def end_step(self) -> bool:
+        """Counts a step, saves when it is time; returns whether progress is due."""
+        now = time.monotonic()
+        self.step += 1
+        self.seconds += now - self._last_step
+        self._last_step = now
+        if now - self._last_save > SAVE_EVERY_S:
+            self._last_save = now
+            self.save()
+        due = now - self._last_print > PRINT_EVERY_S
+        if due:
+            self._last_print = now
+        return due
+
+    def report(self, **values: float) -> None:
+        """Prints one line of progress and adds it to the learning curve."""
+        self.curve.append({"step": self.step, "seconds": self.seconds, **values})
+        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        left = self.minutes - self.seconds / 60
+        speed = self.step / max(self.seconds, 1e-9)
+        print(
+            f"{self.path.stem} step {self.step} {shown} {speed:.2f} steps/s {left:.1f} min left",
+            flush=True,
+        )
+
+    def save(self) -> None:
+        """Writes the checkpoint beside the old one, then replaces that."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"config": self.config, "step": self.step, "seconds": self.seconds}
+        partial = self.path.with_suffix(".partial")
+        torch.save(state | {"curve": self.curve}, partial)
+        os.replace(partial, self.path)

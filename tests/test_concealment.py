@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Language models with and without acoustic delay, stepped with any subset of tokens given."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gnuradio.largesc import training
+from gnuradio.largesc._core import ERASED_TOKEN
+from gnuradio.largesc.concealment.concealer import (
+    LanguageModelConcealer,
+    ReceivedFrame,
+    make_concealer,
+)
+from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
+from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
+from gnuradio.largesc.models.build_lm import build_language_model
+
+LOST = np.full(8, ERASED_TOKEN, dtype=np.uint16)
+
+
+def tiny_model(acoustic_delay: int, streams: int = 8):
+    """The shape of a 7 B Moshi (16 streams, delay 1) in small, or of the embedded model."""
+    config = json.loads((Path(training.__file__).parent / "lm.json").read_text())
+    others = [0] + [acoustic_delay] * 7 if streams == 16 else []
+    config |= {"dim": 32, "num_heads": 2, "num_layers": 2, "n_q": streams}
+    config |= {"depformer_dim": 16, "depformer_num_heads": 2, "depformer_num_layers": 2}
+    config |= {"depformer_dim_feedforward": 32, "context": 64}
+    config["delays"] = [0, 0, *[acoustic_delay] * 7, *others]
+    torch.manual_seed(1)
+    return build_language_model(config)
+
+
+def frames_of(count: int, seed: int = 2) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2048, (count, 8)).astype(np.uint16)
+
+
+def test_depth_step_equals_moshi():
+    model = tiny_model(0)
+    hidden = torch.randn(1, 1, 32)
+    tokens = [3, 5, 900, 7, 2047, 11, 13, 17]
+    past = no_past(model)
+    with torch.no_grad(), model.depformer.streaming(1):
+        for k, token in enumerate(tokens):
+            right = model.forward_depformer(k, torch.tensor([[[token]]]), hidden)[0, 0, 0]
+            features, past = depth_step(model, k, torch.tensor([[token]]), hidden, past)
+            found = token_logits(model, k, features)
+            assert torch.allclose(found, right, atol=1e-5)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+@pytest.mark.parametrize("streams", [8, 16])
+def test_stream_equals_offline_forward(delay, streams):
+    """Logits of each step are those of the model's own forward over the delayed sequence."""
+    model = tiny_model(delay, streams)
+    frames = frames_of(12)
+    others = [100 + k for k in range(streams - 8)]
+    codes = torch.tensor(frames.astype(np.int64)).T[None]
+    text = torch.full((1, 1, 12), model.text_padding_token_id)
+    rest = torch.tensor(others, dtype=torch.long)[None, :, None].expand(1, -1, 12)
+    with torch.no_grad():
+        logits = model(torch.cat([text, codes, rest], dim=1)).logits
+    stream = LanguageModelStream(model, 0.0, other_tokens=others or None)
+    # The most likely first token of a lost frame, given all frames before it.
+    for n in range(11):
+        with torch.inference_mode():
+            assert stream._first_token() == int(logits[0, 0, n].argmax())
+        stream.step(frames[n])
+
+
+@pytest.mark.parametrize("mode", ["speculative", "wait"])
+def test_delay_keeps_what_was_received(mode):
+    model = tiny_model(1, 16)
+    concealer = make_concealer("lm", model, delay_mode=mode, seed=3)
+    frames = frames_of(30)
+    frames[5:9, 3:] = ERASED_TOKEN
+    frames[12:14] = ERASED_TOKEN
+    frames[20, 0] = ERASED_TOKEN
+    done = [concealer.step(ReceivedFrame(n, f)) for n, f in enumerate(frames)]
+    done.append(concealer.finish())
+    done = [d for d in done if d is not None]
+    assert [d.index for d in done] == list(range(30))
+    for frame, out in zip(frames, done, strict=True):
+        known = frame != ERASED_TOKEN
+        assert np.array_equal(out.tokens[known], frame[known]) and np.all(out.tokens < 2048)
+        assert out.concealed_tokens == np.count_nonzero(~known)
+    assert concealer.statistics()["failures"] == 0
+
+
+def test_waiting_completes_with_the_next_first_token():
+    """What waits knows more: its depth transformer sees the true first token of the next frame."""
+    frames = frames_of(8)
+    frames[6, 2:] = ERASED_TOKEN
+    model = tiny_model(1)
+    stream = LanguageModelStream(model, 0.0, delay_mode="wait")
+    out = [stream.step(f) for f in frames]
+    codes = torch.tensor(np.array([*out[1:], frames[7]]).astype(np.int64)).T[None]
+    text = torch.full((1, 1, 8), model.text_padding_token_id)
+    with torch.no_grad():
+        logits = model(torch.cat([text, codes], dim=1)).logits
+    # forward() undoes the delays: position 6 holds the logits of frame 6 for every token.
+    assert out[7][2] == int(logits[0, 2, 6].argmax())
+
+
+def test_guess_is_kept_when_the_next_frame_is_lost():
+    stream = LanguageModelStream(tiny_model(1), 0.7, seed=5)
+    for frame in frames_of(4):
+        stream.step(frame)
+    partial = frames_of(1)[0]
+    partial[4:] = ERASED_TOKEN
+    stream.step(partial)
+    guess = stream._guess
+    assert stream.step(LOST)[0] == guess
+
+
+@pytest.mark.parametrize("frames_ago", [1, 3, 9])
+@pytest.mark.parametrize("mode", ["speculative", "wait"])
+def test_repair_equals_a_fresh_run_with_delay(mode, frames_ago):
+    frames = frames_of(40)
+    right = LanguageModelStream(tiny_model(1, 16), delay_mode=mode)
+    wrong = LanguageModelStream(tiny_model(1, 16), delay_mode=mode)
+    for n, tokens in enumerate(frames):
+        right.step(tokens)
+        wrong.step(frames[0] if n == 40 - frames_ago else tokens)
+    assert not torch.allclose(right._hidden, wrong._hidden, atol=1e-5)
+    assert wrong.replace(frames_ago, frames[-frames_ago])
+    assert torch.allclose(right._hidden, wrong._hidden, atol=1e-5)
+
+
+def test_late_frames_and_failures_with_a_waiting_model():
+    concealer = make_concealer("lm", tiny_model(1), delay_mode="wait")
+    assert isinstance(concealer, LanguageModelConcealer)
+    frames = frames_of(10)
+    out = [concealer.step(ReceivedFrame(n, f)) for n, f in enumerate(frames[:5])]
+    out.append(concealer.late_step(ReceivedFrame(5, LOST)))
+    concealer.stream.step = lambda tokens: 1 / 0
+    out += [concealer.step(ReceivedFrame(n, frames[n])) for n in range(6, 10)]
+    concealer.stream.flush = lambda: 1 / 0
+    out.append(concealer.finish())
+    assert [d.index for d in out if d is not None] == list(range(10))
+    assert concealer.statistics()["failures"] == 5 and concealer.statistics()["late"] == 1
+
+
+def test_other_delays_are_refused():
+    model = tiny_model(0)
+    model.delays = [0, 0, 2, 2, 2, 2, 2, 2, 2]
+    with pytest.raises(ValueError, match="acoustic delay of 0 or 1"):
+        LanguageModelStream(model)
+    with pytest.raises(ValueError, match="other_tokens"):
+        LanguageModelStream(tiny_model(0, 16), other_tokens=[1, 2])
+    with pytest.raises(ValueError, match="delay_mode"):
+        LanguageModelStream(tiny_model(1), delay_mode="hope")
