@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A training run that can be killed at any time: checkpoint, learning curve, progress, time left."""
+"""A training run that may be killed at any time: checkpoint, learning curve, time left."""
 
 import os
 import time
