@@ -161,3 +161,17 @@ def test_soft_step_is_finite_and_monotone():
     values = soft_step(torch.tensor(3.0), i, 4.0)
     assert torch.isfinite(values).all() and (values.diff() >= -1e-5).all()
     assert values[0] == pytest.approx(0.0, abs=1e-4) and values[-1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_eight_bit_weights_are_close_and_small(tmp_path) -> None:
+    from gnuradio.largesc.models.loader import load_weights, save_model
+
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Embedding(50, 64), torch.nn.Linear(64, 30))
+    save_model(model, {}, tmp_path, "lm", int8=True)
+    assert (tmp_path / "lm.safetensors").stat().st_size < 0.4 * 4 * (50 * 64 + 64 * 30)
+    other = torch.nn.Sequential(torch.nn.Embedding(50, 64), torch.nn.Linear(64, 30))
+    load_weights(other, tmp_path, "lm")
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        step = mine.abs().amax(-1, keepdim=True) / 127
+        assert ((mine - theirs).abs() <= 0.51 * step + 1e-3 * mine.abs()).all()

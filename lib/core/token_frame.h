@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <stdexcept>
@@ -24,6 +25,13 @@ inline tokens_t erased_frame()
     tokens_t t;
     t.fill(ERASED_TOKEN);
     return t;
+}
+
+/// Whether any token is not erased.
+inline bool any_known(const tokens_t& tokens)
+{
+    return std::any_of(
+        tokens.begin(), tokens.end(), [](std::uint16_t t) { return t != ERASED_TOKEN; });
 }
 
 /// Number of tokens before the first erased one, 0 to 8.

@@ -19,6 +19,7 @@ EMBEDDED = Path(__file__).parent / "embedded"
 SAMPLE_RATE_HZ = 24000
 # Float32 in every file: an entry is a sum over its usage, both large.
 CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
+SCALE_SUFFIX = ".int8_scale"
 
 
 class ModelError(ValueError):
@@ -185,7 +186,6 @@ def read_config(folder: Path, part: str) -> dict:
 
 def load_weights(model: object, folder: Path, part: str) -> None:
     """Loads ``<part>.safetensors`` into ``model`` after checking its sha256 where one is given."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -197,6 +197,7 @@ def load_weights(model: object, folder: Path, part: str) -> None:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} is corrupt ({error}): fetch it again") from error
+    state = unpack(state)
     own = model.state_dict()
     for name, value in state.items():
         if name in own and own[name].shape != value.shape:
@@ -204,7 +205,6 @@ def load_weights(model: object, folder: Path, part: str) -> None:
                 f"{path}: {name} has shape {tuple(value.shape)}, the config asks for "
                 f"{tuple(own[name].shape)}: weights and config do not belong together"
             )
-    state = {k: v.float() if v.dtype == torch.float16 else v for k, v in state.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ModelError(
@@ -249,23 +249,46 @@ def require_memory(weights: Path, device: str) -> None:
         )
 
 
-def save_model(model: object, config: dict, folder: Path, part: str) -> None:
-    """Writes ``<part>.json`` and ``<part>.safetensors``, half precision but for codebooks."""
+def save_model(model: object, config: dict, folder: Path, part: str, int8: bool = False) -> None:
+    """Writes ``<part>.json`` and ``<part>.safetensors``, half precision but for codebooks.
+
+    Args:
+        int8: matrices as 8-bit integers with one scale a row, half the size again.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: (
-            value
-            if name.endswith(CODEBOOK_BUFFERS) or not value.is_floating_point()
-            else value.half()
-        )
-        .contiguous()
-        .clone()
-        for name, value in model.state_dict().items()
-    }
-    save_file(state, folder / f"{part}.safetensors")
+    save_file(pack(model.state_dict(), int8), folder / f"{part}.safetensors")
     (folder / f"{part}.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def pack(state: dict, int8: bool) -> dict:
+    """State as it is stored; :func:`unpack` is the way back."""
+    packed = {}
+    for name, value in state.items():
+        if name.endswith(CODEBOOK_BUFFERS) or not value.is_floating_point():
+            packed[name] = value.contiguous().clone()
+        elif int8 and value.dim() == 2:
+            scale = value.abs().amax(1, keepdim=True).clamp(min=1e-12).float() / 127.0
+            packed[name] = (value / scale).round().char()
+            packed[name + SCALE_SUFFIX] = scale
+        else:
+            packed[name] = value.half().contiguous()
+    return packed
+
+
+def unpack(state: dict) -> dict:
+    """Stored state as float32."""
+    import torch
+
+    found = {}
+    for name, value in state.items():
+        if name.endswith(SCALE_SUFFIX):
+            continue
+        if value.dtype == torch.int8 and name + SCALE_SUFFIX in state:
+            value = value.float() * state[name + SCALE_SUFFIX]
+        found[name] = value.float() if value.dtype == torch.float16 else value
+    return found
 
 
 def write_sha256(folder: Path) -> None:

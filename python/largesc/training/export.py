@@ -11,9 +11,10 @@ import torch
 
 from ..models.build import build_codec
 from ..models.loader import save_model, write_sha256
+from .codec import STAGE_BEFORE
 
 
-def export_codec(work: Path, output: Path, stage: str = "decoder") -> dict:
+def export_codec(work: Path, output: Path, stage: str = "adversarial") -> dict:
     """Writes ``codec.json``, ``codec.safetensors`` and ``sha256.json``; returns what was trained.
 
     Raises:
@@ -25,6 +26,8 @@ def export_codec(work: Path, output: Path, stage: str = "decoder") -> dict:
     state = torch.load(path, weights_only=False)
     model = build_codec(state["config"])
     model.load_state_dict(state["model"])
+    if "average" in state:
+        model.decoder.load_state_dict(state["average"])
     save_model(model, state["config"], output, "codec")
     write_sha256(output)
     return {"steps": state["step"], "minutes": state["seconds"] / 60, "curve": state["curve"]}
@@ -34,9 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument(
-        "--stage", default="decoder", choices=["autoencoder", "codebooks", "decoder"]
-    )
+    parser.add_argument("--stage", default="adversarial", choices=list(STAGE_BEFORE))
     args = parser.parse_args()
     facts = export_codec(args.work, args.output, args.stage)
     print(f"{args.output}: {facts['steps']} steps in {facts['minutes']:.0f} minutes")

@@ -9,8 +9,6 @@ The checkpoint in ``--work`` is resumed; ``--output`` receives ``lm.json`` and `
 
 import argparse
 import json
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from torch.nn import functional as F
 
 from ..models.build_lm import build_language_model
 from ..models.loader import load_codec, save_model, write_sha256
+from .run import Run
 from .tokens import TokenSet, load
 
 # First codebook first: it carries most of what is heard. Our choice, the paper leaves it open.
@@ -85,65 +84,26 @@ def train(args: argparse.Namespace, config: dict) -> nn.Module:
     model = build_language_model(config).train()
     start_from_codebooks(model, load_codec(args.codec).model, args.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.95))
-    path = args.work / "lm.pt"
-    step, seconds, curve = 0, 0.0, []
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        if state["config"] != config:
-            raise ValueError(f"{path} was made with another config: move it away first")
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, seconds, curve = state["step"], state["seconds"], state["curve"]
-    rng = np.random.default_rng(args.seed + step)
+    run = Run(args.work / "lm.pt", config, args.minutes)
+    run.keep(model=model, optimiser=optimiser)
+    rng = np.random.default_rng(args.seed + run.step)
     dev = batch_of(dev_set, 16, 100, np.random.default_rng(99))
     weights = torch.tensor(CODEBOOK_WEIGHTS) / sum(CODEBOOK_WEIGHTS)
-
-    def save() -> None:
-        partial = path.with_suffix(".partial")
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "config": config,
-                "step": step,
-                "seconds": seconds,
-                "curve": curve,
-            },
-            partial,
-        )
-        os.replace(partial, path)
-
-    last_save = last_print = time.monotonic()
-    while seconds < args.minutes * 60:
-        begin = time.monotonic()
-        factor = min(1.0, (step + 1) / 100) * max(0.05, 1.0 - seconds / (args.minutes * 60))
+    run.begin()
+    while not run.over():
         for group in optimiser.param_groups:
-            group["lr"] = args.rate * factor
-        loss = (
-            codebook_losses(model, batch_of(train_set, args.batch, args.frames, rng)) * weights
-        ).sum()
+            group["lr"] = args.rate * run.rate_factor()
+        codes = batch_of(train_set, args.batch, args.frames, rng)
+        loss = (codebook_losses(model, codes) * weights).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step += 1
-        seconds += time.monotonic() - begin
-        if time.monotonic() - last_print > 30:
-            last_print = time.monotonic()
+        if run.end_step():
             with torch.no_grad():
-                found = codebook_losses(model, dev)
-            curve.append([step, seconds, *[round(float(v), 3) for v in found]])
-            shown = " ".join(f"{float(v):.2f}" for v in found)
-            left = args.minutes - seconds / 60
-            print(
-                f"lm step {step} loss {float(loss.detach()):.3f} dev by codebook {shown} "
-                f"{step / seconds:.2f} steps/s {left:.1f} min left",
-                flush=True,
-            )
-        if time.monotonic() - last_save > 180:
-            last_save = time.monotonic()
-            save()
-    save()
+                found = {f"dev_{k}": float(v) for k, v in enumerate(codebook_losses(model, dev))}
+            run.report(loss=float(loss.detach()), **found)
+    run.save()
     return model.eval()
 
 
@@ -164,7 +124,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     config = json.loads(args.config.read_text())
     model = train(args, config)
-    save_model(model, config, args.output, "lm")
+    save_model(model, config, args.output, "lm", int8=True)
     write_sha256(args.output)
 
 

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#define BOOST_TEST_MODULE depacketizer_live
+#include <boost/test/unit_test.hpp>
+
+#include "streams.h"
+
+#include <random>
+
+BOOST_AUTO_TEST_CASE(live_plays_a_deadline_after_the_first_packet)
+{
+    depacketizer rx(live(200));
+    BOOST_TEST(!rx.pull(0).has_value());
+    const auto packets = stream(10);
+    push(rx, packets[1], 100 * MS);
+    push(rx, packets[0], 120 * MS); // overtaken, and still the first
+    BOOST_TEST(!rx.pull(299 * MS).has_value());
+    const auto f = rx.pull(301 * MS);
+    BOOST_REQUIRE(f.has_value());
+    BOOST_TEST(f->index == 0u);
+    BOOST_TEST((f->tokens == numbered(0)));
+}
+
+BOOST_AUTO_TEST_CASE(live_long_pause_and_a_new_stream)
+{
+    depacketizer rx(live());
+    player out(rx);
+    std::int64_t now = 0;
+    for (int sender = 0; sender < 3; ++sender) {
+        for (const auto& p : stream(50, {}, sender)) {
+            push(rx, p, now);
+            out.play_until(now);
+            now += 80 * MS;
+        }
+        now += 20'000 * MS;
+        out.play_until(now);
+    }
+    BOOST_TEST(rx.counters().packets_received == 150u);
+    BOOST_TEST(rx.counters().late == 0u);
+    // 5 s after the last packet the player is told that nothing plays.
+    BOOST_TEST(out.frames.size() < 3 * (50 + 66u));
+    for (std::size_t n = 0; n < out.frames.size(); ++n)
+        BOOST_REQUIRE_EQUAL(out.frames[n].index, n);
+}
+
+BOOST_AUTO_TEST_CASE(live_end_packet_ends_the_playout)
+{
+    depacketizer rx(live());
+    player out(rx);
+    std::int64_t now = 0;
+    for (const auto& p : stream(30)) {
+        push(rx, p, now);
+        out.play_until(now);
+        now += 80 * MS;
+    }
+    const std::uint8_t end[] = { 30, 0xE0 };
+    BOOST_TEST(rx.push(end, 2, now));
+    BOOST_TEST(!rx.ended());
+    now += 1000 * MS;
+    out.play_until(now);
+    BOOST_TEST(rx.ended());
+    BOOST_TEST(out.frames.size() == 30u);
+    // A second copy of the end packet belongs to no stream.
+    BOOST_TEST(rx.push(end, 2, now));
+    for (const auto& p : stream(60, {}, 1)) {
+        push(rx, p, now);
+        out.play_until(now);
+        now += 80 * MS;
+    }
+    out.play_until(now + 80 * MS);
+    BOOST_TEST(out.frames.size() >= 89u);
+    BOOST_TEST(rx.counters().frames_lost <= 1u);
+}
+
+BOOST_AUTO_TEST_CASE(live_skew_is_followed_both_ways)
+{
+    for (layout kind : { layout::sequential, layout::pair })
+        for (double speed : { 0.999, 1.0, 1.001 }) {
+            depacketizer_config config = live(160);
+            config.kind = kind;
+            depacketizer rx(config);
+            player out(rx, speed);
+            const auto packets = stream(12000, {}, 0, 1, kind);
+            std::mt19937 rng(4);
+            for (int n = 0; n < 12000; ++n) {
+                const int at = kind == layout::pair ? n / 2 * 2 + 1 : n;
+                const std::int64_t now = at * 80 * MS + rng() % 30 * MS;
+                out.play_until(now);
+                if (rng() % 10 != 0)
+                    push(rx, packets[n], now);
+            }
+            const auto& c = rx.counters();
+            BOOST_TEST_CONTEXT("speed " << speed << ", pair " << (kind == layout::pair))
+            {
+                // 960 s, a frame each 80 s.
+                BOOST_TEST(c.skew_dropped >= (speed < 1.0 ? 10u : 0u));
+                BOOST_TEST(c.skew_dropped <= (speed < 1.0 ? 13u : 0u));
+                BOOST_TEST(c.skew_inserted >= (speed > 1.0 ? 9u : 0u));
+                BOOST_TEST(c.skew_inserted <= (speed > 1.0 ? 13u : 0u));
+                BOOST_TEST(c.late <= 20u);
+            }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(live_stall_that_is_not_caught_up_is_followed)
+{
+    depacketizer rx(live());
+    player out(rx);
+    const auto packets = stream(300);
+    for (int n = 0; n < 300; ++n) {
+        const std::int64_t now = (n * 80 + (n >= 100 ? 900 : 0)) * MS;
+        out.play_until(now);
+        push(rx, packets[n], now);
+    }
+    BOOST_TEST(rx.counters().late < 20u);
+    BOOST_TEST(rx.counters().skew_inserted >= 10u);
+    BOOST_TEST(rx.counters().skew_inserted <= 15u);
+    const auto good = std::count_if(out.frames.end() - 100, out.frames.end(), [](const auto& f) {
+        return f.received_tokens() == 8;
+    });
+    BOOST_TEST(good == 100);
+}
+
+BOOST_AUTO_TEST_CASE(live_burst_after_a_jam_inserts_nothing)
+{
+    depacketizer rx(live());
+    player out(rx);
+    const auto packets = stream(300);
+    for (int n = 0; n < 300; ++n) {
+        const std::int64_t now = std::max<std::int64_t>(n * 80, n >= 100 ? 109 * 80 : 0) * MS;
+        out.play_until(now);
+        push(rx, packets[n], now);
+    }
+    BOOST_TEST(rx.counters().skew_inserted == 0u);
+    BOOST_TEST(rx.counters().late >= 6u);
+    BOOST_TEST(rx.counters().repairs == rx.counters().late);
+}
