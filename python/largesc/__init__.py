@@ -20,6 +20,9 @@ _EXPORTS = {
     "mimi_decoder": "blocks.mimi_decoder",
     "speech_tx": "blocks.speech_tx",
     "speech_rx": "blocks.speech_rx",
+    "speech_source": "blocks.speech_audio",
+    "speech_sink": "blocks.speech_audio",
+    "link_monitor": "blocks.link_monitor",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -139,6 +139,10 @@ class TokenBlock:
         self.publish_status()
         self.gateway.system_handler(DONE)
 
+    def ended(self) -> bool:
+        """Whether the end of the stream has passed this block."""
+        return self._ended
+
     def refuse(self, what: str) -> None:
         """Counts a message that cannot be used; the first one is logged."""
         self.counters["refused"] += 1

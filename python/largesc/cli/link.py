@@ -9,6 +9,7 @@ import time
 import numpy as np
 from gnuradio import blocks, gr, network
 
+from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
 from . import options
 from .audio import read_speech, say, write_speech
@@ -126,13 +127,6 @@ def packet_source(at: str | None) -> tuple[object, str]:
     return packet_reader(sys.stdin.fileno()), "packets"
 
 
-def real_time() -> object:
-    """Lets 24 kHz through at its own pace, 20 ms at a time."""
-    pace = blocks.throttle(gr.sizeof_float, SAMPLE_RATE_HZ)
-    pace.set_max_noutput_items(FRAME_SAMPLES // 4)
-    return pace
-
-
 def tx(args: argparse.Namespace) -> int:
     """Speech to packets; in real time over UDP, as fast as can be on stdout."""
     samples = read_speech(args.input, args.raw)
@@ -198,7 +192,7 @@ def rx(args: argparse.Namespace) -> int:
     tb.msg_connect(source, port, receiver, "packets")
     tb.start()
     decoder = receiver.decoder
-    wait_for(lambda: decoder._ended, args.seconds)
+    wait_for(decoder.ended, args.seconds)
     time.sleep(0.1)
     tb.stop()
     tb.wait()

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a link did in the last seconds, as curves for a QT GUI Time Sink."""
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from .._core import keys
+
+FRAME_MS = 80
+# A packet this many frames behind the newest one that was sent is taken for lost.
+WAIT_FRAMES = 8
+
+
+class link_monitor(gr.basic_block):  # noqa: N801
+    """Compares the packets that were sent with those that arrived.
+
+    Input: message ports `sent` and `received`, `packets` PDUs before and behind the channel.
+    Output: message ports `rate` (bit/s) and `loss` (percent): after each packet sent, a PDU with a
+    f32vector of one value a frame for the last ``seconds``, the newest last, each the mean of the
+    second before it. Rates count the whole packet, header and CRC included.
+
+    Args:
+        seconds: length of the curves, 2 to 120.
+
+    Raises:
+        ValueError: ``seconds`` is out of range.
+    """
+
+    def __init__(self, seconds: float = 20.0) -> None:
+        if not 2 <= seconds <= 120:
+            raise ValueError(f"seconds {seconds} is out of range: use 2 to 120")
+        gr.basic_block.__init__(self, name="link_monitor", in_sig=None, out_sig=None)
+        self.frames = round(seconds * 1000 / FRAME_MS)
+        self._mean = round(1000 / FRAME_MS)
+        self._clear(0)
+        # set_msg_handler wants bound methods.
+        for port, handler in (("sent", self._on_sent), ("received", self._on_received)):
+            self.message_port_register_in(pmt.intern(port))
+            self.set_msg_handler(pmt.intern(port), handler)
+        for port in ("rate", "loss"):
+            self.message_port_register_out(pmt.intern(port))
+
+    def _clear(self, newest: int) -> None:
+        length = self.frames + self._mean + WAIT_FRAMES
+        self._newest = newest
+        self._bits = np.zeros(length, dtype=np.float32)
+        self._sent = np.zeros(length, dtype=bool)
+        self._arrived = np.zeros(length, dtype=bool)
+
+    def _on_sent(self, message: object) -> None:
+        packet = read_packet(message)
+        if packet is None:
+            return
+        index, frames, size = packet
+        last = index + frames - 1
+        ahead = last - self._newest
+        if not 0 <= ahead < len(self._bits):
+            # A sender that began anew.
+            self._clear(last)
+        elif ahead:
+            for history in (self._bits, self._sent, self._arrived):
+                history[:-ahead] = history[ahead:]
+                history[-ahead:] = 0
+            self._newest = last
+        self._bits[-frames:] = 8.0 * size / frames
+        self._sent[-frames:] = True
+        self._publish()
+
+    def _on_received(self, message: object) -> None:
+        packet = read_packet(message)
+        if packet is None:
+            return
+        index, frames, _ = packet
+        for frame in range(index, index + frames):
+            place = len(self._arrived) - 1 - (self._newest - frame)
+            if 0 <= place < len(self._arrived):
+                self._arrived[place] = True
+
+    def _publish(self) -> None:
+        second = np.ones(self._mean, dtype=np.float32)
+
+        def over_a_second(values: np.ndarray) -> np.ndarray:
+            return np.convolve(values, second, "valid")[-self.frames - WAIT_FRAMES :]
+
+        rate = over_a_second(self._bits) / (self._mean * FRAME_MS / 1000)
+        lost = over_a_second((self._sent & ~self._arrived).astype(np.float32))
+        sent = over_a_second(self._sent.astype(np.float32))
+        loss = 100.0 * lost / np.maximum(sent, 1.0)
+        self._post("rate", rate[-self.frames :])
+        # What is still on its way is not lost yet.
+        self._post("loss", loss[: self.frames])
+
+    def _post(self, port: str, values: np.ndarray) -> None:
+        vector = pmt.init_f32vector(len(values), values.astype(np.float32).tolist())
+        self.message_port_pub(pmt.intern(port), pmt.cons(pmt.make_dict(), vector))
+
+
+def read_packet(message: object) -> tuple[int, int, int] | None:
+    """First frame, number of frames and bytes of a `packets` PDU; None when it is none."""
+    if not (pmt.is_pair(message) and pmt.is_dict(pmt.car(message))):
+        return None
+    if not pmt.is_u8vector(pmt.cdr(message)):
+        return None
+    head = pmt.car(message)
+    index = pmt.dict_ref(head, pmt.intern(keys.frame_index), pmt.PMT_NIL)
+    frames = pmt.dict_ref(head, pmt.intern(keys.frames), pmt.from_long(1))
+    if not (pmt.is_integer(index) and pmt.is_integer(frames)):
+        return None
+    first, count = pmt.to_long(index), pmt.to_long(frames)
+    if first < 0 or not 1 <= count <= 4:
+        return None
+    return first, count, pmt.length(pmt.cdr(message))
