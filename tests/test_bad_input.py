@@ -30,6 +30,7 @@ BAD_MESSAGES = [
     [
         (lambda m: largesc.mimi_encoder(m, sample_rate_hz=48000), "48000"),
         (lambda m: largesc.mimi_encoder(m, max_in_flight=-1), "max_in_flight -1"),
+        (lambda m: largesc.speech_tx(m, max_in_flight=8), "max_in_flight 8"),
         (lambda m: largesc.adaptive_controller(budget_bps=100), "budget_bps 100"),
         (lambda m: largesc.adaptive_controller(budget_bps=3000), "budget_bps 3000"),
         (lambda m: largesc.adaptive_controller(loss_probability=1.5), "loss_probability 1.5"),

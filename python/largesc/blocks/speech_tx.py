@@ -7,6 +7,9 @@ from .._blocks import uep_packetizer
 from .adaptive_controller import adaptive_controller
 from .mimi_encoder import mimi_encoder
 
+# The receiver holds back 10 packets by default, the sender up to a pair, and one is on its way.
+LEAST_PACKETS_IN_FLIGHT = 13
+
 
 class speech_tx(gr.hier_block2):  # noqa: N801
     """mimi_encoder, adaptive_controller and uep_packetizer, wired.
@@ -38,6 +41,12 @@ class speech_tx(gr.hier_block2):  # noqa: N801
         gr.hier_block2.__init__(
             self, "speech_tx", gr.io_signature(1, 1, gr.sizeof_float), gr.io_signature(0, 0, 0)
         )
+        least = LEAST_PACKETS_IN_FLIGHT * frames_per_packet
+        if 0 < max_in_flight < least:
+            raise ValueError(
+                f"max_in_flight {max_in_flight} is below {least}: the receiver holds packets back, "
+                "and the link would wait for itself for ever"
+            )
         self.encoder = mimi_encoder(codec, max_in_flight, threads)
         self.controller = adaptive_controller(
             policy,

@@ -25,14 +25,19 @@ class SpeechDecoder:
     def __init__(self, codec: Codec, seed: int = 1) -> None:
         self.codec = codec
         self.broken_frames = 0
-        self._rng = np.random.default_rng(seed)
-        self._gain = 1.0
-        self._noise_rms = 0.0003
-        self._last = np.zeros(codec.num_codebooks, dtype=np.int64)
+        self._seed = seed
         codec.model.streaming_forever(1)
         latent = codec.model.decode_latent(torch.zeros(1, codec.num_codebooks, 1, dtype=torch.long))
         self._step = record(codec.model, self._synthesised, latent)
-        codec.model.reset_streaming()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything; the next frame is the first."""
+        self.codec.model.reset_streaming()
+        self._rng = np.random.default_rng(self._seed)
+        self._gain = 1.0
+        self._noise_rms = 0.0003
+        self._last = np.zeros(self.codec.num_codebooks, dtype=np.int64)
 
     def decode(self, tokens: np.ndarray, gain: float = 1.0) -> np.ndarray:
         """Decodes one frame.

@@ -70,7 +70,7 @@ class LanguageModelStream:
                 f"{model.n_q - model.dep_q} other streams"
             )
         self._device = next(model.parameters()).device
-        self._rng = np.random.default_rng(seed)
+        self._seed = seed
         self._attention = streaming_parts(model.transformer, StreamingMultiheadAttention)
         self._temporal = streaming_parts(model.transformer, StreamingTransformer)
         model.streaming_forever(1)
@@ -82,6 +82,7 @@ class LanguageModelStream:
         """Forgets everything; the next frame is the first."""
         model = self.model
         model.reset_streaming()
+        self._rng = np.random.default_rng(self._seed)
         # The newest frame is last; what stands before the first one are initial tokens.
         self._frames = [np.full(model.dep_q, model.initial_token_id, dtype=np.int64)]
         self._count = 0

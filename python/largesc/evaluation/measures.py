@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures of speech quality, each by a package of its own."""
+"""Measures of speech quality, each by a package of its own.
 
+All take 24 kHz float signals of one length, the original first. The packages are listed in
+``requirements-evaluation.txt``; :func:`missing` says which of them are not there.
+"""
+
+import os
 import warnings
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -11,21 +18,103 @@ VISQOL_MAPPING = "speech mode, polynomial mapping"
 
 
 def to_16k(samples: np.ndarray) -> np.ndarray:
-    """24 kHz to 16 kHz, the rate of ViSQOL's speech mode."""
+    """24 kHz to 16 kHz, the rate of ViSQOL's speech mode and of the other measures."""
     return resample_poly(samples, 2, 3).astype(np.float64)
 
 
-def visqol(reference: np.ndarray, degraded: np.ndarray) -> float | None:
-    """ViSQOL MOS-LQO of 24 kHz float signals of one length; None when it is not installed.
+@cache
+def visqol_api() -> object:
+    """ViSQOL in speech mode."""
+    from visqol import VisqolApi
 
-    The score follows the mapping :data:`VISQOL_MAPPING` and compares only within itself.
-    """
-    try:
-        from visqol import VisqolApi
-    except ImportError:
-        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         api = VisqolApi()
         api.create(mode="speech", use_lattice_model=False)
-        return float(api.measure_from_arrays(to_16k(reference), to_16k(degraded), 16000).moslqo)
+    return api
+
+
+def visqol(original: np.ndarray, decoded: np.ndarray) -> float:
+    """ViSQOL MOS-LQO; compares only within the mapping :data:`VISQOL_MAPPING`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = visqol_api().measure_from_arrays(to_16k(original), to_16k(decoded), 16000)
+    return float(found.moslqo)
+
+
+def plcmos(_: np.ndarray, decoded: np.ndarray) -> float:
+    """PLCMOS v2, without reference."""
+    from speechmos import plcmos as model
+
+    heard = np.clip(to_16k(decoded), -1.0, 1.0).astype(np.float32)
+    return float(model.run(heard, 16000)["plcmos"])
+
+
+def stoi(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Short-time objective intelligibility, 0 to 1."""
+    from pystoi import stoi as measure
+
+    return float(measure(to_16k(original), to_16k(decoded), 16000))
+
+
+@cache
+def recogniser() -> object:
+    """PocketSphinx with its US English model."""
+    from pocketsphinx import Decoder
+
+    return Decoder(samprate=16000, loglevel="FATAL")
+
+
+def transcript(samples: np.ndarray) -> str:
+    """Words that PocketSphinx hears, lower case."""
+    pcm = np.clip(32767.0 * to_16k(samples), -32768, 32767).astype("<i2")
+    decoder = recogniser()
+    decoder.start_utt()
+    decoder.process_raw(pcm.tobytes(), full_utt=True)
+    decoder.end_utt()
+    found = decoder.hyp()
+    return found.hypstr.strip() if found else ""
+
+
+def word_difference(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Word error rate against what the same recogniser hears in the original, English only."""
+    import jiwer
+
+    said = transcript(original)
+    return float(jiwer.wer(said, transcript(decoded))) if said else float("nan")
+
+
+@cache
+def voice_encoder() -> object:
+    """Resemblyzer's speaker encoder, on the CPU."""
+    from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)
+
+
+def speaker_similarity(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Cosine of Resemblyzer's embeddings."""
+    encoder = voice_encoder()
+    a, b = (encoder.embed_utterance(to_16k(x).astype(np.float32)) for x in (original, decoded))
+    return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+# Name, function, package that it needs.
+MEASURES = {
+    "visqol": (visqol, "visqol"),
+    "plcmos": (plcmos, "speechmos"),
+    "stoi": (stoi, "pystoi"),
+    "words": (word_difference, "pocketsphinx"),
+    "speaker": (speaker_similarity, "resemblyzer"),
+}
+
+
+def missing(names: list[str]) -> list[str]:
+    """Of the measures ``names``, those whose package is not installed."""
+    return [name for name in names if find_spec(MEASURES[name][1]) is None]
+
+
+def measure(names: list[str], original: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
+    """Values of the measures ``names``."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    return {name: MEASURES[name][0](original, decoded) for name in names}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""Scores our codec with 1 to 8 tokens beside other coders, without losses.
+
+    python -m gnuradio.largesc.evaluation.codec_table --speech eval.tsv --lyra FOLDER \
+        --output table.csv
+
+Speech is a tab-separated table with the columns path, corpus, speaker. Rows of the result are coder
+and set of speech; the sets are the corpora of the table, and the English ones together with noise.
+Writes ``table.csv`` (one line an utterance) and prints the means as Markdown.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ..training.speech import read_audio
+from .coders import Codec2, Lyra, OwnCoder
+from .measures import MEASURES, measure
+from .table import markdown, run_jobs, usable, utterances, write_csv
+
+NOISE_SNR_DB = 10.0
+
+
+def with_noise(speech: np.ndarray, seed: int) -> np.ndarray:
+    """Noise of the utterance's own long-term spectrum, 10 dB below the speech."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.abs(np.fft.rfft(speech))
+    smooth = np.convolve(spectrum, np.ones(201) / 201, "same")
+    phase = np.exp(2j * np.pi * rng.random(len(smooth)))
+    noise = np.fft.irfft(smooth * phase, len(speech))
+    gain = np.std(speech) / max(np.std(noise), 1e-9) * 10 ** (-NOISE_SNR_DB / 20)
+    return np.clip(speech + gain * noise, -1.0, 1.0).astype(np.float32)
+
+
+def score(job: tuple[str, dict, int, list, list[str]]) -> list[dict]:
+    """All coders on one utterance; English measures are left out where they do not fit."""
+    set_name, row, seed, coders, names = job
+    speech = read_audio(Path(row["file"]))
+    if set_name.endswith("noise"):
+        speech = with_noise(speech, seed)
+    wanted = [n for n in names if n != "words" or not row["corpus"].endswith("-de")]
+    found = []
+    for make in coders:
+        coder = make[0](*make[1:])
+        values = measure(wanted, speech, coder.code(speech))
+        facts = {"speech": set_name, "coder": coder.name, "payload_bps": coder.payload_bps}
+        found.append(facts | {"utterance": row["path"]} | values)
+    if "plcmos" in names:
+        values = {"plcmos": measure(["plcmos"], speech, speech)["plcmos"]}
+        facts = {"speech": set_name, "coder": "original", "payload_bps": "–"}
+        found.append(facts | {"utterance": row["path"]} | values)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
+    parser.add_argument("--codec", default="embedded", help="model source")
+    parser.add_argument("--tokens", default="1,2,3,4,5,6,7,8", help="tokens a frame")
+    parser.add_argument("--lyra", type=Path, help="folder of Lyra v2's TFLite models")
+    parser.add_argument("--no-codec2", action="store_true")
+    parser.add_argument("--noise", action="store_true", help="the English sets again with noise")
+    parser.add_argument("--per-speaker", type=int, default=4, help="utterances of each speaker")
+    parser.add_argument("--measures", default=",".join(MEASURES))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, required=True, help="CSV to write")
+    args = parser.parse_args()
+
+    names = usable(args.measures)
+    coders = [(OwnCoder, args.codec, int(k)) for k in args.tokens.split(",")]
+    if args.lyra:
+        coders += [(Lyra, args.lyra, 3200), (Lyra, args.lyra, 9200)]
+    if not args.no_codec2:
+        coders += [(Codec2, 1200), (Codec2, 2400)]
+    jobs = []
+    for number, row in enumerate(utterances(args.speech, args.per_speaker)):
+        jobs.append((row["corpus"], row, number, coders, names))
+        if args.noise and not row["corpus"].endswith("-de"):
+            jobs.append(("English with noise", row, number, coders, names))
+    rows = run_jobs(score, jobs, args.processes)
+    write_csv(rows, args.output)
+    print(markdown(rows, ["speech", "coder", "payload_bps"], names))
+
+
+if __name__ == "__main__":
+    main()
