@@ -23,10 +23,10 @@ def models(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     codec = {
-        "kind": "spectral",
+        "kind": "source_filter",
         "delay_samples": 480,
-        "encoder": {"dimension": 16, "channels": 16, "n_mels": 20, "blocks": [1, 1]},
-        "decoder": {"dimension": 16, "channels": 16, "blocks": [1, 1, 1]},
+        "encoder": {"dimension": 16, "channels": 16, "n_mels": 20, "blocks": [1, 1], "lags": 16},
+        "decoder": {"dimension": 16, "channels": 16, "bands": 20, "blocks": [1, 1, 1]},
         "quantizer": {"dimension": 16, "n_q": 8, "bins": 2048},
     }
     model = build_codec(codec)

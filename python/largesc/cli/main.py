@@ -3,9 +3,12 @@
 
 import argparse
 import sys
+from importlib import import_module
 
 from .. import __version__
 from .options import add_channel, add_link, add_receiver, add_sender
+
+RECIPES = ("codec", "export", "tokens", "lm", "controller")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
         add_receiver(part)
     rx.add_argument("--seed", type=int, default=1, help="of the concealment [1]")
 
+    train = command("train", "train a model; each recipe has a --help of its own")
+    train.add_argument("recipe", choices=RECIPES)
     command("doctor", "say what is installed and what is missing")
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
@@ -56,22 +61,31 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    args = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
+            # A recipe has options of its own.
+            import_module(f"..training.{given[1]}", __package__).main(given[2:])
+            return 0
+        return run(parser().parse_args(given))
+    except (ValueError, ImportError) as error:
+        print(f"largesc: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs a command other than ``train``."""
     if args.command == "doctor":
         from .doctor import doctor
 
         return doctor()
-    try:
-        if args.command == "demo":
-            from .demo import demo
+    if args.command == "demo":
+        from .demo import demo
 
-            return demo(args)
-        from . import link
+        return demo(args)
+    from . import link
 
-        return getattr(link, args.command)(args)
-    except (ValueError, ImportError) as error:
-        print(f"largesc: {error}", file=sys.stderr)
-        return 2
+    return getattr(link, args.command)(args)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small causal streaming encoder and decoder for moshi's ``MimiModel``.
+"""Small causal streaming encoder for moshi's ``MimiModel``.
 
-Official Mimi uses SEANet on the waveform. The embedded codec works on spectra instead, since
-that trains in an hour on two CPU cores: log-mel frames go in, an inverse STFT comes out, and
-causal ConvNeXt blocks lie between. Both classes follow the contract that ``MimiModel`` has for
-its encoder and decoder: ``[B, 1, 1920 n] -> [B, dimension, n]`` and back, with streaming state.
+Official Mimi uses SEANet on the waveform. The embedded codec works on spectra and the
+autocorrelation instead, since that trains in an hour on two CPU cores: causal ConvNeXt blocks
+make a latent of them. The class follows the contract that ``MimiModel`` has for its encoder,
+``[B, 1, 1920 n] -> [B, dimension, n]`` with streaming state.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
-from moshi.modules.conv import StreamingConv1d, StreamingConvTranspose1d
+from moshi.modules.conv import StreamingConv1d
 from moshi.modules.streaming import State, StreamingContainer, StreamingModule
 from torch import nn
 from torch.nn import functional as F
@@ -41,6 +42,17 @@ class _TailState(State):
         self.tail[reset_mask] = 0.0
 
 
+def overlapping(part: StreamingModule[_TailState], x: torch.Tensor) -> torch.Tensor:
+    """Frames ``[B, n, size]`` that end each ``hop`` samples of ``x`` ``[B, hop n]``, causal."""
+    state = part._streaming_state
+    if state is None:
+        x = F.pad(x, (part.size - part.hop, 0))
+    else:
+        x = torch.cat([state.tail, x], dim=-1)
+        state.tail = torch.where(state.exec_mask[:, None], x[:, -state.tail.shape[1] :], state.tail)
+    return x.unfold(-1, part.size, part.hop)
+
+
 class LogMelFrontEnd(StreamingModule[_TailState]):
     """Waveform ``[B, 1, hop n]`` to log-mel frames ``[B, n_mels, n]``, causal.
 
@@ -62,61 +74,39 @@ class LogMelFrontEnd(StreamingModule[_TailState]):
         return _TailState(batch_size, device, tail)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        state = self._streaming_state
-        x = x[:, 0]
-        if state is None:
-            x = F.pad(x, (self.size - self.hop, 0))
-        else:
-            x = torch.cat([state.tail, x], dim=-1)
-            state.tail = torch.where(
-                state.exec_mask[:, None], x[:, -state.tail.shape[1] :], state.tail
-            )
-        frames = x.unfold(-1, self.size, self.hop) * self.window
+        frames = overlapping(self, x[:, 0]) * self.window
         power = torch.fft.rfft(frames).abs().square()
         return torch.log(power @ self.mel.T + 1e-5).transpose(1, 2)
 
 
-class InverseStftHead(StreamingModule[_TailState]):
-    """Features ``[B, channels, n]`` to waveform ``[B, 1, hop n]`` by overlap-add.
+class PitchFrontEnd(StreamingModule[_TailState]):
+    """Waveform ``[B, 1, hop n]`` to how periodic it is at each of many lags ``[B, lags, n]``.
 
-    A linear layer gives log-magnitude and phase of each bin. The overlap beyond the last hop is
-    carried to the next call, so no sample waits for a later frame.
+    The autocorrelation of a compressed power spectrum, at lags of 48 to 400 samples (500 to 60 Hz).
+
+    Args:
+        lags: lags, spaced evenly in log frequency.
+        window: window length in samples.
+        hop: hop in samples.
     """
 
-    def __init__(self, channels: int, window: int, hop: int) -> None:
+    def __init__(self, lags: int, window: int, hop: int) -> None:
         super().__init__()
         self.hop, self.size = hop, window
-        self.proj = nn.Linear(channels, 2 * (window // 2 + 1))
-        nn.init.normal_(self.proj.weight, std=0.01)
-        nn.init.zeros_(self.proj.bias)
-        shape = torch.hann_window(window)
-        # Constant overlap-add gain of the window at this hop.
-        self.register_buffer("window", shape * hop / shape.sum(), persistent=False)
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+        spaced = torch.logspace(math.log10(48), math.log10(400), lags)
+        # Between two lags of the transform by linear interpolation.
+        places = torch.arange(401)
+        weights = torch.clamp(1.0 - (places[:, None] - spaced[None]).abs(), min=0.0)
+        self.register_buffer("lags", weights, persistent=False)
 
-    def _init_streaming_state(self, batch_size: int) -> _TailState:
-        device = self.window.device
-        tail = torch.zeros(batch_size, self.size - self.hop, device=device, dtype=self.window.dtype)
-        return _TailState(batch_size, device, tail)
+    _init_streaming_state = LogMelFrontEnd._init_streaming_state
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        log_magnitude, phase = self.proj(x.transpose(1, 2)).chunk(2, dim=-1)
-        # Clamped so that no latent, however odd, can burst.
-        magnitude = torch.exp(log_magnitude.clamp(max=6.0))
-        spectrum = torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase))
-        frames = torch.fft.irfft(spectrum, n=self.size) * self.window
-        batch, count, _ = frames.shape
-        length = (count - 1) * self.hop + self.size
-        y = F.fold(
-            frames.transpose(1, 2), (1, length), (1, self.size), stride=(1, self.hop)
-        ).reshape(batch, length)
-        keep = count * self.hop
-        state = self._streaming_state
-        if state is None:
-            return y[:, None, :keep]
-        overlap = self.size - self.hop
-        y = torch.cat([y[:, :overlap] + state.tail, y[:, overlap:]], dim=-1)
-        state.tail = torch.where(state.exec_mask[:, None], y[:, keep:], state.tail)
-        return y[:, None, :keep]
+        frames = overlapping(self, x[:, 0]) * self.window
+        power = torch.fft.rfft(frames, n=2048).abs().square() + 1e-8
+        correlation = torch.fft.irfft(power**0.33)[..., :401]
+        return ((correlation / correlation[..., :1]) @ self.lags).transpose(1, 2)
 
 
 class ConvNeXtBlock(StreamingContainer):
@@ -152,6 +142,7 @@ class SpectralEncoder(StreamingContainer):
         n_mels: mel bands of the front end.
         hop, window: front end, samples; ``1920 / hop`` is the temporal down-sampling.
         blocks: ConvNeXt blocks before and after the down-sampling.
+        lags: of the pitch front end.
     """
 
     def __init__(
@@ -162,13 +153,15 @@ class SpectralEncoder(StreamingContainer):
         hop: int = 480,
         window: int = 960,
         blocks: tuple[int, int] = (3, 2),
+        lags: int = 64,
     ) -> None:
         super().__init__()
         stride = FRAME_SAMPLES // hop
         self.dimension = dimension
         self.front_end = LogMelFrontEnd(n_mels, window, hop)
+        self.pitch_front_end = PitchFrontEnd(lags, 2 * window, hop)
         self.model = nn.Sequential(
-            StreamingConv1d(n_mels, channels, 3, causal=True),
+            StreamingConv1d(n_mels + lags, channels, 3, causal=True),
             *[ConvNeXtBlock(channels) for _ in range(blocks[0])],
             StreamingConv1d(channels, 2 * channels, 2 * stride, stride=stride, causal=True),
             *[ConvNeXtBlock(2 * channels, expansion=2) for _ in range(blocks[1])],
@@ -178,40 +171,5 @@ class SpectralEncoder(StreamingContainer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Centres typical log-mel values, so that the first layer starts at unit scale.
-        return self.model((self.front_end(x) + 4.0) / 4.0)
-
-
-class SpectralDecoder(StreamingContainer):
-    """Latent ``[B, dimension, n]`` to waveform ``[B, 1, 1920 n]``.
-
-    Args:
-        dimension: width of the latent.
-        channels: width of the blocks at 12.5 and 50 Hz; half of it at the synthesis rate.
-        hop, window: synthesis, samples.
-        blocks: ConvNeXt blocks at 12.5 Hz, 50 Hz and the synthesis rate.
-    """
-
-    def __init__(
-        self,
-        dimension: int = 64,
-        channels: int = 384,
-        hop: int = 240,
-        window: int = 720,
-        blocks: tuple[int, int, int] = (2, 3, 3),
-    ) -> None:
-        super().__init__()
-        fine = FRAME_SAMPLES // 4 // hop
-        self.model = nn.Sequential(
-            StreamingConv1d(dimension, channels, 3, causal=True),
-            *[ConvNeXtBlock(channels, expansion=2) for _ in range(blocks[0])],
-            StreamingConvTranspose1d(channels, channels, 4, stride=4, causal=True),
-            *[ConvNeXtBlock(channels, expansion=2) for _ in range(blocks[1])],
-            StreamingConvTranspose1d(channels, channels // 2, fine, stride=fine, causal=True),
-            *[ConvNeXtBlock(channels // 2) for _ in range(blocks[2])],
-        )
-        self.norm = nn.LayerNorm(channels // 2)
-        self.head = InverseStftHead(channels // 2, window, hop)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.model(x).transpose(1, 2)).transpose(1, 2)
-        return self.head(x)
+        mel = (self.front_end(x) + 4.0) / 4.0
+        return self.model(torch.cat([mel, 2.0 * self.pitch_front_end(x)], dim=1))

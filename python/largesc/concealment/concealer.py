@@ -136,7 +136,7 @@ class LanguageModelConcealer(RepeatConcealer):
             raise ValueError(f"fill_tokens {fill_tokens} is out of range: use 1 to 8")
         self.stream, self.fill_tokens = stream, fill_tokens
         self._next_index = 0
-        self._held: ReceivedFrame | None = None
+        self._held: tuple[ReceivedFrame, np.ndarray] | None = None
 
     def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
         return self._advance(frame, frame.tokens)
@@ -153,22 +153,27 @@ class LanguageModelConcealer(RepeatConcealer):
         held, self._held = self._held, None
         if held is None:
             return None
-        done = self._attempt(self.stream.flush, held)
-        return self._release(held, self._worth_playing(held, done))
+        frame, given = held
+        done = self._attempt(lambda: self._worth_playing(given, self.stream.flush()), frame)
+        return self._release(frame, done)
 
     def _advance(self, frame: ReceivedFrame, tokens: np.ndarray) -> ConcealedFrame | None:
         self._next_index = frame.index + 1
-        due = frame
+        due, given = frame, tokens
         if self.stream.lag_frames:
-            due, self._held = self._held, frame
-        done = self._attempt(lambda: self.stream.step(tokens), due)
-        return None if due is None else self._release(due, self._worth_playing(due, done))
+            (due, given), self._held = self._held or (None, None), (frame, tokens)
+        done = self._attempt(lambda: self._worth_playing(given, self.stream.step(tokens)), due)
+        return None if due is None else self._release(due, done)
 
-    def _worth_playing(self, frame: ReceivedFrame, tokens: np.ndarray) -> np.ndarray:
-        received = np.flatnonzero(frame.tokens != ERASED_TOKEN)
-        count = self.fill_tokens if len(received) == 0 else 1 + received[-1]
-        played = tokens.copy()
-        played[count:] = ERASED_TOKEN
+    def _worth_playing(
+        self, given: np.ndarray | None, done: np.ndarray | None
+    ) -> np.ndarray | None:
+        """What the model made of the tokens ``given``, up to what is worth playing."""
+        if given is None or done is None:
+            return done
+        known = np.flatnonzero(given != ERASED_TOKEN)
+        played = done.copy()
+        played[1 + known[-1] if len(known) else self.fill_tokens :] = ERASED_TOKEN
         return played
 
     def _attempt(self, step: Callable, due: ReceivedFrame | None) -> np.ndarray | None:

@@ -4,11 +4,12 @@
 from moshi.models.compression import MimiModel
 from moshi.quantization import ResidualVectorQuantizer
 
-from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpectralDecoder, SpectralEncoder
+from ..codec.source_filter import SourceFilterDecoder
+from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpectralEncoder
 
 
 def build_codec(config: dict) -> MimiModel:
-    """Builds a ``MimiModel`` of kind ``spectral``.
+    """Builds a ``MimiModel`` of kind ``source_filter``.
 
     Args:
         config: keys ``encoder``, ``decoder``, ``quantizer``: arguments of the classes.
@@ -16,7 +17,7 @@ def build_codec(config: dict) -> MimiModel:
     frame_rate_hz = SAMPLE_RATE_HZ / FRAME_SAMPLES
     return MimiModel(
         SpectralEncoder(**config["encoder"]),
-        SpectralDecoder(**config["decoder"]),
+        SourceFilterDecoder(**config["decoder"]),
         ResidualVectorQuantizer(**config["quantizer"]),
         frame_rate=frame_rate_hz,
         encoder_frame_rate=frame_rate_hz,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A first training of the learned controller, language model frozen.
 
-    python -m gnuradio.largesc.training.controller --work DIR --lm FOLDER --output FOLDER
+    largesc train controller --work DIR --lm FOLDER --output FOLDER
 
 The expected loss of a frame is the cross-entropy of each token times the chance that it is not
 received: (1 - m_s (1 - p)) (1 - m_c (1 - p)), since a copy travels in another packet. The cross-
@@ -37,8 +37,10 @@ def cross_entropies(model: torch.nn.Module, tokens: np.ndarray, frames: int) -> 
     return torch.cat(found)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="largesc train controller", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
     parser.add_argument("--lm", default="embedded", help="language model source")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
 

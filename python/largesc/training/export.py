@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Turns the checkpoint of a finished codec stage into a model folder.
 
-python -m gnuradio.largesc.training.export --work DIR --output FOLDER
+largesc train export --work DIR --output FOLDER
 """
 
 import argparse
@@ -11,10 +11,10 @@ import torch
 
 from ..models.build import build_codec
 from ..models.loader import save_model, write_sha256
-from .codec import STAGE_BEFORE
+from .codec import STAGES
 
 
-def export_codec(work: Path, output: Path, stage: str = "adversarial") -> dict:
+def export_codec(work: Path, output: Path, stage: str = "decoder") -> dict:
     """Writes ``codec.json``, ``codec.safetensors`` and ``sha256.json``; returns what was trained.
 
     Raises:
@@ -33,12 +33,14 @@ def export_codec(work: Path, output: Path, stage: str = "adversarial") -> dict:
     return {"steps": state["step"], "minutes": state["seconds"] / 60, "curve": state["curve"]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="largesc train export", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--stage", default="adversarial", choices=list(STAGE_BEFORE))
-    args = parser.parse_args()
+    parser.add_argument("--stage", default="decoder", choices=STAGES)
+    args = parser.parse_args(arguments)
     facts = export_codec(args.work, args.output, args.stage)
     print(f"{args.output}: {facts['steps']} steps in {facts['minutes']:.0f} minutes")
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-r"""Pre-trains the token language model on cached tokens.
+"""Pre-trains the token language model on cached tokens.
 
-    OMP_WAIT_POLICY=passive \
-        python -m gnuradio.largesc.training.lm --work DIR --minutes 30 --output FOLDER
+    largesc train lm --work DIR --minutes 30 --output FOLDER
 
 The checkpoint in ``--work`` is resumed; ``--output`` receives ``lm.json`` and ``lm.safetensors``.
 """
@@ -107,8 +106,8 @@ def train(args: argparse.Namespace, config: dict) -> nn.Module:
     return model.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="largesc train lm", description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "lm.json")
@@ -119,7 +118,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     config = json.loads(args.config.read_text())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-SAVE_EVERY_S = 180
+# The tests cannot wait so long.
+SAVE_EVERY_S = float(os.environ.get("LARGESC_SAVE_EVERY_S", "180"))
 PRINT_EVERY_S = 30
 
 
@@ -18,13 +19,20 @@ class Run:
         path: checkpoint; replaced in one step, so that a kill leaves the old one whole.
         config: what the checkpoint must have been made with.
         minutes: computing time of the stage in all, resumed time included.
+        accelerator: where several processes train together: the first one keeps time for all of
+            them, prints and saves.
 
     Raises:
         ValueError: the checkpoint was made with another config.
     """
 
-    def __init__(self, path: Path, config: dict, minutes: float) -> None:
+    def __init__(
+        self, path: Path, config: dict, minutes: float, accelerator: object | None = None
+    ) -> None:
         self.path, self.config, self.minutes = path, config, minutes
+        self.accelerator = accelerator
+        self.main = accelerator is None or accelerator.is_main_process
+        self._log = None
         self.step, self.seconds, self.curve = 0, 0.0, []
         self.parts: dict = {}
         self.state: dict = {}
@@ -60,19 +68,34 @@ class Run:
         """Counts a step, saves when it is time; returns whether progress is due."""
         now = time.monotonic()
         self.step += 1
-        self.seconds += now - self._last_step
+        self.seconds = self._agreed(self.seconds + now - self._last_step)
         self._last_step = now
         if now - self._last_save > SAVE_EVERY_S:
             self._last_save = now
             self.save()
-        due = now - self._last_print > PRINT_EVERY_S
+        due = self.main and now - self._last_print > PRINT_EVERY_S
         if due:
             self._last_print = now
         return due
 
+    def _agreed(self, seconds: float) -> float:
+        # All processes must end after the same step.
+        if self.accelerator is None or self.accelerator.num_processes == 1:
+            return seconds
+        from accelerate.utils import broadcast
+
+        device = self.accelerator.device
+        return float(broadcast(torch.tensor(seconds, dtype=torch.float32, device=device)))
+
     def report(self, **values: float) -> None:
-        """Prints one line of progress and adds it to the learning curve."""
+        """Prints one line of progress and adds it to the learning curve and to TensorBoard."""
         self.curve.append({"step": self.step, "seconds": self.seconds, **values})
+        if self._log is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._log = SummaryWriter(self.path.parent / "tensorboard" / self.path.stem)
+        for name, value in values.items():
+            self._log.add_scalar(name, value, self.step)
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
         left = self.minutes - self.seconds / 60
         speed = self.step / max(self.seconds, 1e-9)
@@ -83,6 +106,8 @@ class Run:
 
     def save(self) -> None:
         """Writes the checkpoint beside the old one, then replaces that."""
+        if not self.main:
+            return
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"config": self.config, "step": self.step, "seconds": self.seconds}
         partial = self.path.with_suffix(".partial")

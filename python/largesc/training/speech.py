@@ -13,6 +13,8 @@ from scipy.signal import resample_poly
 
 from ..codec.spectral import SAMPLE_RATE_HZ
 
+PITCH_STEP_SAMPLES = 240
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -101,17 +103,25 @@ def split(
 
 
 class Crops:
-    """Random crops of a fixed length, with a random level.
+    """Random crops of a fixed length, with a random level, and their pitch.
 
     Args:
         samples: memory map of :func:`open_samples`.
+        pitch: Hz each 240 samples of it, 0 where unvoiced.
         utterances: where to crop from, chosen in proportion to their length.
-        length: samples a crop.
+        length: samples a crop, a multiple of 240.
         seed: of the choice.
     """
 
-    def __init__(self, samples: np.ndarray, utterances: list[Utterance], length: int, seed: int):
-        self.samples, self.length = samples, length
+    def __init__(
+        self,
+        samples: np.ndarray,
+        pitch: np.ndarray,
+        utterances: list[Utterance],
+        length: int,
+        seed: int,
+    ) -> None:
+        self.samples, self.pitch, self.length = samples, pitch, length
         self.utterances = [u for u in utterances if u.samples > length // 2]
         if not self.utterances:
             raise ValueError(f"no utterance is longer than half a crop of {length} samples")
@@ -119,15 +129,23 @@ class Crops:
         self.weights = weights / weights.sum()
         self.rng = np.random.default_rng(seed)
 
-    def batch(self, size: int) -> np.ndarray:
-        """Float32 ``[size, length]``; crops peak at -26 to -0.5 dBFS, one in ten lower."""
+    def batch(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Float32 speech ``[size, length]`` and pitch in Hz ``[size, length / 240]``.
+
+        Crops peak at -26 to -0.5 dBFS, one in ten lower.
+        """
         out = np.zeros((size, self.length), dtype=np.float32)
+        pitch = np.zeros((size, self.length // PITCH_STEP_SAMPLES), dtype=np.float32)
         for row, choice in enumerate(self.rng.choice(len(self.utterances), size, p=self.weights)):
             u = self.utterances[choice]
-            offset = int(self.rng.integers(0, max(1, u.samples - self.length)))
+            steps = max(1, (u.samples - self.length) // PITCH_STEP_SAMPLES)
+            offset = int(self.rng.integers(0, steps)) * PITCH_STEP_SAMPLES
             piece = self.samples[u.start + offset : u.start + min(u.samples, offset + self.length)]
             out[row, : len(piece)] = piece / 32768.0
+            first = round(u.start / PITCH_STEP_SAMPLES) + offset // PITCH_STEP_SAMPLES
+            known = self.pitch[first : first + len(piece) // PITCH_STEP_SAMPLES]
+            pitch[row, : len(known)] = known
             low, high = (-46.0, -26.0) if self.rng.random() < 0.1 else (-26.0, -0.5)
             peak = max(float(np.abs(out[row]).max()), 1e-3)
             out[row] *= 10.0 ** (self.rng.uniform(low, high) / 20.0) / peak
-        return out
+        return out, pitch

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a codec over the training speech once and keeps the tokens.
 
-python -m gnuradio.largesc.training.tokens --speech train.tsv --work DIR --codec FOLDER
+largesc train tokens --speech train.tsv --work DIR --codec FOLDER
 """
 
 import argparse
@@ -67,13 +67,15 @@ def load(path: Path) -> TokenSet:
         return TokenSet(data["tokens"], data["latents"], data["starts"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="largesc train tokens", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
     parser.add_argument("--work", type=Path, required=True, help="folder for cache and tokens")
     parser.add_argument("--codec", default="embedded", help="model source")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     codec = load_codec(args.codec)
     train_set, dev_set = split(prepare(args.speech, args.work / "speech"))

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a step of each stage of the codec's training is."""
+
+import copy
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional as F
+
+from .discriminator import Discriminator, discriminator_loss, generator_losses
+from .losses import EnvelopeLoss, SpectralLoss
+from .teacher import Teacher
+
+PITCH_WEIGHT, ENVELOPE_WEIGHT, HUM_WEIGHT, TEACHER_WEIGHT = 1.5, 2.0, 0.1, 0.5
+RECONSTRUCTION_WEIGHT, MATCHING_WEIGHT = 8.0, 3.0
+# The discriminator learns alone for a while, and every other step from then on.
+DISCRIMINATOR_ALONE_STEPS, DISCRIMINATOR_EVERY = 60, 2
+AVERAGE_DECAY = 0.995
+
+
+def quantised(model: nn.Module, latent: torch.Tensor, prefix_dropout: bool) -> torch.Tensor:
+    """Latent as the decoder will see it: half of the items cut to a random prefix of tokens."""
+    with torch.no_grad():
+        layers = model.quantizer.vq.layers
+        residual, total = latent, torch.zeros_like(latent)
+        count = torch.full((latent.shape[0],), len(layers), device=latent.device)
+        if prefix_dropout:
+            drop = torch.rand(len(count), device=latent.device) < 0.5
+            prefix = torch.randint(1, len(layers), (len(count),), device=latent.device)
+            count = torch.where(drop, prefix, count)
+        for number, layer in enumerate(layers):
+            step = layer.decode(layer.encode(residual))
+            residual = residual - step
+            total = total + step * (count > number).to(step)[:, None, None]
+    return total
+
+
+class CodecPass(nn.Module):
+    """Codec and losses of one pass, as one module that can be spread over processes.
+
+    Args:
+        model: the codec.
+        delay_samples: by which decoded speech lags.
+        train_encoder: continuous latents, encoder included; else quantised ones, decoder alone.
+        teacher: see :class:`.teacher.Teacher`, with ``train_encoder`` only.
+    """
+
+    def __init__(
+        self, model: nn.Module, delay_samples: int, train_encoder: bool, teacher: Teacher | None
+    ) -> None:
+        super().__init__()
+        self.model, self.delay, self.train_encoder = model, delay_samples, train_encoder
+        self.teacher = teacher if train_encoder else None
+        self.loss_of, self.envelope_loss = SpectralLoss(), EnvelopeLoss()
+        if not train_encoder:
+            model.encoder.requires_grad_(False)
+
+    def forward(
+        self,
+        speech: torch.Tensor,
+        log_pitch: torch.Tensor,
+        voiced: torch.Tensor,
+        prefix_dropout: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """Decoded and original ``[B, samples]``, aligned, and losses by name.
+
+        The pulses follow the true pitch, so that harmonics can be compared one by one; the pitch
+        that the decoder found has a loss of its own, in octaves.
+        """
+        with torch.set_grad_enabled(self.train_encoder and torch.is_grad_enabled()):
+            latent = self.model.encoder(speech[:, None])
+        losses = {}
+        if self.teacher is not None:
+            losses["teacher"] = self.teacher(latent, speech)
+        if not self.train_encoder:
+            latent = quantised(self.model, latent, prefix_dropout)
+        found, pulses, noise = self.model.decoder.parameters_of(latent)
+        decoded = self.model.decoder.head(log_pitch, pulses, noise)[:, 0, self.delay :]
+        original = speech[:, : speech.shape[1] - self.delay]
+        losses["mel"], losses["stft"] = self.loss_of(decoded, original)
+        error = ((found - log_pitch).abs() * voiced).sum()
+        losses["pitch"] = error / voiced.sum().clamp(min=1.0)
+        to_bins = self.model.decoder.head.to_bins
+        log_power = torch.logaddexp(2.0 * pulses @ to_bins, 2.0 * noise @ to_bins)
+        losses["envelope"] = self.envelope_loss(log_power, speech)
+        # Where nothing is voiced, pulses stay a neper below the noise.
+        hum = F.relu(pulses - noise + 1.0).mean(dim=2) * (1.0 - voiced)
+        losses["hum"] = hum.mean()
+        return decoded, original, losses
+
+
+def reconstruction(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Weighted sum of what :class:`CodecPass` measures."""
+    total = losses["mel"] + 10.0 * losses["stft"] + PITCH_WEIGHT * losses["pitch"]
+    total = total + ENVELOPE_WEIGHT * losses["envelope"] + HUM_WEIGHT * losses["hum"]
+    return total + TEACHER_WEIGHT * losses["teacher"] if "teacher" in losses else total
+
+
+class Stage:
+    """One stage: the codec, its optimiser and what a step is.
+
+    Args:
+        codec_pass: codec and losses.
+        rate: peak learning rate.
+        accelerator: of all processes.
+    """
+
+    def __init__(self, codec_pass: CodecPass, rate: float, accelerator: Accelerator) -> None:
+        self.own, self.rate, self.accelerator = codec_pass, rate, accelerator
+        self.parameters = [p for p in codec_pass.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=rate, betas=(0.8, 0.95), weight_decay=1e-3
+        )
+        self.network, self.optimiser = accelerator.prepare(codec_pass, self.optimiser)
+
+    def parts(self) -> dict[str, object]:
+        """What belongs to a checkpoint."""
+        return {"model": self.own.model, "optimiser": self.optimiser}
+
+    def step(self, batch: tuple, factor: float) -> dict[str, float]:
+        """One step on speech, pitch and voicing; returns losses by name."""
+        _, _, losses = self.network(*batch, prefix_dropout=True)
+        self.update(self.optimiser, self.parameters, reconstruction(losses), factor)
+        return {name: loss.item() for name, loss in losses.items()}
+
+    @torch.no_grad()
+    def evaluate(self, batch: tuple) -> dict[str, float]:
+        """Losses on development speech with all tokens."""
+        self.own.eval()
+        losses = self.own(*batch, prefix_dropout=False)[2]
+        self.own.train()
+        return {f"dev_{name}": loss.item() for name, loss in losses.items()}
+
+    def update(
+        self, optimiser: object, parameters: list, loss: torch.Tensor, factor: float
+    ) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = self.rate * factor
+        optimiser.zero_grad()
+        self.accelerator.backward(loss)
+        if torch.isfinite(nn.utils.clip_grad_norm_(parameters, 2.0)):
+            optimiser.step()
+
+
+class AdversarialStage(Stage):
+    """The decoder against a discriminator; ``average`` is the running mean of its weights."""
+
+    def __init__(self, codec_pass: CodecPass, rate: float, accelerator: Accelerator) -> None:
+        super().__init__(codec_pass, rate, accelerator)
+        self.discriminator = Discriminator([2048, 1024, 512], channels=12)
+        optimiser = torch.optim.AdamW(self.discriminator.parameters(), lr=rate, betas=(0.5, 0.9))
+        self.judge, self.judge_optimiser = accelerator.prepare(self.discriminator, optimiser)
+        self.average = copy.deepcopy(codec_pass.model.decoder).requires_grad_(False)
+        self.steps, self.last_loss = 0, 0.0
+
+    def parts(self) -> dict[str, object]:
+        return super().parts() | {
+            "average": self.average,
+            "discriminator": self.discriminator,
+            "discriminator_optimiser": self.judge_optimiser,
+        }
+
+    def step(self, batch: tuple, factor: float) -> dict[str, float]:
+        decoded, original, losses = self.network(*batch, prefix_dropout=True)
+        self.steps += 1
+        alone = self.steps <= DISCRIMINATOR_ALONE_STEPS
+        if alone or self.steps % DISCRIMINATOR_EVERY == 0:
+            self.learn_to_judge(original, decoded.detach(), factor)
+        found = {"discriminator": self.last_loss}
+        if alone:
+            return found
+        # The plain module: no gradient of it is to be shared between processes.
+        self.discriminator.requires_grad_(False)
+        with torch.no_grad():
+            real = self.discriminator(original)
+        adversarial, matching = generator_losses(real, self.discriminator(decoded))
+        self.discriminator.requires_grad_(True)
+        loss = RECONSTRUCTION_WEIGHT * reconstruction(losses)
+        loss = loss + adversarial + MATCHING_WEIGHT * matching
+        self.update(self.optimiser, self.parameters, loss, factor)
+        self.follow()
+        found |= {name: loss.item() for name, loss in losses.items()}
+        return found | {"adversarial": adversarial.item(), "matching": matching.item()}
+
+    def learn_to_judge(self, original: torch.Tensor, decoded: torch.Tensor, factor: float) -> None:
+        """One step of the discriminator."""
+        both = self.judge(torch.cat([original, decoded]))
+        halves = [[layer.chunk(2) for layer in part] for part in both]
+        real, made = ([[layer[i] for layer in part] for part in halves] for i in (0, 1))
+        loss = discriminator_loss(real, made)
+        self.update(self.judge_optimiser, list(self.discriminator.parameters()), loss, factor)
+        self.last_loss = loss.item()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Moves the average towards the decoder as it is."""
+        pairs = zip(self.average.parameters(), self.own.model.decoder.parameters(), strict=True)
+        for mean, now in pairs:
+            mean.lerp_(now, 1.0 - AVERAGE_DECAY)

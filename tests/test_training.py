@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The recipes on a tiny model and a few seconds of made-up speech."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from gnuradio.largesc.training import codec as recipe
+from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.pitch import continuous
+from gnuradio.largesc.training.run import Run
+
+TINY = {
+    "seed": 1,
+    "model": {
+        "kind": "source_filter",
+        "delay_samples": 480,
+        "encoder": {
+            "dimension": 8,
+            "channels": 8,
+            "n_mels": 16,
+            "hop": 480,
+            "window": 960,
+            "blocks": [1, 1],
+            "lags": 16,
+        },
+        "decoder": {"dimension": 8, "channels": 8, "bands": 12, "blocks": [1, 1, 1]},
+        "quantizer": {"dimension": 8, "n_q": 8, "bins": 16},
+    },
+    "stages": {
+        "autoencoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3},
+        "codebooks": {"frames": 200},
+        "decoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3},
+        "adversarial": {"minutes": 0.05, "batch": 2, "frames": 8, "rate": 1e-3},
+    },
+    "teacher": None,
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """Six speakers with two utterances of 3 s each."""
+    folder = tmp_path_factory.mktemp("speech")
+    rng, lines = np.random.default_rng(0), ["path\tcorpus\tspeaker"]
+    for speaker in range(6):
+        for number in range(2):
+            t = np.arange(3 * 24000) / 24000
+            hertz = 100 + 20 * speaker
+            wave = sum(np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, 9))
+            wave = 0.1 * wave * (np.sin(2 * np.pi * 2 * t) > -0.5) + 0.001 * rng.standard_normal(
+                len(t)
+            )
+            name = f"{speaker}_{number}.wav"
+            soundfile.write(folder / name, wave, 24000)
+            lines.append(f"{name}\tmade-up\ts{speaker}")
+    (folder / "train.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "train.tsv"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def arguments(table: Path, config: Path, work: Path, *more: str) -> list[str]:
+    return ["--config", str(config), "--speech", str(table), "--work", str(work), *more]
+
+
+def test_all_stages_then_export(table, config, tmp_path):
+    recipe.main(arguments(table, config, tmp_path, "--threads", "1"))
+    for stage in recipe.STAGES:
+        assert (tmp_path / f"{stage}.pt").exists()
+    assert list((tmp_path / "tensorboard").rglob("events*"))
+    from gnuradio.largesc.models.loader import load_codec
+    from gnuradio.largesc.training.export import export_codec
+
+    facts = export_codec(tmp_path, tmp_path / "model", "adversarial")
+    assert facts["steps"] > 0
+    model = load_codec(str(tmp_path / "model")).model
+    assert model.encode(torch.zeros(1, 1, 3840)).shape == (1, 8, 2)
+    # A finished stage is skipped.
+    begin = time.monotonic()
+    recipe.main(arguments(table, config, tmp_path, "--stage", "autoencoder"))
+    assert time.monotonic() - begin < 10
+
+
+def test_killed_run_resumes(table, config, tmp_path):
+    command = [sys.executable, "-m", "gnuradio.largesc.training.codec"]
+    command += arguments(table, config, tmp_path, "--stage", "autoencoder", "--minutes", "5")
+    environment = os.environ | {"LARGESC_SAVE_EVERY_S": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    path, limit = tmp_path / "autoencoder.pt", time.monotonic() + 90
+    while not path.exists() and time.monotonic() < limit:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = torch.load(path, weights_only=False)
+    assert before["step"] > 0
+    minutes = str(before["seconds"] / 60 + 0.03)
+    more = ["--stage", "autoencoder", "--minutes", minutes]
+    recipe.main(arguments(table, config, tmp_path, *more))
+    after = torch.load(path, weights_only=False)
+    assert after["step"] > before["step"] and after["seconds"] > before["seconds"]
+
+
+def test_two_processes_train_together(table, config, tmp_path):
+    command = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--num_cpu_threads_per_process", "1", "-m", "gnuradio.largesc.training.codec"]
+    for stage in ("autoencoder", "codebooks", "adversarial"):
+        more = ["--stage", stage, "--threads", "1"]
+        if stage == "adversarial":
+            os.link(tmp_path / "codebooks.pt", tmp_path / "decoder.pt")
+        done = subprocess.run(
+            [sys.executable, *command, *arguments(table, config, tmp_path, *more)],
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert (tmp_path / f"{stage}.pt").exists()
+
+
+def test_teacher_shapes_the_latent(tmp_path):
+    from gnuradio.largesc.training.teacher import Teacher
+    from transformers import HubertConfig, HubertModel
+
+    facts = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    facts |= {"intermediate_size": 16, "conv_dim": [8] * 7, "num_conv_pos_embeddings": 16}
+    facts |= {"num_conv_pos_embedding_groups": 2}
+    HubertModel(HubertConfig(**facts)).save_pretrained(tmp_path)
+    teacher = Teacher(tmp_path, 8)
+    latent = torch.randn(2, 8, 10, requires_grad=True)
+    loss = teacher(latent, 0.1 * torch.randn(2, 19200))
+    loss.backward()
+    assert 0 < loss.item() < 2 and latent.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="no model folder"):
+        Teacher(tmp_path / "nothing", 8)
+
+
+def test_bad_input_is_named(table, config, tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.yaml is missing"):
+        read_config(tmp_path / "nothing.yaml", ("seed",))
+    (tmp_path / "other.yaml").write_text("speed: 3\n")
+    with pytest.raises(ValueError, match="speed"):
+        read_config(tmp_path / "other.yaml", ("seed",))
+    with pytest.raises(ValueError, match="run the stage 'autoencoder' first"):
+        recipe.main(arguments(table, config, tmp_path, "--stage", "codebooks"))
+    run = Run(tmp_path / "x.pt", {"a": 1}, 1.0)
+    run.save()
+    with pytest.raises(ValueError, match="another config"):
+        Run(tmp_path / "x.pt", {"a": 2}, 1.0)
+    empty = tmp_path / "empty.tsv"
+    empty.write_text("path\tcorpus\tspeaker\n")
+    with pytest.raises(ValueError, match="lists no speech"):
+        recipe.main(arguments(empty, config, tmp_path / "w"))
+
+
+def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    run = Run(tmp_path / "x.pt", {"a": 1}, 1.0)
+    run.step = 7
+    run.save()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    run.step = 8
+    with pytest.raises(OSError, match="No space"):
+        run.save()
+    monkeypatch.undo()
+    assert Run(tmp_path / "x.pt", {"a": 1}, 1.0).step == 7
+
+
+def test_pitch_gaps_are_bridged():
+    log_pitch, voiced = continuous(np.array([[0, 120, 0, 0, 240, 0], [0] * 6], dtype=np.float32))
+    assert np.allclose(log_pitch[0], [0, 0, 1 / 3, 2 / 3, 1, 1], atol=1e-6)
+    assert np.all(log_pitch[1] == 0) and voiced.sum() == 2
