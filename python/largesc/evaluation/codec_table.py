@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.loader import load_codec
 from ..training.speech import read_audio
 from .coders import Codec2, Lyra, OwnCoder
 from .measures import MEASURES, measure
@@ -53,6 +54,24 @@ def score(job: tuple[str, dict, int, list, list[str]]) -> list[dict]:
     return found
 
 
+def codebook_entropy(source: str, rows: list[dict]) -> np.ndarray:
+    """Entropy of the tokens of each codebook over all ``rows``, as a share of 11 bit, ``[8]``."""
+    import torch
+
+    model = load_codec(source).model
+    with torch.inference_mode():
+        codes = [
+            model.encode(torch.from_numpy(read_audio(Path(row["file"])))[None, None])[0].T
+            for row in rows
+        ]
+    share = []
+    for column in torch.cat(codes).T.numpy():
+        chance = np.bincount(column) / len(column)
+        chance = chance[chance > 0]
+        share.append(-(chance * np.log2(chance)).sum() / 11.0)
+    return np.array(share)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
@@ -81,6 +100,8 @@ def main() -> None:
     rows = run_jobs(score, jobs, args.processes)
     write_csv(rows, args.output)
     print(markdown(rows, ["speech", "coder", "payload_bps"], names))
+    shares = codebook_entropy(args.codec, utterances(args.speech, 1000))
+    print("codebook entropy, share of 11 bit:", " ".join(f"{share:.3f}" for share in shares))
 
 
 if __name__ == "__main__":
