@@ -41,6 +41,7 @@ class speech_tx(gr.hier_block2):  # noqa: N801
         gr.hier_block2.__init__(
             self, "speech_tx", gr.io_signature(1, 1, gr.sizeof_float), gr.io_signature(0, 0, 0)
         )
+        self.packetizer = uep_packetizer(frames_per_packet, layout, crc)
         least = LEAST_PACKETS_IN_FLIGHT * frames_per_packet
         if 0 < max_in_flight < least:
             raise ValueError(
@@ -60,7 +61,6 @@ class speech_tx(gr.hier_block2):  # noqa: N801
             tokens_repeated,
             controller,
         )
-        self.packetizer = uep_packetizer(frames_per_packet, layout, crc)
         for port in ("report", "credit"):
             self.message_port_register_hier_in(port)
         for port in ("packets", "status"):

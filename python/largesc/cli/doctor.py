@@ -74,7 +74,7 @@ CHECKS: list[tuple[str, Callable[[], str], str]] = [
     ("moshi", _version("moshi"), "pip install --no-deps moshi==0.2.13"),
     ("peft", _version("peft"), "pip install -r requirements.txt"),
     ("models", _models, "reinstall the module, the weights come with it"),
-    ("GPU", _gpu, ""),
+    ("GPU", _gpu, "pip install -r requirements.txt; no GPU is needed"),
     ("GRC blocks", _grc, "set GRC_BLOCKS_PATH to PREFIX/share/gnuradio/grc/blocks"),
 ]
 
