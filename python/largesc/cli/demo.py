@@ -143,7 +143,7 @@ def fates(observer: Observer, packets: PacketFates, frames: int) -> tuple[np.nda
             if k >= sent:
                 name = "not sent"
             elif not arrived:
-                name = "concealed" if observer.concealed.get(index, 0) else "lost"
+                name = "concealed" if k < observer.concealed.get(index, 0) else "lost"
             elif index not in packets.arrived:
                 name = "lost, copy arrived"
             else:
@@ -201,8 +201,8 @@ def demo(args: argparse.Namespace) -> int:
     )
     print("\n".join(rows))
     print(
-        "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: something sent"
-        f"\nwas missing. ViSQOL: {VISQOL_MAPPING}, comparable only within"
+        "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: nothing of the"
+        f"\nframe arrived. ViSQOL: {VISQOL_MAPPING}, comparable only within"
         "\nthis table. ms a frame: processor time of encoder, concealer and decoder together."
         f"\nWAVs and demo.png are in {output}/"
     )
