@@ -155,3 +155,14 @@ def test_other_delays_are_refused():
         LanguageModelStream(tiny_model(0, 16), other_tokens=[1, 2])
     with pytest.raises(ValueError, match="delay_mode"):
         LanguageModelStream(tiny_model(1), delay_mode="hope")
+
+
+def test_late_frame_is_played_as_received_or_repeated():
+    concealer = make_concealer("lm", tiny_model(0))
+    frames = frames_of(2)
+    assert np.all(concealer.late_step(ReceivedFrame(0, LOST)).tokens == ERASED_TOKEN)
+    concealer.step(ReceivedFrame(1, frames[0]))
+    prefix = frames[1].copy()
+    prefix[2:] = ERASED_TOKEN
+    assert np.array_equal(concealer.late_step(ReceivedFrame(2, prefix)).tokens, prefix)
+    assert np.array_equal(concealer.late_step(ReceivedFrame(3, LOST)).tokens, prefix)

@@ -136,49 +136,43 @@ class LanguageModelConcealer(RepeatConcealer):
             raise ValueError(f"fill_tokens {fill_tokens} is out of range: use 1 to 8")
         self.stream, self.fill_tokens = stream, fill_tokens
         self._next_index = 0
-        self._held: tuple[ReceivedFrame, np.ndarray] | None = None
+        self._held: tuple[ReceivedFrame, int] | None = None
 
     def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
-        return self._advance(frame, frame.tokens)
+        count = self.fill_tokens if is_lost(frame) else known_tokens(frame.tokens)
+        return self._advance(frame, frame.tokens, count)
 
     def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
         """Repeats the frame; the model sees it as if it had been generated."""
         self.counters["late"] += 1
         repeated = RepeatConcealer._complete(self, frame)
         known = np.where(repeated == ERASED_TOKEN, self._last, repeated)
-        done = self._advance(frame, np.where(known == ERASED_TOKEN, 0, known))
-        return done
+        tokens = np.where(known == ERASED_TOKEN, 0, known)
+        return self._advance(frame, tokens, known_tokens(repeated))
 
     def finish(self) -> ConcealedFrame | None:
         held, self._held = self._held, None
         if held is None:
             return None
-        frame, given = held
-        done = self._attempt(lambda: self._worth_playing(given, self.stream.flush()), frame)
-        return self._release(frame, done)
+        frame, count = held
+        return self._release(frame, self._attempt(self.stream.flush, frame, count))
 
-    def _advance(self, frame: ReceivedFrame, tokens: np.ndarray) -> ConcealedFrame | None:
+    def _advance(
+        self, frame: ReceivedFrame, tokens: np.ndarray, count: int
+    ) -> ConcealedFrame | None:
+        """Steps the model with ``tokens``; ``count`` of the frame's tokens are worth playing."""
         self._next_index = frame.index + 1
-        due, given = frame, tokens
+        due = frame
         if self.stream.lag_frames:
-            (due, given), self._held = self._held or (None, None), (frame, tokens)
-        done = self._attempt(lambda: self._worth_playing(given, self.stream.step(tokens)), due)
+            (due, count), self._held = self._held or (None, 0), (frame, count)
+        done = self._attempt(lambda: self.stream.step(tokens), due, count)
         return None if due is None else self._release(due, done)
 
-    def _worth_playing(
-        self, given: np.ndarray | None, done: np.ndarray | None
-    ) -> np.ndarray | None:
-        """What the model made of the tokens ``given``, up to what is worth playing."""
-        if given is None or done is None:
-            return done
-        known = np.flatnonzero(given != ERASED_TOKEN)
-        played = done.copy()
-        played[1 + known[-1] if len(known) else self.fill_tokens :] = ERASED_TOKEN
-        return played
-
-    def _attempt(self, step: Callable, due: ReceivedFrame | None) -> np.ndarray | None:
+    def _attempt(self, step: Callable, due: ReceivedFrame | None, count: int) -> np.ndarray | None:
         try:
             tokens = step()
+            if tokens is not None:
+                tokens = np.where(np.arange(len(tokens)) < count, tokens, ERASED_TOKEN)
         except Exception:
             # A model that fails must never silence the audio.
             self.counters["failures"] += 1
@@ -209,6 +203,12 @@ class LanguageModelConcealer(RepeatConcealer):
 def is_lost(frame: ReceivedFrame) -> bool:
     """Whether not one token of the frame is there."""
     return bool(np.all(frame.tokens == ERASED_TOKEN))
+
+
+def known_tokens(tokens: np.ndarray) -> int:
+    """Tokens up to the last one that is known, 0 to 8."""
+    known = np.flatnonzero(tokens != ERASED_TOKEN)
+    return int(known[-1]) + 1 if len(known) else 0
 
 
 def make_concealer(
