@@ -2,10 +2,7 @@
 """Small models with random weights, and a flowgraph around them."""
 
 import json
-import os
 from pathlib import Path
-
-os.environ.setdefault("NO_TORCH_COMPILE", "1")
 
 import numpy as np
 import pytest

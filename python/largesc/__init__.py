@@ -5,7 +5,11 @@ Everything is exported lazily: a block is imported when it is first used, torch 
 is made, and the core works without GNU Radio.
 """
 
+import os
 from importlib import import_module
+
+# Before moshi is imported: its torch.compile costs minutes on a CPU and cannot be recorded.
+os.environ.setdefault("NO_TORCH_COMPILE", "1")
 
 __version__ = "0.1.0"
 

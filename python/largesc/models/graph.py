@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 from moshi.modules.streaming import StreamingModule
 from moshi.modules.transformer import RingKVCache
+from moshi.utils.compile import no_compile
 from torch import nn
 
 # The first calls of a recorded step are slow: the runtime looks at shapes and optimises.
@@ -69,7 +70,8 @@ def record(module: nn.Module, function: Callable, *inputs: torch.Tensor) -> Call
     """
     if next(module.parameters()).device.type != "cpu":
         return function
-    with warnings.catch_warnings():
+    # no_compile: where moshi was imported before this package, it would compile what is traced.
+    with warnings.catch_warnings(), no_compile():
         # The tracer warns of sizes that become constants, which is what is wanted.
         warnings.simplefilter("ignore")
         recorded = torch.jit.trace(_Step(module, function).eval(), inputs, check_trace=False)
