@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Small models with random weights, and a flowgraph around them."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,6 +13,8 @@ def models(tmp_path_factory) -> str:
     from gnuradio.largesc.models.build import build_codec
     from gnuradio.largesc.models.build_lm import build_language_model
     from gnuradio.largesc.models.loader import save_model, write_sha256
+    from gnuradio.largesc.training.config import read_config
+    from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
@@ -30,8 +29,7 @@ def models(tmp_path_factory) -> str:
     for layer in model.quantizer.vq.layers:
         layer._codebook.embedding_sum.normal_()
     save_model(model, codec, folder, "codec")
-    training = Path(__import__("gnuradio.largesc.training", fromlist=["x"]).__file__).parent
-    lm = json.loads((training / "lm.json").read_text())
+    lm = dict(read_config(DEFAULT_CONFIG, CONFIG_KEYS)["model"])
     lm |= {"dim": 32, "num_heads": 2, "num_layers": 2, "depformer_dim": 16}
     lm |= {"depformer_num_heads": 2, "depformer_num_layers": 1, "depformer_dim_feedforward": 32}
     save_model(build_language_model(lm), lm, folder, "lm")

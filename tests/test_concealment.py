@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Language models with and without acoustic delay, stepped with any subset of tokens given."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from gnuradio.largesc import training
 from gnuradio.largesc._core import ERASED_TOKEN
 from gnuradio.largesc.concealment.concealer import (
     LanguageModelConcealer,
@@ -17,13 +13,15 @@ from gnuradio.largesc.concealment.concealer import (
 from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
 from gnuradio.largesc.models.build_lm import build_language_model
+from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
 
 LOST = np.full(8, ERASED_TOKEN, dtype=np.uint16)
 
 
 def tiny_model(acoustic_delay: int, streams: int = 8):
     """The shape of a 7 B Moshi (16 streams, delay 1) in small, or of the embedded model."""
-    config = json.loads((Path(training.__file__).parent / "lm.json").read_text())
+    config = dict(read_config(DEFAULT_CONFIG, CONFIG_KEYS)["model"])
     others = [0] + [acoustic_delay] * 7 if streams == 16 else []
     config |= {"dim": 32, "num_heads": 2, "num_layers": 2, "n_q": streams}
     config |= {"depformer_dim": 16, "depformer_num_heads": 2, "depformer_num_layers": 2}
@@ -166,3 +164,27 @@ def test_late_frame_is_played_as_received_or_repeated():
     prefix[2:] = ERASED_TOKEN
     assert np.array_equal(concealer.late_step(ReceivedFrame(2, prefix)).tokens, prefix)
     assert np.array_equal(concealer.late_step(ReceivedFrame(3, LOST)).tokens, prefix)
+
+
+def test_expected_token_is_the_nearest_entry():
+    """Of two likely neighbours and a far outlier the middle one is taken, without any chance."""
+    codebooks = np.zeros((8, 2048, 2), dtype=np.float32)
+    codebooks[:, :, 0] = np.arange(2048)
+    stream = LanguageModelStream(tiny_model(0), temperature=1.0, codebooks=codebooks)
+    logits = np.full(2048, -30.0)
+    logits[[10, 12, 500]] = np.log([0.498, 0.498, 0.004])
+    assert stream._choose(0, logits) == 13  # 0.996 * 11 + 0.004 * 500 = 12.96
+    first = [stream.step(LOST) for _ in range(4)]
+    stream.reset()
+    assert np.array_equal(first, [stream.step(LOST) for _ in range(4)])
+
+
+def test_codebooks_of_a_codec(models):
+    from gnuradio.largesc.concealment.lm_stream import codebooks_of
+    from gnuradio.largesc.models.loader import load_codec
+
+    model = load_codec(models).model
+    books = codebooks_of(model)
+    assert books.shape == (8, 2048, 16)
+    own = model.quantizer.vq.layers[3]._codebook.embedding.numpy()
+    assert np.allclose(books[3][5] - books[3][9], own[5] - own[9], atol=1e-4)

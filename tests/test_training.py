@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The recipes on a tiny model and a few seconds of made-up speech."""
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -13,10 +15,12 @@ import pytest
 import soundfile
 import torch
 import yaml
+from gnuradio.largesc.training import card
 from gnuradio.largesc.training import codec as recipe
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.pitch import continuous
 from gnuradio.largesc.training.run import Run
+from gnuradio.largesc.training.speech import prepare
+from gnuradio.largesc.training.world import continuous
 
 TINY = {
     "seed": 1,
@@ -28,20 +32,22 @@ TINY = {
             "channels": 8,
             "n_mels": 16,
             "hop": 480,
-            "window": 960,
+            "window": 720,
             "blocks": [1, 1],
             "lags": 16,
         },
-        "decoder": {"dimension": 8, "channels": 8, "bands": 12, "blocks": [1, 1, 1]},
+        "decoder": {"dimension": 8, "channels": 8, "bands": 80, "blocks": [1, 1, 1]},
         "quantizer": {"dimension": 8, "n_q": 8, "bins": 16},
     },
     "stages": {
-        "autoencoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3},
+        "linear": {"crops": 32, "frames": 20},
+        "autoencoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3, "listen": False},
         "codebooks": {"frames": 200},
-        "decoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3},
+        "decoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3, "listen": True},
         "adversarial": {"minutes": 0.05, "batch": 2, "frames": 8, "rate": 1e-3},
     },
     "teacher": None,
+    "licences": {"made-up": "none"},
 }
 
 
@@ -88,6 +94,14 @@ def test_all_stages_then_export(table, config, tmp_path):
     assert facts["steps"] > 0
     model = load_codec(str(tmp_path / "model")).model
     assert model.encode(torch.zeros(1, 1, 3840)).shape == (1, 8, 2)
+    work, folder = str(tmp_path), str(tmp_path / "model")
+    options = ["--config", str(config), "--work", work, "--model", folder, "--machine", "two cores"]
+    card.main(options)
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "| made-up | none |" in text and "two cores" in text
+    assert json.loads((tmp_path / "model" / "sha256.json").read_text())["codec.safetensors"] in text
+    with (tmp_path / "learning_curves.csv").open() as file:
+        assert "linear" in {row["stage"] for row in csv.DictReader(file)}
     # A finished stage is skipped.
     begin = time.monotonic()
     recipe.main(arguments(table, config, tmp_path, "--stage", "autoencoder"))
@@ -154,8 +168,8 @@ def test_bad_input_is_named(table, config, tmp_path):
     (tmp_path / "other.yaml").write_text("speed: 3\n")
     with pytest.raises(ValueError, match="speed"):
         read_config(tmp_path / "other.yaml", ("seed",))
-    with pytest.raises(ValueError, match="run the stage 'autoencoder' first"):
-        recipe.main(arguments(table, config, tmp_path, "--stage", "codebooks"))
+    with pytest.raises(ValueError, match="run the stage 'linear' first"):
+        recipe.main(arguments(table, config, tmp_path, "--stage", "autoencoder"))
     run = Run(tmp_path / "x.pt", {"a": 1}, 1.0)
     run.save()
     with pytest.raises(ValueError, match="another config"):
@@ -164,6 +178,28 @@ def test_bad_input_is_named(table, config, tmp_path):
     empty.write_text("path\tcorpus\tspeaker\n")
     with pytest.raises(ValueError, match="lists no speech"):
         recipe.main(arguments(empty, config, tmp_path / "w"))
+    with pytest.raises(ValueError, match="nowhere is missing"):
+        recipe.main(arguments(tmp_path / "nowhere", config, tmp_path / "w"))
+    empty.write_text("path\tcorpus\nx.wav\ta\n")
+    with pytest.raises(ValueError, match="lacks the column 'speaker'"):
+        recipe.main(arguments(empty, config, tmp_path / "w"))
+
+
+def test_folder_of_speech_with_bad_files(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "speech"
+    for number, rate in enumerate((8000, 16000, 48000)):
+        (folder / f"s{number}").mkdir(parents=True)
+        soundfile.write(folder / f"s{number}" / "a.wav", 0.1 * rng.standard_normal(rate), rate)
+    soundfile.write(folder / "s0" / "silence.flac", np.zeros(8000), 8000)
+    (folder / "s0" / "broken.wav").write_bytes(b"no audio at all")
+    found = prepare(folder, tmp_path / "cache")
+    assert [(u.speaker, u.samples) for u in found] == [(f"s{n}", 24000) for n in range(3)]
+    assert "1 unreadable, 1 silent" in capsys.readouterr().out
+    for path in folder.rglob("a.wav"):
+        path.unlink()
+    with pytest.raises(ValueError, match="1 unreadable, 1 silent"):
+        prepare(folder, tmp_path / "other")
 
 
 def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -186,3 +222,30 @@ def test_pitch_gaps_are_bridged():
     log_pitch, voiced = continuous(np.array([[0, 120, 0, 0, 240, 0], [0] * 6], dtype=np.float32))
     assert np.allclose(log_pitch[0], [0, 0, 1 / 3, 2 / 3, 1, 1], atol=1e-6)
     assert np.all(log_pitch[1] == 0) and voiced.sum() == 2
+
+
+def test_regression_finds_the_linear_part():
+    from gnuradio.largesc.models.build import build_codec
+    from gnuradio.largesc.training.linear import FREE, fit_linear
+
+    torch.manual_seed(0)
+    model = build_codec(TINY["model"])
+    # What WORLD would find depends linearly on what the front ends find.
+    batches = []
+    mix = 0.02 * torch.randn(4 * (2 * 16 + 16), 8 * 80)
+    for _ in range(12):
+        speech = 0.1 * torch.randn(4, 20 * 1920) * torch.rand(4, 1)
+        with torch.no_grad():
+            features = model.encoder.within_frames(model.encoder.features(speech[:, None]))
+        envelope = (features @ mix).reshape(4, 160, 80).roll(-1, dims=1)
+        flat = torch.zeros(4, 160)
+        batches.append((speech, (flat, flat, envelope, torch.full_like(envelope, 0.5))))
+    left = fit_linear(model, batches)
+    assert 0.0 <= left < 0.7
+    assert not model.encoder.linear.weight[-FREE:].any()
+    speech, (_, _, envelope, _) = batches[0]
+    with torch.no_grad():
+        _, pulses, noise = model.decoder.parameters_of(model.encoder(speech[:, None]))
+    power = torch.exp(2 * pulses[:, 9:]) + torch.exp(2 * noise[:, 9:])
+    error = (torch.log(power) - envelope[:, 8:-1]).abs().mean()
+    assert error < 0.5 * (envelope - envelope.mean()).abs().mean() + 0.05

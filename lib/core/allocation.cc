@@ -116,6 +116,55 @@ token_split split_learned(int allowed, double importance_s, double importance_c)
     return best;
 }
 
+double both_lost(const channel_state& channel, int distance)
+{
+    const double p = std::clamp(channel.loss_probability, 0.0, 0.99);
+    const double burst = std::max(channel.mean_burst, 1.0 / (1.0 - p));
+    const double correlation = 1.0 - 1.0 / burst - p / (burst * (1.0 - p));
+    return p * (p + (1.0 - p) * std::pow(std::max(correlation, 0.0), distance));
+}
+
+int best_distance(const channel_state& channel, int max_distance)
+{
+    const int farthest = std::clamp(max_distance, 1, MAX_COPY_DISTANCE);
+    const double enough = 1.1 * both_lost(channel, farthest);
+    int distance = 1;
+    while (distance < farthest && both_lost(channel, distance) > enough)
+        ++distance;
+    return distance;
+}
+
+expected_split split_exact(int allowed,
+                           const prefix_distortion& distortion,
+                           const channel_state& channel,
+                           int distance,
+                           double price)
+{
+    double worst = 0.0;
+    for (const double d : distortion)
+        worst = std::isfinite(d) ? std::max(worst, d) : worst;
+    const auto played = [&](int tokens) {
+        return std::isfinite(distortion[tokens]) ? distortion[tokens] : worst;
+    };
+    const double p = std::clamp(channel.loss_probability, 0.0, 0.99);
+    const double none = both_lost(channel, std::max(distance, 1));
+    expected_split best;
+    double least = 0.0;
+    for (int sent = 1; sent <= std::min(TOKENS_PER_FRAME, allowed); ++sent) {
+        for (int repeated = 0; repeated <= std::min(sent, allowed - sent); ++repeated) {
+            // Without a copy "nothing" and "the copy's tokens" are the same.
+            const double found =
+                (1.0 - p) * played(sent) + (p - none) * played(repeated) + none * played(0);
+            const double cost = found + price * (sent + repeated);
+            if (best.tokens.first == 0 || cost < least) {
+                best = { { sent, repeated }, found };
+                least = cost;
+            }
+        }
+    }
+    return best;
+}
+
 int copy_distance(int deadline_ms, int frames_per_packet)
 {
     const int packet_ms = FRAME_MS * checked_frames_per_packet(frames_per_packet);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #define BOOST_TEST_MODULE allocation
 #include "allocation.h"
+#include "loss_model.h"
 
 #include <boost/test/unit_test.hpp>
 
@@ -178,6 +179,68 @@ BOOST_AUTO_TEST_CASE(learned_survives_any_network)
                 BOOST_TEST(repeated >= 0);
             }
     BOOST_TEST((split_learned(6, nan, nan) == token_split{ 6, 0 }));
+}
+
+BOOST_AUTO_TEST_CASE(exact_is_the_best_of_all_splits)
+{
+    std::mt19937_64 rng(4);
+    std::uniform_real_distribution<double> unit(0.0, 1.0);
+    for (int trial = 0; trial < 2000; ++trial) {
+        prefix_distortion distortion;
+        distortion[0] = 1.0 + unit(rng);
+        for (int k = 1; k <= 8; ++k)
+            distortion[k] = distortion[k - 1] * (0.5 + 0.5 * unit(rng));
+        const channel_state channel{ 0.5 * unit(rng), 1.0 + 4.0 * unit(rng) };
+        const int allowed = 1 + rng() % 16, distance = 1 + rng() % 8;
+        const double price = 0.1 * unit(rng);
+        const auto [tokens, expected] = split_exact(allowed, distortion, channel, distance, price);
+        const auto [sent, repeated] = tokens;
+        BOOST_TEST((1 <= sent && sent <= 8 && 0 <= repeated && repeated <= sent));
+        BOOST_TEST(sent + repeated <= allowed);
+        const double p = channel.loss_probability, both = both_lost(channel, distance);
+        for (int n_s = 1; n_s <= std::min(8, allowed); ++n_s)
+            for (int n_c = 0; n_c <= std::min(n_s, allowed - n_s); ++n_c) {
+                const double other =
+                    (1 - p) * distortion[n_s] + (p - both) * distortion[n_c] + both * distortion[0];
+                BOOST_TEST(expected + price * (sent + repeated) <=
+                           other + price * (n_s + n_c) + 1e-9);
+            }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(exact_spends_where_it_helps)
+{
+    const prefix_distortion usual{ 100, 30, 15, 10, 7, 5, 4, 3, 2 };
+    BOOST_TEST((split_exact(8, usual, { 0.0, 1.0 }, 1, 0.0).tokens == token_split{ 8, 0 }));
+    BOOST_TEST(split_exact(8, usual, { 0.3, 1.0 }, 1, 0.0).tokens.second >= 2);
+    // Hardly heard: one token, however many are allowed.
+    BOOST_TEST((split_exact(16, usual, { 0.3, 1.0 }, 1, 1e6).tokens == token_split{ 1, 0 }));
+    BOOST_TEST((split_exact(0, usual, { 0.3, 1.0 }, 1, 0.0).tokens == token_split{ 0, 0 }));
+    prefix_distortion odd = usual;
+    odd[3] = std::nan("");
+    odd[0] = INFINITY;
+    const auto [sent, repeated] = split_exact(9, odd, { 2.0, 0.0 }, 99, 0.0).tokens;
+    BOOST_TEST((sent >= 1 && repeated <= sent && sent + repeated <= 9));
+}
+
+BOOST_AUTO_TEST_CASE(both_lost_as_on_a_simulated_channel)
+{
+    BOOST_TEST(std::abs(both_lost({ 0.3, 1.0 }, 1) - 0.09) < 1e-9);
+    BOOST_TEST(both_lost({ 0.0, 5.0 }, 3) == 0.0);
+    gilbert_elliott_loss losses(0.25, 3.0, 7);
+    std::vector<bool> lost;
+    for (int n = 0; n < 400000; ++n)
+        lost.push_back(losses.lost());
+    for (const int distance : { 1, 2, 4, 8 }) {
+        double both = 0;
+        for (std::size_t n = 0; n + distance < lost.size(); ++n)
+            both += lost[n] && lost[n + distance];
+        both /= lost.size() - distance;
+        BOOST_TEST(std::abs(both_lost({ 0.25, 3.0 }, distance) - both) < 0.004);
+    }
+    BOOST_TEST(best_distance({ 0.2, 1.0 }, 8) == 1);
+    BOOST_TEST(best_distance({ 0.2, 5.0 }, 8) > 4);
+    BOOST_TEST(best_distance({ 0.2, 5.0 }, 2) == 2);
 }
 
 BOOST_AUTO_TEST_CASE(copies_arrive_before_the_deadline)

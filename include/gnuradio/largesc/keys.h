@@ -9,6 +9,7 @@ constexpr const char* frames = "frames";
 constexpr const char* capture_time_ns = "capture_time_ns";
 constexpr const char* latent = "latent";
 constexpr const char* level_dbfs = "level_dbfs";
+constexpr const char* distortion = "distortion";
 constexpr const char* tokens_sent = "tokens_sent";
 constexpr const char* tokens_repeated = "tokens_repeated";
 constexpr const char* copy_distance = "copy_distance";

@@ -33,6 +33,44 @@ void bind_allocation(py::module_& m)
           py::arg("importance_s"),
           py::arg("importance_c"),
           "(tokens sent, tokens repeated) for the largest L that is allowed.");
+    m.def(
+        "split_exact",
+        [](int allowed,
+           const prefix_distortion& distortion,
+           double loss_probability,
+           double mean_burst,
+           int distance,
+           double price) {
+            const auto [tokens, expected] = split_exact(
+                allowed, distortion, { loss_probability, mean_burst }, distance, price);
+            return py::make_tuple(tokens.first, tokens.second, expected);
+        },
+        py::arg("allowed"),
+        py::arg("distortion"),
+        py::arg("loss_probability"),
+        py::arg("mean_burst"),
+        py::arg("distance"),
+        py::arg("price") = 0.0,
+        "(tokens sent, tokens repeated, expected distortion) of least expected distortion plus "
+        "price a token; distortion has 9 values, of 0 to 8 tokens played.");
+    m.def(
+        "best_distance",
+        [](double loss_probability, double mean_burst, int max_distance) {
+            return best_distance({ loss_probability, mean_burst }, max_distance);
+        },
+        py::arg("loss_probability"),
+        py::arg("mean_burst"),
+        py::arg("max_distance"),
+        "Shortest distance of copies at which both are lost hardly more often than at the best.");
+    m.def(
+        "both_lost",
+        [](double loss_probability, double mean_burst, int distance) {
+            return both_lost({ loss_probability, mean_burst }, distance);
+        },
+        py::arg("loss_probability"),
+        py::arg("mean_burst"),
+        py::arg("distance"),
+        "Chance that two packets a distance apart are both lost on a Gilbert-Elliott channel.");
     m.def("copy_distance",
           &copy_distance,
           py::arg("deadline_ms"),

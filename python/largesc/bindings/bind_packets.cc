@@ -25,6 +25,7 @@ void bind_keys(py::module_& m)
                               k::capture_time_ns,
                               k::latent,
                               k::level_dbfs,
+                              k::distortion,
                               k::tokens_sent,
                               k::tokens_repeated,
                               k::copy_distance,

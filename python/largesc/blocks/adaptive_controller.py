@@ -8,7 +8,7 @@ import pmt
 from gnuradio import gr
 
 from .._core import keys
-from ..control.policies import Controller, checked_probability
+from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
 from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu
 
 
@@ -20,9 +20,10 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
     comfort, skip), `status`.
 
     Args:
-        policy: ``learned``, ``table`` or ``fixed``.
+        policy: ``learned``, ``table``, ``fixed`` or ``exact``.
         budget_bps: payload over any 25 frames, 137.5 to 2200.
         loss_probability: p until the first report, 0 to 1.
+        mean_burst_packets: mean burst until the first report, 1 or more; for ``exact``.
         deadline_ms: the receiver's deadline, for the distance of copies.
         frames_per_packet: 1 to 4.
         layout: ``sequential`` or ``pair``.
@@ -36,6 +37,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         policy: str = "table",
         budget_bps: float = 1100.0,
         loss_probability: float = 0.0,
+        mean_burst_packets: float = 1.0,
         deadline_ms: int = 80,
         frames_per_packet: int = 1,
         layout: str = "sequential",
@@ -45,6 +47,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         model: str = "embedded",
     ) -> None:
         self.loss_probability = checked_probability(loss_probability)
+        self.mean_burst_packets = checked_burst(mean_burst_packets)
         network = None
         if policy == "learned":
             from ..models.loader import load_controller
@@ -90,7 +93,9 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         latent = np.asarray(meta.get(keys.latent, np.zeros(1)), dtype=np.float32)
         level = meta.get(keys.level_dbfs, 0.0)
         try:
-            how = self._core.decide(latent, float(level), self.loss_probability)
+            channel = Channel(self.loss_probability, self.mean_burst_packets)
+            frame = Frame(latent, float(level), meta.get(keys.distortion))
+            how = self._core.decide(frame, channel)
         except (RuntimeError, TypeError, ValueError) as error:
             self.refuse(f"no decision for it: {error}")
             return
@@ -114,11 +119,16 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         try:
             value = pmt.dict_ref(message, pmt.intern(keys.loss_probability), pmt.PMT_NIL)
             p = pmt.to_double(value)
+            value = pmt.dict_ref(message, pmt.intern(keys.mean_burst_packets), pmt.from_double(1.0))
+            burst = pmt.to_double(value)
         except (RuntimeError, TypeError, ValueError):
             self.refuse("expected a report, a dict with loss_probability")
             return
         if not (math.isfinite(p) and 0.0 <= p <= 1.0):
             self.refuse(f"loss_probability {p} of the report is out of range")
             return
+        if not (math.isfinite(burst) and burst >= 1.0):
+            self.refuse(f"mean_burst_packets {burst} of the report is out of range")
+            return
         self.counters["reports"] += 1
-        self.loss_probability = p
+        self.loss_probability, self.mean_burst_packets = p, burst

@@ -27,7 +27,8 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
     """24 kHz speech to `tokens` PDUs, one for each 80 ms.
 
     Input: float stream; message port `credit` (dicts of frames that are done with). Output: message
-    ports `tokens` (8 tokens, metadata: frame_index, capture_time_ns, latent, level_dbfs), `status`.
+    ports `tokens` (8 tokens, metadata: frame_index, capture_time_ns, latent,
+    level_dbfs, distortion), `status`.
 
     Args:
         codec: model source, see ``models.loader``.
@@ -92,6 +93,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
                 keys.capture_time_ns: frame.capture_time_ns,
                 keys.level_dbfs: frame.level_dbfs,
                 keys.latent: frame.latent,
+                keys.distortion: frame.distortion,
             }
             self.publish("tokens", make_pdu(meta, frame.tokens))
             if self.counters["frames"] % STATUS_FRAMES == 0:

@@ -11,7 +11,7 @@ from gnuradio import gr
 
 from .._core import ERASED_TOKEN, keys
 from ..blocks.messages import DONE, read_pdu
-from ..evaluation.measures import VISQOL_MAPPING, missing, visqol
+from ..evaluation.measures import missing, visqol
 from ..evaluation.picture import STATES, Transmission, draw
 from ..models.loader import SAMPLE_RATE_HZ
 from . import main as command_line
@@ -202,7 +202,7 @@ def demo(args: argparse.Namespace) -> int:
     print("\n".join(rows))
     print(
         "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: nothing of the"
-        f"\nframe arrived. ViSQOL: {VISQOL_MAPPING}, comparable only within"
+        f"\nframe arrived. ViSQOL: speech mode, polynomial mapping, comparable only within"
         "\nthis table. ms a frame: processor time of encoder, concealer and decoder together."
         f"\nWAVs and demo.png are in {output}/"
     )

@@ -8,7 +8,7 @@ from importlib import import_module
 from .. import __version__
 from .options import add_channel, add_link, add_receiver, add_sender
 
-RECIPES = ("codec", "export", "tokens", "lm", "controller")
+RECIPES = ("codec", "export", "tokens", "lm", "lora", "controller", "card")
 
 
 def parser() -> argparse.ArgumentParser:

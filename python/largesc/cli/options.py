@@ -33,6 +33,10 @@ def add_sender(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--expected-loss", type=float, default=0.0, metavar="P", help="before the first report [0]"
     )
+    group.add_argument(
+        "--expected-burst", type=float, default=1.0, metavar="PACKETS",
+        help="the same, for the policy exact [1]",
+    )  # fmt: skip
     group.add_argument("--dtx", action="store_true", help="send nothing in silence")
     group.add_argument("--tokens-sent", type=int, default=8, help="for the policy fixed [8]")
     group.add_argument("--tokens-repeated", type=int, default=0, help="for the policy fixed [0]")
@@ -104,6 +108,7 @@ def make_tx(args: argparse.Namespace, max_in_flight: int) -> object:
         policy=args.policy,
         budget_bps=args.budget_bps,
         loss_probability=args.expected_loss,
+        mean_burst_packets=args.expected_burst,
         deadline_ms=deadline_ms(args),
         dtx=args.dtx,
         max_in_flight=max_in_flight,

@@ -149,6 +149,9 @@ class SourceFilter(StreamingModule[_SourceState]):
 class SourceFilterDecoder(StreamingContainer):
     """Latent ``[B, dimension, n]`` to waveform ``[B, 1, 1920 n]``.
 
+    Pitch and filters are a linear map of the latent, which regression finds in a minute, plus what
+    the blocks add to it.
+
     Args:
         dimension: width of the latent.
         channels: width of the blocks at 12.5 and 50 Hz; half of it at 100 Hz.
@@ -175,14 +178,15 @@ class SourceFilterDecoder(StreamingContainer):
         )
         self.norm = nn.LayerNorm(channels // 2)
         self.proj = nn.Linear(channels // 2, 1 + 2 * bands)
-        nn.init.normal_(self.proj.weight, std=0.01)
-        nn.init.constant_(self.proj.bias, -5.0)
-        nn.init.zeros_(self.proj.bias[:1])
+        nn.init.zeros_(self.proj.weight)
+        nn.init.zeros_(self.proj.bias)
+        self.linear = nn.Linear(dimension, FRAME_SAMPLES // HOP_SAMPLES * (1 + 2 * bands))
         self.head = SourceFilter(bands)
 
     def parameters_of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pitch as log2 over 120 Hz ``[B, 8 n]``, and both filters ``[B, 8 n, bands]``."""
         found = self.proj(self.norm(self.model(x).transpose(1, 2)))
+        found = found + self.linear(x.transpose(1, 2)).reshape(found.shape)
         return (found[:, :, 0], *found[:, :, 1:].chunk(2, dim=2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 SAMPLE_RATE_HZ = 24000
 FRAME_SAMPLES = 1920
+PITCH_WINDOW_SAMPLES = 1920
 
 
 def mel_filterbank(n_mels: int, n_fft: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> torch.Tensor:
@@ -126,21 +127,19 @@ class ConvNeXtBlock(StreamingContainer):
         return x + y.transpose(1, 2)
 
 
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of ``[B, channels, n]``, without gain: bounds the latent."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(x.transpose(1, 2), (x.shape[1],)).transpose(1, 2)
-
-
 class SpectralEncoder(StreamingContainer):
     """Waveform ``[B, 1, 1920 n]`` to latent ``[B, dimension, n]``.
+
+    The latent is a linear map of all features within a frame, which regression finds in a minute,
+    plus what the blocks add to it.
 
     Args:
         dimension: width of the latent.
         channels: width of the blocks.
         n_mels: mel bands of the front end.
-        hop, window: front end, samples; ``1920 / hop`` is the temporal down-sampling.
+        hop: samples between two steps of the blocks, with two windows of the front end each;
+            ``1920 / hop`` is the temporal down-sampling.
+        window: of the front end, samples.
         blocks: ConvNeXt blocks before and after the down-sampling.
         lags: of the pitch front end.
     """
@@ -149,27 +148,51 @@ class SpectralEncoder(StreamingContainer):
         self,
         dimension: int = 64,
         channels: int = 256,
-        n_mels: int = 100,
+        n_mels: int = 80,
         hop: int = 480,
-        window: int = 960,
+        window: int = 720,
         blocks: tuple[int, int] = (3, 2),
         lags: int = 64,
     ) -> None:
         super().__init__()
         stride = FRAME_SAMPLES // hop
         self.dimension = dimension
-        self.front_end = LogMelFrontEnd(n_mels, window, hop)
-        self.pitch_front_end = PitchFrontEnd(lags, 2 * window, hop)
+        self.front_end = LogMelFrontEnd(n_mels, window, hop // 2)
+        self.pitch_front_end = PitchFrontEnd(lags, PITCH_WINDOW_SAMPLES, hop)
         self.model = nn.Sequential(
-            StreamingConv1d(n_mels + lags, channels, 3, causal=True),
+            StreamingConv1d(2 * n_mels + lags, channels, 3, causal=True),
             *[ConvNeXtBlock(channels) for _ in range(blocks[0])],
             StreamingConv1d(channels, 2 * channels, 2 * stride, stride=stride, causal=True),
             *[ConvNeXtBlock(2 * channels, expansion=2) for _ in range(blocks[1])],
             nn.Conv1d(2 * channels, dimension, 1),
-            ChannelNorm(),
         )
+        nn.init.zeros_(self.model[-1].weight)
+        nn.init.zeros_(self.model[-1].bias)
+        self.linear = nn.Linear(stride * (2 * n_mels + lags), dimension)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        linear, added = self.parts(x)
+        return linear + added
+
+    def parts(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latent's linear part and what the blocks add, each ``[B, dimension, n]``."""
+        features = self.features(x)
+        linear = self.linear(self.within_frames(features)).transpose(1, 2)
+        return linear, self.model(features)
+
+    def within_frames(self, features: torch.Tensor) -> torch.Tensor:
+        """All features of each frame, ``[B, n, any]``, from those of each hop."""
+        batch, count, steps = features.shape
+        stride = self.linear.in_features // count
+        frames = features.reshape(batch, count, steps // stride, stride)
+        return frames.permute(0, 2, 1, 3).reshape(batch, steps // stride, -1)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """What the front ends find in each hop, ``[B, 2 n_mels + lags, 4 n]``."""
         # Centres typical log-mel values, so that the first layer starts at unit scale.
         mel = (self.front_end(x) + 4.0) / 4.0
-        return self.model(torch.cat([mel, 2.0 * self.pitch_front_end(x)], dim=1))
+        batch, bands, steps = mel.shape
+        mel = (
+            mel.reshape(batch, bands, steps // 2, 2).transpose(2, 3).reshape(batch, -1, steps // 2)
+        )
+        return torch.cat([mel, 2.0 * self.pitch_front_end(x)], dim=1)

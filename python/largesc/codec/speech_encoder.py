@@ -22,6 +22,8 @@ class EncodedFrame:
         tokens: uint16 ``[8]``.
         latent: float32 ``[dimension]``, before quantisation.
         level_dbfs: RMS level, -120 for silence.
+        distortion: float32 ``[9]``, squared error of the latent when the first k tokens are
+            decoded; for none of them, when the frame before is repeated.
         capture_time_ns: time of the first sample since the start.
     """
 
@@ -29,6 +31,7 @@ class EncodedFrame:
     tokens: np.ndarray
     latent: np.ndarray
     level_dbfs: float
+    distortion: np.ndarray
     capture_time_ns: int
 
 
@@ -42,11 +45,16 @@ class SpeechEncoder:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.invalid_samples = 0
-        self._pending = np.zeros(0, dtype=np.float32)
-        self._count = 0
         codec.model.streaming_forever(1)
         self._step = record(codec.model, self._quantised, torch.zeros(1, 1, FRAME_SAMPLES))
-        codec.model.reset_streaming()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything; the next sample is the first."""
+        self._pending = np.zeros(0, dtype=np.float32)
+        self._count = 0
+        self._latent_before = np.zeros(self.codec.dimension, dtype=np.float32)
+        self.codec.model.reset_streaming()
 
     def push(self, samples: np.ndarray) -> list[EncodedFrame]:
         """Takes 24 kHz samples, float32 ``[any]``; returns the frames that are now complete."""
@@ -67,20 +75,29 @@ class SpeechEncoder:
         missing = -len(self._pending) % FRAME_SAMPLES
         return self.push(np.zeros(missing, dtype=np.float32))
 
-    def _quantised(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        latent = self.codec.model._encode_to_unquantized_latent(samples)
-        return latent, self.codec.model.quantizer.encode(latent)
+    def _quantised(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latent ``[1, dimension, 1]``, tokens, and squared error by tokens decoded ``[8]``."""
+        model = self.codec.model
+        latent = model._encode_to_unquantized_latent(samples)
+        codes = model.quantizer.encode(latent)
+        counts = range(1, 1 + self.codec.num_codebooks)
+        errors = [(latent - model.quantizer.decode(codes[:, :k])).square().sum() for k in counts]
+        return latent, codes, torch.stack(errors)
 
     @torch.inference_mode()
     def _encode(self, samples: np.ndarray) -> EncodedFrame:
-        latent, codes = self._step(torch.from_numpy(samples)[None, None])
+        found, codes, errors = self._step(torch.from_numpy(samples)[None, None])
+        latent = found[0, :, 0].float().numpy().copy()
+        repeated = np.square(latent - self._latent_before).sum()
+        self._latent_before = latent
         rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
         index = self._count
         self._count += 1
         return EncodedFrame(
             index,
             codes[0, : self.codec.num_codebooks, 0].numpy().astype(np.uint16),
-            latent[0, :, 0].float().numpy(),
+            latent,
             max(SILENCE_DBFS, 20.0 * np.log10(rms + 1e-12)),
+            np.r_[repeated, errors.float().numpy()].astype(np.float32),
             index * FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ,
         )

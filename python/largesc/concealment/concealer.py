@@ -123,23 +123,32 @@ class LanguageModelConcealer(RepeatConcealer):
         stream: ``LanguageModelStream``.
         fade_after_frames: as for :class:`RepeatConcealer`.
         fill_tokens: tokens that a lost frame gets, 1 to 8.
+        prefix_tokens: tokens that a frame with a received prefix gets at least, 0 to 8.
 
     Raises:
         ValueError: a parameter is out of range.
     """
 
     def __init__(
-        self, stream: object, fade_after_frames: int = 3, fill_tokens: int = FILL_TOKENS
+        self,
+        stream: object,
+        fade_after_frames: int = 3,
+        fill_tokens: int = FILL_TOKENS,
+        prefix_tokens: int = 0,
     ) -> None:
         super().__init__(fade_after_frames)
         if not 1 <= fill_tokens <= 8:
             raise ValueError(f"fill_tokens {fill_tokens} is out of range: use 1 to 8")
-        self.stream, self.fill_tokens = stream, fill_tokens
+        if not 0 <= prefix_tokens <= 8:
+            raise ValueError(f"prefix_tokens {prefix_tokens} is out of range: use 0 to 8")
+        self.stream, self.fill_tokens, self.prefix_tokens = stream, fill_tokens, prefix_tokens
         self._next_index = 0
         self._held: tuple[ReceivedFrame, int] | None = None
 
     def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
-        count = self.fill_tokens if is_lost(frame) else known_tokens(frame.tokens)
+        count = max(self.prefix_tokens, known_tokens(frame.tokens))
+        if is_lost(frame):
+            count = self.fill_tokens
         return self._advance(frame, frame.tokens, count)
 
     def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:

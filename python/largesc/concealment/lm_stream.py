@@ -39,6 +39,8 @@ class LanguageModelStream:
             frame is sampled too, and kept in case that frame is lost. ``wait``: a frame comes
             out one frame later, when the next one is known.
         seed: of the sampling.
+        codebooks: float ``[8, tokens, dimension]``, see :func:`codebooks_of`. Where they are given,
+            nothing is sampled: the token is taken whose entry is nearest to the expected one.
 
     Raises:
         ValueError: a parameter is out of range, or the model's delays are other than 0 and 1.
@@ -52,6 +54,7 @@ class LanguageModelStream:
         other_tokens: list[int] | None = None,
         delay_mode: str = "speculative",
         seed: int = 1,
+        codebooks: np.ndarray | None = None,
     ) -> None:
         if temperature < 0.0 or top_k < 1:
             raise ValueError(f"temperature {temperature} below 0 or top_k {top_k} below 1")
@@ -70,7 +73,7 @@ class LanguageModelStream:
                 f"{model.n_q - model.dep_q} other streams"
             )
         self._device = next(model.parameters()).device
-        self._seed = seed
+        self._seed, self.codebooks = seed, codebooks
         self._attention = streaming_parts(model.transformer, StreamingMultiheadAttention)
         self._temporal = streaming_parts(model.transformer, StreamingTransformer)
         model.streaming_forever(1)
@@ -181,13 +184,23 @@ class LanguageModelStream:
             features, past = self._step_depth[k](token, self._hidden, past)
             if column[k] == ERASED_TOKEN:
                 logits = token_logits(self.model, k, features)
-                column[k] = self._sample(logits.float().cpu().numpy())
+                column[k] = self._choose(k, logits.float().cpu().numpy())
             previous = int(column[k])
         return column
 
-    def _sample(self, logits: np.ndarray) -> int:
+    def _choose(self, k: int, logits: np.ndarray) -> int:
         if not np.all(np.isfinite(logits)):
             raise FloatingPointError("the language model gave logits that are not finite")
+        return self._sample(logits) if self.codebooks is None else self._expected(k, logits)
+
+    def _expected(self, k: int, logits: np.ndarray) -> int:
+        """The token of least expected squared error, ``temperature`` sharpens the chances."""
+        entries = self.codebooks[k]
+        chance = np.exp((logits[: len(entries)] - logits.max()) / max(self.temperature, 1e-3))
+        mean = chance @ entries / chance.sum()
+        return int((entries @ mean - 0.5 * np.square(entries).sum(axis=1)).argmax())
+
+    def _sample(self, logits: np.ndarray) -> int:
         if self.temperature == 0.0:
             return int(logits.argmax())
         count = min(self.top_k, len(logits))
@@ -227,6 +240,23 @@ class LanguageModelStream:
             state.kv_cache.end_offset -= columns
         for module in self._temporal:
             module._streaming_state.offsets -= columns
+
+
+def codebooks_of(codec: object) -> np.ndarray:
+    """What each token of a codec stands for, float32 ``[8, tokens, dimension]``.
+
+    Each entry alone through the codec's own quantiser, so that any quantiser will do.
+    """
+    quantizer, cardinality = codec.quantizer, codec.cardinality
+    with torch.inference_mode():
+        codes = torch.zeros(1, 8, cardinality, dtype=torch.long)
+        zero = quantizer.decode(codes)[0]
+        found = []
+        for k in range(8):
+            codes.zero_()
+            codes[0, k] = torch.arange(cardinality)
+            found.append((quantizer.decode(codes)[0] - zero).T)
+    return torch.stack(found).float().numpy()
 
 
 def acoustic_delay(model: object) -> int:

@@ -48,6 +48,10 @@ class ControllerNetwork(nn.Module):
         self.dimension = dimension
         # Each layer looks two frames back.
         self.context_frames = 1 + len(widths) * (KERNEL - 1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the frames that :meth:`step` took."""
         self._recent: list[np.ndarray] = []
 
     def forward(self, latent: torch.Tensor, loss_probability: torch.Tensor) -> torch.Tensor:

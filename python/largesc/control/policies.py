@@ -7,11 +7,16 @@ import numpy as np
 
 from .. import _core
 
-POLICIES = ("learned", "table", "fixed")
+POLICIES = ("learned", "table", "fixed", "exact")
 # DTX: this many silent frames are sent before the gap, then one comfort frame in so many.
 HANGOVER_FRAMES = 5
 COMFORT_INTERVAL_FRAMES = 25
 COMFORT_TOKENS = 2
+FRAME_S = 0.08
+# How fast the price of a token follows what was spent. It aims a little below the budget: what soft
+# frames leave over is there for loud ones only as far as the window of 25 frames lets it.
+TARGET_SHARE = 0.9
+PRICE_RATE, LOWEST_PRICE, HIGHEST_PRICE = 0.01, 1e-5, 1.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,57 @@ class SilenceGate:
         return level_dbfs < max(self._floor_dbfs + self.margin_db, self.silent_below_dbfs)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What the policies know of a frame.
+
+    Attributes:
+        latent: float32 ``[dimension]``.
+        level_dbfs: RMS level.
+        distortion: float ``[9]``, of its first 0 to 8 tokens played; None: unknown.
+    """
+
+    latent: np.ndarray
+    level_dbfs: float
+    distortion: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What the receiver says of the channel: p, 0 to 1, and the mean burst in packets."""
+
+    loss_probability: float
+    mean_burst_packets: float = 1.0
+
+
+class TokenPrice:
+    """What a token must gain to be sent, so that the mean of what is spent nears the budget.
+
+    Frames that are easy to code or hardly heard then leave tokens to those that need them.
+    """
+
+    def __init__(self, budget_bps: float) -> None:
+        self._share = TARGET_SHARE * budget_bps / _core.TOKEN_BITS * FRAME_S
+        # About where it settles on development speech.
+        self._price, self._usual = 0.01 * 2.0 ** ((4.0 - self._share) / 3.0), 0.0
+
+    def price(self, weighted: np.ndarray) -> float:
+        """In the unit of ``weighted`` distortions ``[9]``, of which a running mean is kept."""
+        self._usual += 0.02 * (float(weighted[0]) - self._usual) if self._usual else weighted[0]
+        return self._price * self._usual
+
+    def spent(self, tokens: int) -> None:
+        """Takes what the frame used."""
+        change = np.exp(PRICE_RATE * (tokens - self._share) / self._share)
+        self._price = float(np.clip(self._price * change, LOWEST_PRICE, HIGHEST_PRICE))
+
+
 class Controller:
     """Decides frame by frame.
 
     Args:
-        policy: ``learned``, ``table`` or ``fixed``.
+        policy: ``learned``, ``table``, ``fixed`` or ``exact``: least expected distortion over all
+            splits and distances, weighted by loudness.
         budget_bps: payload (11 bit a token, copies included) over any 25 frames, 137.5 to 2200.
         deadline_ms: the receiver's; sets how far a copy may lie behind its frame.
         frames_per_packet: 1 to 4.
@@ -95,14 +146,19 @@ class Controller:
     def set_budget(self, budget_bps: float) -> None:
         """Starts a new window of 25 frames with another budget."""
         self._window = _core.BudgetWindow(float(budget_bps))
+        self._price = TokenPrice(float(budget_bps))
 
-    def decide(self, latent: np.ndarray, level_dbfs: float, loss_probability: float) -> Decision:
-        """Takes the latent ``[dimension]``, the level and p of the channel, 0 to 1."""
-        importance = None
+    def decide(self, frame: Frame, channel: Channel) -> Decision:
+        """Decides on the next frame.
+
+        Raises:
+            ValueError: the policy ``exact`` is not told the frame's distortion.
+        """
+        importance, p = None, channel.loss_probability
         if self.policy == "learned":
             # The network is stepped in every frame, so that its context has no holes.
-            importance = self.network.step(latent, loss_probability)
-        silent = self._gate.silent(level_dbfs)
+            importance = self.network.step(frame.latent, p)
+        silent = self._gate.silent(frame.level_dbfs)
         self._silent_frames = self._silent_frames + 1 if silent else 0
         gap = self._silent_frames - HANGOVER_FRAMES
         if self.dtx and gap > 0 and gap % COMFORT_INTERVAL_FRAMES != 1:
@@ -113,16 +169,41 @@ class Controller:
             sent = min(COMFORT_TOKENS, allowed)
             self._window.commit(sent)
             return Decision(sent, 0, self.distance, comfort=True)
+        if self.policy == "exact":
+            return self._exact(frame, channel, allowed)
         if silent and self.policy != "fixed":
-            sent, repeated = _core.split_table(allowed, loss_probability, True)
+            sent, repeated = _core.split_table(allowed, p, True)
         elif self.policy == "learned":
             sent, repeated = _core.split_learned(allowed, *importance)
         elif self.policy == "table":
-            sent, repeated = _core.split_table(allowed, loss_probability, False)
+            sent, repeated = _core.split_table(allowed, p, False)
         else:
             sent, repeated = _core.split_fixed(allowed, *self.fixed)
         self._window.commit(sent + repeated)
         return Decision(sent, repeated, self.distance)
+
+    def _exact(self, frame: Frame, channel: Channel, allowed: int) -> Decision:
+        if frame.distortion is None or np.shape(frame.distortion) != (9,):
+            raise ValueError("policy 'exact' needs the frame's distortion, 9 values")
+        # Loudness grows with the power's 0.3 (Stevens); what is not heard needs no tokens.
+        weighted = np.asarray(frame.distortion, float) * 10.0 ** (0.03 * frame.level_dbfs)
+        state = channel.loss_probability, channel.mean_burst_packets
+        # In the pair layout the distance is that of the layout.
+        distance = _core.best_distance(*state, self.distance) if self.distance else 0
+        price = self._price.price(weighted)
+        sent, repeated, _ = _core.split_exact(
+            allowed, weighted.tolist(), *state, max(distance, 1), price
+        )
+        self._window.commit(sent + repeated)
+        self._price.spent(sent + repeated)
+        return Decision(sent, repeated, distance)
+
+
+def checked_burst(mean_burst_packets: float) -> float:
+    """Returns the mean burst, or raises ValueError below 1."""
+    if not 1.0 <= mean_burst_packets < float("inf"):
+        raise ValueError(f"mean_burst_packets {mean_burst_packets} is out of range: use 1 or more")
+    return float(mean_burst_packets)
 
 
 def checked_probability(loss_probability: float) -> float:

@@ -17,10 +17,11 @@ import numpy as np
 from ..models.loader import load_codec
 from ..training.speech import read_audio
 from .coders import Codec2, Lyra, OwnCoder
-from .measures import MEASURES, measure
+from .measures import measure
 from .table import markdown, run_jobs, usable, utterances, write_csv
 
 NOISE_SNR_DB = 10.0
+ENGLISH_MEASURES = ("words", "inserted")
 
 
 def with_noise(speech: np.ndarray, seed: int) -> np.ndarray:
@@ -40,7 +41,8 @@ def score(job: tuple[str, dict, int, list, list[str]]) -> list[dict]:
     speech = read_audio(Path(row["file"]))
     if set_name.endswith("noise"):
         speech = with_noise(speech, seed)
-    wanted = [n for n in names if n != "words" or not row["corpus"].endswith("-de")]
+    german = row["corpus"].endswith("-de")
+    wanted = [n for n in names if not (german and n in ENGLISH_MEASURES)]
     found = []
     for make in coders:
         coder = make[0](*make[1:])
@@ -81,7 +83,7 @@ def main() -> None:
     parser.add_argument("--no-codec2", action="store_true")
     parser.add_argument("--noise", action="store_true", help="the English sets again with noise")
     parser.add_argument("--per-speaker", type=int, default=4, help="utterances of each speaker")
-    parser.add_argument("--measures", default=",".join(MEASURES))
+    parser.add_argument("--measures", default="visqol,visqol_lattice,plcmos,stoi,words,speaker")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True, help="CSV to write")
     args = parser.parse_args()

@@ -9,20 +9,22 @@ accuracy is the share of missing tokens that the method gets right.
 """
 
 import argparse
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from .._core import ERASED_TOKEN, LossModel
-from ..codec.speech_decoder import SpeechDecoder
-from ..concealment.concealer import ReceivedFrame, RepeatConcealer, make_concealer
-from ..models.loader import load_codec, load_language_model
+from .._core import ERASED_TOKEN
+from ..concealment.concealer import (
+    LanguageModelConcealer,
+    ReceivedFrame,
+    RepeatConcealer,
+    make_concealer,
+)
 from ..training.speech import read_audio
 from .measures import measure
+from .own_link import decoder_of, draw_losses, encode, stream_of
 from .table import markdown, run_jobs, usable, utterances, write_csv
 
-FRAME_SAMPLES = 1920
 # Name: tokens received of a frame that is not lost, loss probability, mean burst in packets.
 CONDITIONS = {
     "20 % uniform": (8, 0.2, 1.0),
@@ -34,31 +36,15 @@ CONDITIONS = {
 }
 
 
-@cache
-def decoder_of(source: str) -> SpeechDecoder:
-    """One decoder a process."""
-    return SpeechDecoder(load_codec(source))
-
-
-@cache
-def stream_of(lm: str, temperature: float, top_k: int) -> object:
-    """One language model a process and setting."""
-    from ..concealment.lm_stream import LanguageModelStream
-
-    model = load_language_model(lm).model
-    return LanguageModelStream(model, temperature, top_k)
-
-
-def concealer_of(method: str, lm: str) -> RepeatConcealer:
-    """``repeat``, ``silence`` or ``lm:temperature:top_k:fill_tokens``."""
-    if not method.startswith("lm"):
+def concealer_of(method: str, lm: str, codec: str) -> RepeatConcealer:
+    """``repeat``, ``silence``, ``lm:temperature:top_k:fill:prefix`` or ``expected:...`` alike."""
+    if ":" not in method:
         return make_concealer(method)
-    from ..concealment.concealer import LanguageModelConcealer
-
-    _, temperature, top_k, fill_tokens = method.split(":")
-    stream = stream_of(lm, float(temperature), int(top_k))
+    kind, temperature, top_k, fill, prefix = method.split(":")
+    codebooks = codec if kind == "expected" else None
+    stream = stream_of(lm, float(temperature), int(top_k), codebooks)
     stream.reset()
-    return LanguageModelConcealer(stream, fill_tokens=int(fill_tokens))
+    return LanguageModelConcealer(stream, fill_tokens=int(fill), prefix_tokens=int(prefix))
 
 
 def received(tokens: np.ndarray, condition: str, seed: int) -> np.ndarray:
@@ -66,33 +52,23 @@ def received(tokens: np.ndarray, condition: str, seed: int) -> np.ndarray:
     count, loss, burst = CONDITIONS[condition]
     out = tokens.copy()
     out[:, count:] = ERASED_TOKEN
-    if loss > 0:
-        model = "bernoulli" if burst == 1.0 else "gilbert_elliott"
-        lost = LossModel(model, loss, burst, seed=seed).draw(len(tokens))
-        out[np.asarray(lost, dtype=bool)] = ERASED_TOKEN
+    out[draw_losses(len(tokens), loss, burst, seed)] = ERASED_TOKEN
     return out
 
 
 def score(job: tuple[dict, int, str, str, list[str], list[str], list[str]]) -> list[dict]:
     """All methods and conditions on one utterance."""
-    import torch
-
     row, seed, codec, lm, methods, conditions, names = job
     speech = read_audio(Path(row["file"]))
     decoder = decoder_of(codec)
     delay = decoder.codec.delay_samples
-    frames = -(-(len(speech) + delay) // FRAME_SAMPLES)
-    padded = np.zeros(frames * FRAME_SAMPLES, dtype=np.float32)
-    padded[: len(speech)] = speech
-    with torch.inference_mode():
-        codes = load_codec(codec).model.encode(torch.from_numpy(padded)[None, None])
-    tokens = codes[0].T.numpy().astype(np.uint16)
+    tokens = np.array([frame.tokens for frame in encode(codec, speech)])
     found = []
     for condition in conditions:
         arrived = received(tokens, condition, seed)
         missing = arrived == ERASED_TOKEN
         for method in methods:
-            concealer = concealer_of(method, lm)
+            concealer = concealer_of(method, lm, codec)
             decoder.reset()
             done = [concealer.step(ReceivedFrame(n, t)) for n, t in enumerate(arrived)]
             out = np.concatenate([decoder.decode(f.tokens, f.gain) for f in done])
@@ -108,7 +84,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
     parser.add_argument("--codec", default="embedded", help="model source")
     parser.add_argument("--lm", default="embedded", help="model source")
-    parser.add_argument("--methods", default="silence,repeat,lm:0.7:50:4")
+    parser.add_argument("--methods", default="silence,repeat,lm:0.7:50:4:0")
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     parser.add_argument("--per-speaker", type=int, default=2, help="utterances of each speaker")
     parser.add_argument("--measures", default="visqol,plcmos,stoi")

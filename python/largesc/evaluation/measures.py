@@ -7,14 +7,11 @@ All take 24 kHz float signals of one length, the original first. The packages ar
 
 import os
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 
 import numpy as np
 from scipy.signal import resample_poly
-
-# Speech mode, and the polynomial mapping: the lattice one needs an extra package, and gives less.
-VISQOL_MAPPING = "speech mode, polynomial mapping"
 
 
 def to_16k(samples: np.ndarray) -> np.ndarray:
@@ -23,23 +20,29 @@ def to_16k(samples: np.ndarray) -> np.ndarray:
 
 
 @cache
-def visqol_api() -> object:
-    """ViSQOL in speech mode."""
+def visqol_api(lattice: bool) -> object:
+    """ViSQOL in speech mode with one of its two mappings from similarity to a score."""
     from visqol import VisqolApi
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         api = VisqolApi()
-        api.create(mode="speech", use_lattice_model=False)
+        api.create(mode="speech", use_lattice_model=lattice)
     return api
 
 
-def visqol(original: np.ndarray, decoded: np.ndarray) -> float:
-    """ViSQOL MOS-LQO; compares only within the mapping :data:`VISQOL_MAPPING`."""
+def visqol(original: np.ndarray, decoded: np.ndarray, lattice: bool = False) -> float:
+    """ViSQOL MOS-LQO in speech mode; compares only within one mapping, here the polynomial."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = visqol_api().measure_from_arrays(to_16k(original), to_16k(decoded), 16000)
+        heard = to_16k(original), to_16k(decoded)
+        found = visqol_api(lattice).measure_from_arrays(*heard, 16000)
     return float(found.moslqo)
+
+
+def visqol_lattice(original: np.ndarray, decoded: np.ndarray) -> float:
+    """The same with the lattice mapping, the one that Google's program takes by itself."""
+    return visqol(original, decoded, lattice=True)
 
 
 def plcmos(_: np.ndarray, decoded: np.ndarray) -> float:
@@ -67,10 +70,15 @@ def recogniser() -> object:
 
 def transcript(samples: np.ndarray) -> str:
     """Words that PocketSphinx hears, lower case."""
-    pcm = np.clip(32767.0 * to_16k(samples), -32768, 32767).astype("<i2")
+    return _heard(np.clip(32767.0 * to_16k(samples), -32768, 32767).astype("<i2").tobytes())
+
+
+@lru_cache(maxsize=8)
+def _heard(pcm: bytes) -> str:
+    # The original comes up again with each coder.
     decoder = recogniser()
     decoder.start_utt()
-    decoder.process_raw(pcm.tobytes(), full_utt=True)
+    decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()
     found = decoder.hyp()
     return found.hypstr.strip() if found else ""
@@ -82,6 +90,16 @@ def word_difference(original: np.ndarray, decoded: np.ndarray) -> float:
 
     said = transcript(original)
     return float(jiwer.wer(said, transcript(decoded))) if said else float("nan")
+
+
+def inserted_words(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Words that are heard in addition, a word of the original, English only."""
+    import jiwer
+
+    said = transcript(original)
+    if not said:
+        return float("nan")
+    return jiwer.process_words(said, transcript(decoded)).insertions / len(said.split())
 
 
 @cache
@@ -102,9 +120,11 @@ def speaker_similarity(original: np.ndarray, decoded: np.ndarray) -> float:
 # Name, function, package that it needs.
 MEASURES = {
     "visqol": (visqol, "visqol"),
+    "visqol_lattice": (visqol_lattice, "ai_edge_litert"),
     "plcmos": (plcmos, "speechmos"),
     "stoi": (stoi, "pystoi"),
     "words": (word_difference, "pocketsphinx"),
+    "inserted": (inserted_words, "pocketsphinx"),
     "speaker": (speaker_similarity, "resemblyzer"),
 }
 

@@ -41,7 +41,8 @@ class Transmission:
     packet_lost: np.ndarray
 
 
-def _spectrogram(axis: plt.Axes, samples: np.ndarray, label: str) -> None:
+def spectrogram(axis: plt.Axes, samples: np.ndarray, label: str) -> None:
+    """Draws 0 to 8 kHz of 24 kHz speech."""
     # Digital silence has no logarithm.
     noise = 1e-6 * np.random.default_rng(0).standard_normal(len(samples))
     axis.specgram(samples + noise, NFFT=512, Fs=SAMPLE_RATE_HZ, noverlap=384, vmin=-140, vmax=-40)
@@ -66,8 +67,8 @@ def draw(transmissions: list[Transmission], path: Path) -> None:
             axis.plot(seconds, samples, linewidth=0.4, color="#333333")
             axis.set_ylim(-1, 1)
             axis.set_ylabel(label)
-        _spectrogram(column[1], shown.sent, "in")
-        _spectrogram(column[3], shown.received, "out")
+        spectrogram(column[1], shown.sent, "in")
+        spectrogram(column[3], shown.received, "out")
         frames = len(shown.states)
         edges = np.arange(frames + 1) * FRAME_S
         column[4].pcolormesh(

@@ -69,9 +69,19 @@ def write_csv(rows: list[dict], path: Path) -> None:
         writer.writerows(rows)
 
 
+def bootstrap(values: list[float]) -> tuple[float, float]:
+    """Mean of ``values`` and half of its 95 % bootstrap interval; NaN without values."""
+    known = np.array(values, dtype=float)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return float("nan"), float("nan")
+    means = np.random.default_rng(0).choice(known, (1000, len(known))).mean(axis=1)
+    half = (np.quantile(means, 0.975) - np.quantile(means, 0.025)) / 2
+    return float(known.mean()), float(half)
+
+
 def markdown(rows: list[dict], labels: list[str], names: list[str]) -> str:
     """Means of ``names`` for each combination of ``labels``, with 95 % bootstrap intervals."""
-    rng = np.random.default_rng(0)
     lines = ["| " + " | ".join([*labels, "utterances", *names]) + " |"]
     lines.append("|---" * (1 + len(labels) + len(names)) + "|")
     groups: dict[tuple, list[dict]] = {}
@@ -80,13 +90,8 @@ def markdown(rows: list[dict], labels: list[str], names: list[str]) -> str:
     for key in sorted(groups, key=lambda k: k[0]):
         cells = [*map(str, key), str(len(groups[key]))]
         for name in names:
-            values = np.array([row.get(name, np.nan) for row in groups[key]], dtype=float)
-            values = values[~np.isnan(values)]
-            if not len(values):
-                cells.append("–")
-                continue
-            means = rng.choice(values, (1000, len(values))).mean(axis=1)
-            half = (np.quantile(means, 0.975) - np.quantile(means, 0.025)) / 2
-            cells.append(f"{values.mean():.2f} ± {half:.2f}")
+            mean, half = bootstrap([float(row.get(name) or "nan") for row in groups[key]])
+            digits = 0 if abs(mean) >= 100 else 2
+            cells.append("–" if np.isnan(mean) else f"{mean:.{digits}f} ± {half:.{digits}f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

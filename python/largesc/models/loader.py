@@ -3,9 +3,9 @@
 
 A model folder holds ``<part>.json`` (the config), ``<part>.safetensors`` (the weights) and, where
 the weights ship with the project, ``sha256.json``; ``<part>`` is ``codec``, ``lm`` or
-``controller``. Folders and repositories in the form of the official checkpoints (Mimi's
-``tokenizer-*.safetensors``, Moshi's ``model.safetensors``) are recognised as well. Whatever the
-source, moshi's own classes come out.
+``controller``. A folder with a LoRA adapter in peft's format names its base. Folders and
+repositories in the form of the official checkpoints (Mimi's ``tokenizer-*.safetensors``, Moshi's
+``model.safetensors``) are recognised as well. Whatever the source, moshi's own classes come out.
 """
 
 import hashlib
@@ -87,6 +87,8 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
         ModelError: nothing usable is there, or memory does not suffice.
     """
     folder = resolve(source, "lm")
+    if (folder / "adapter_config.json").exists():
+        return load_adapted(folder, source)
     if (folder / "lm.json").exists():
         from .build_lm import build_language_model
 
@@ -104,6 +106,16 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
     except (RuntimeError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{weights} does not hold Moshi weights: {error}") from error
     return LanguageModel(model.eval(), max(model.delays), source)
+
+
+def load_adapted(folder: Path, source: str) -> LanguageModel:
+    """A language model with the LoRA adapter in ``folder`` (peft's format) merged into it."""
+    from peft import PeftModel
+
+    config = json.loads((folder / "adapter_config.json").read_text())
+    base = load_language_model(config["base_model_name_or_path"])
+    model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
+    return LanguageModel(model.eval(), base.acoustic_delay, source)
 
 
 def load_controller(source: str = "embedded") -> object:

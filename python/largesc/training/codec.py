@@ -3,10 +3,11 @@
 
     largesc train codec --config codec.yaml --speech train.tsv --work WORK
 
-1. ``autoencoder``: encoder and decoder on the continuous latent.
-2. ``codebooks``: residual k-means on the latents of all training speech.
-3. ``decoder``: the decoder alone, on quantised latents with prefix dropout.
-4. ``adversarial``: as before, against a discriminator; the encoder and so the tokens stay.
+1. ``linear``: the linear part of encoder and decoder, by regression.
+2. ``autoencoder``: encoder and decoder on the continuous latent.
+3. ``codebooks``: residual k-means on the latents of all training speech.
+4. ``decoder``: the decoder alone, on quantised latents with prefix dropout.
+5. ``adversarial``: as before, against a discriminator; the encoder and so the tokens stay.
 """
 
 import argparse
@@ -21,21 +22,28 @@ from ..codec.spectral import FRAME_SAMPLES
 from ..models.build import build_codec
 from .config import read_config
 from .kmeans import residual_kmeans
-from .pitch import continuous, prepare_pitch
+from .linear import fit_linear
 from .run import Run
 from .speech import Crops, open_samples, prepare, split
 from .stages import AdversarialStage, CodecPass, Stage
 from .teacher import Teacher
+from .world import BANDS, continuous, prepare_world, shares_of_noise
 
-STAGES = ("autoencoder", "codebooks", "decoder", "adversarial")
+STAGES = ("linear", "autoencoder", "codebooks", "decoder", "adversarial")
 DEFAULT_CONFIG = Path(__file__).parent / "codec.yaml"
-CONFIG_KEYS = ("seed", "model", "stages", "teacher")
+CONFIG_KEYS = ("seed", "model", "stages", "teacher", "licences")
 
 
-def tensors(speech: np.ndarray, pitch: np.ndarray, device: torch.device) -> tuple:
-    """A batch of crops: speech, log2 pitch with gaps bridged, voicing, all float32."""
-    parts = (speech, *continuous(pitch))
-    return tuple(torch.from_numpy(a.astype(np.float32)).to(device) for a in parts)
+def tensors(
+    speech: np.ndarray, pitch: np.ndarray, world: np.ndarray, device: torch.device
+) -> tuple:
+    """A batch of crops as float32: speech, and what ``VocoderLoss`` wants to know of it."""
+    envelope, coarse = np.split(world, [BANDS], axis=2)
+    analysed = (*continuous(pitch), envelope, shares_of_noise(coarse))
+    speech, *analysed = (
+        torch.from_numpy(a.astype(np.float32)).to(device) for a in (speech, *analysed)
+    )
+    return speech, tuple(analysed)
 
 
 @torch.no_grad()
@@ -72,7 +80,8 @@ class Speech:
     def __init__(self, table: Path, work: Path) -> None:
         cache = work / "speech"
         utterances = prepare(table, cache)
-        self.samples, self.pitch = open_samples(cache), prepare_pitch(utterances, cache)
+        self.samples = open_samples(cache)
+        self.world = prepare_world(utterances, cache)
         self.train, self.dev = split(utterances)
         print(f"{len(self.train)} utterances to train, {len(self.dev)} for development", flush=True)
 
@@ -93,6 +102,16 @@ def train_stage(
         if not path.exists():
             raise ValueError(f"{path} is missing: run the stage {before!r} first")
         model.load_state_dict(torch.load(path, weights_only=False)["model"])
+    length = facts["frames"] * FRAME_SAMPLES
+    if name == "linear":
+        if not run.state and accelerator.is_main_process:
+            run.keep(model=model)
+            crops = Crops(speech.samples, speech.world, speech.train, length, config["seed"])
+            batches = [tensors(*crops.batch(16), "cpu") for _ in range(facts["crops"] // 16)]
+            run.report(variance_left=fit_linear(model, batches))
+            run.save()
+        accelerator.wait_for_everyone()
+        return
     if name == "codebooks":
         if not run.state and accelerator.is_main_process:
             run.keep(model=model)
@@ -107,15 +126,16 @@ def train_stage(
     if config["teacher"] and name == "autoencoder":
         teacher = Teacher(Path(config["teacher"]), config["model"]["encoder"]["dimension"])
     codec_pass = CodecPass(model, config["model"]["delay_samples"], name == "autoencoder", teacher)
-    kind = AdversarialStage if name == "adversarial" else Stage
-    stage = kind(codec_pass, facts["rate"], accelerator)
+    if name == "adversarial":
+        stage: Stage = AdversarialStage(codec_pass, facts["rate"], accelerator)
+    else:
+        stage = Stage(codec_pass, facts["rate"], accelerator, facts["listen"])
     run.keep(**stage.parts())
     if isinstance(stage, AdversarialStage):
         stage.steps = run.step
     seed = config["seed"] + run.step + 1000 * accelerator.process_index
-    length = facts["frames"] * FRAME_SAMPLES
-    crops = Crops(speech.samples, speech.pitch, speech.train, length, seed)
-    dev = Crops(speech.samples, speech.pitch, speech.dev, 20 * FRAME_SAMPLES, seed=99).batch(12)
+    crops = Crops(speech.samples, speech.world, speech.train, length, seed)
+    dev = Crops(speech.samples, speech.world, speech.dev, 20 * FRAME_SAMPLES, seed=99).batch(12)
     dev = tensors(*dev, accelerator.device)
     codec_pass.train()
     run.begin()
@@ -132,7 +152,9 @@ def main(arguments: list[str] | None = None) -> None:
         prog="largesc train codec", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
-    parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
+    parser.add_argument(
+        "--speech", type=Path, required=True, help="folder of audio, or tsv: path, corpus, speaker"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for cache and checkpoints")
     parser.add_argument("--stage", choices=STAGES, help="this one alone; default: all")
     parser.add_argument("--minutes", type=float, help="in place of the config's")

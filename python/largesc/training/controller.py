@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A first training of the learned controller, language model frozen.
+"""Trains LargeSC's controller network in the paper's two stages.
 
-    largesc train controller --work DIR --lm FOLDER --output FOLDER
+    largesc train controller --config controller.yaml --work WORK --lm MODEL --output MODEL
 
 The expected loss of a frame is the cross-entropy of each token times the chance that it is not
-received: (1 - m_s (1 - p)) (1 - m_c (1 - p)), since a copy travels in another packet. The cross-
-entropies come from the frozen language model once, before the training. Added is gamma times the
-number of tokens sent. This is the paper's first stage with the expectation in closed form, in place
-of sampled losses; its second, joint stage is not done.
+received: (1 - m_s (1 - p)) (1 - m_c (1 - p)), since a copy travels in another packet. Added is
+gamma times the number of tokens sent. This is the paper's loss with the expectation in closed form,
+in place of sampled losses. p is uniform over 0 to 0.5, L over 1 to 16, both drawn for each crop.
+
+1. ``frozen``: the language model as it is, so that its cross-entropies are taken once.
+2. ``joint``: with a LoRA adapter of the language model, whose context holds what it put into gaps.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,77 +22,173 @@ from torch.nn import functional as F
 
 from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
+from .config import read_config
+from .lm import logits_of
+from .lora import Adapter, GapLosses, adapted
+from .run import Run
 from .tokens import load
 
+DEFAULT_CONFIG = Path(__file__).parent / "controller.yaml"
+CONFIG_KEYS = ("seed", "frames", "stages", "gamma", "codebook_weights", "lora")
 FRAMES = 50
+TEMPERATURE = 0.7
+
+
+class Crops:
+    """Crops of tokens int64 ``[n, 8, FRAMES]`` and latents float32 ``[n, dimension, FRAMES]``."""
+
+    def __init__(self, work: Path, frames: int) -> None:
+        found = load(work / "tokens_train.npz")
+        count = min(frames, len(found.tokens)) // FRAMES
+        if count < 1:
+            raise ValueError(f"{len(found.tokens)} frames of tokens are less than one crop")
+
+        def cut(values: np.ndarray, kind: type) -> torch.Tensor:
+            kept = torch.from_numpy(values[: count * FRAMES].astype(kind))
+            return kept.reshape(count, FRAMES, -1).transpose(1, 2).contiguous()
+
+        self.codes, self.latents = cut(found.tokens, np.int64), cut(found.latents, np.float32)
 
 
 @torch.inference_mode()
-def cross_entropies(model: torch.nn.Module, tokens: np.ndarray, frames: int) -> torch.Tensor:
-    """Cross-entropy in nats of each token, teacher forced, ``[n, 8, FRAMES]``."""
-    found = []
-    count = min(frames, len(tokens)) // FRAMES
-    codes = torch.from_numpy(tokens[: count * FRAMES].astype(np.int64))
-    for block in codes.reshape(count, FRAMES, 8).transpose(1, 2).split(16):
-        text = torch.full((len(block), 1, FRAMES), model.text_padding_token_id)
-        logits = model(torch.cat([text, block], dim=1)).logits
-        found.append(F.cross_entropy(logits.permute(0, 3, 1, 2), block, reduction="none"))
+def cross_entropies(model: torch.nn.Module, codes: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of each token, teacher forced, as ``codes`` ``[n, 8, FRAMES]``."""
+    found = [
+        F.cross_entropy(logits_of(model, block)[0].permute(0, 3, 1, 2), block, reduction="none")
+        for block in codes.split(16)
+    ]
     return torch.cat(found)
+
+
+class Channels:
+    """p and L of each crop of a batch, and what arrives."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """p and L, each ``[size]``."""
+        p = 0.5 * torch.rand(size, generator=self.generator)
+        return p, torch.randint(1, 17, (size,), generator=self.generator).float()
+
+    def arrives(self, sent: torch.Tensor, copied: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        """Whether each token comes, bool as ``sent`` ``[size, 8, FRAMES]``, packets lost whole."""
+        shape = (len(p), 1, sent.shape[2])
+        first, second = (
+            torch.rand(shape, generator=self.generator) >= p[:, None, None] for _ in range(2)
+        )
+        return ((sent > 0.5) & first) | ((copied > 0.5) & second)
+
+
+def price(
+    network: ControllerNetwork,
+    latents: torch.Tensor,
+    p: torch.Tensor,
+    level: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Masks of tokens sent and copied, chance that each is missing, and tokens a frame."""
+    importance = network(latents, p[:, None].expand(-1, FRAMES))
+    sent = mask(importance[:, 0], level)
+    # A copy of what was not sent protects nothing.
+    copied = mask(importance[:, 1], level) * sent
+    through = (1.0 - p)[:, None, None]
+    missing = (1.0 - sent * through) * (1.0 - copied * through)
+    return sent, copied, missing, (sent + copied).sum(dim=1).mean()
+
+
+def steps(run: Run, optimiser: torch.optim.Optimizer, rate: float) -> Iterator[None]:
+    """One turn a step, with its learning rate set; what it leaves in ``run.now`` is reported."""
+    run.begin()
+    while not run.over():
+        for group in optimiser.param_groups:
+            group["lr"] = rate * run.rate_factor()
+        yield
+        if run.end_step():
+            run.report(**run.now)
+    run.save()
+
+
+def train_frozen(config: dict, crops: Crops, work: Path, model: torch.nn.Module) -> torch.nn.Module:
+    """The first stage; returns the network."""
+    facts = config["stages"]["frozen"]
+    network = ControllerNetwork(crops.latents.shape[1])
+    optimiser = torch.optim.AdamW(network.parameters(), lr=facts["rate"])
+    run = Run(work / "controller.pt", config["codebook_weights"], facts["minutes"])
+    run.keep(network=network, optimiser=optimiser)
+    entropies = None if run.over() else cross_entropies(model, crops.codes)
+    channels, weights = Channels(config["seed"] + run.step), weights_of(config)
+    for _ in steps(run, optimiser, facts["rate"]):
+        chosen = torch.randint(len(entropies), (facts["batch"],), generator=channels.generator)
+        _, _, missing, tokens = price(network, crops.latents[chosen], *channels.draw(len(chosen)))
+        expected = (weights * entropies[chosen] * missing).mean()
+        update(optimiser, expected + config["gamma"] * tokens)
+        run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
+    return network
+
+
+def train_joint(
+    config: dict, crops: Crops, work: Path, model: torch.nn.Module, network: torch.nn.Module
+) -> torch.nn.Module:
+    """The second stage; trains ``network`` on and returns the adapted language model."""
+    facts = config["stages"]["joint"]
+    losses_of = GapLosses(adapted(model, config["lora"]).train(), TEMPERATURE)
+    own = [p for p in losses_of.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW([*network.parameters(), *own], lr=facts["rate"])
+    run = Run(work / "controller_joint.pt", config["codebook_weights"], facts["minutes"])
+    run.keep(network=network, adapter=Adapter(losses_of.model), optimiser=optimiser)
+    channels, weights = Channels(config["seed"] + run.step), weights_of(config)
+    for _ in steps(run, optimiser, facts["rate"]):
+        chosen = torch.randint(len(crops.codes), (facts["batch"],), generator=channels.generator)
+        codes, (p, level) = crops.codes[chosen], channels.draw(len(chosen))
+        sent, copied, missing, tokens = price(network, crops.latents[chosen], p, level)
+        heard = losses_of.filled(codes, channels.arrives(sent, copied, p))
+        logits, _ = logits_of(losses_of.model, heard)
+        entropies = F.cross_entropy(logits.permute(0, 3, 1, 2), codes, reduction="none")
+        expected = (weights * entropies * missing).mean()
+        update(optimiser, expected + config["gamma"] * tokens)
+        run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
+    return losses_of.model.eval()
+
+
+def weights_of(config: dict) -> torch.Tensor:
+    """The config's codebook weights, of mean 1, ``[1, 8, 1]``."""
+    weights = torch.tensor(config["codebook_weights"])
+    return (weights / weights.mean())[None, :, None]
+
+
+def update(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step down the gradient."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="largesc train controller", description=__doc__.split("\n\n")[0]
     )
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
     parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
     parser.add_argument("--lm", default="embedded", help="language model source")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--frames", type=int, default=60_000, help="frames to train on")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--gamma", type=float, default=0.12, help="price of a token")
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--adapter", type=Path, help="folder for the joint stage's adapter")
+    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
     args = parser.parse_args(arguments)
+    config = read_config(args.config, CONFIG_KEYS)
+    joint = config["stages"]["joint"]["minutes"] > 0
+    if joint and args.adapter is None:
+        raise ValueError(
+            "the joint stage makes an adapter: give --adapter, or set its minutes to 0"
+        )
     torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-
-    found = load(args.work / "tokens_train.npz")
-    entropies = cross_entropies(load_language_model(args.lm).model, found.tokens, args.frames)
-    count, dimension = len(entropies), found.latents.shape[1]
-    latents = torch.from_numpy(found.latents[: count * FRAMES].astype(np.float32))
-    latents = latents.reshape(count, FRAMES, dimension).transpose(1, 2)
-    # What each codebook takes off the energy, on the average: lambda of the paper is left open.
-    weights = torch.tensor([8.0, 4.0, 2.5, 1.7, 1.2, 0.9, 0.7, 0.5])
-    weights = weights / weights.sum() * 8.0
-
-    config = {"dimension": dimension}
-    network = ControllerNetwork(**config)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate)
-    generator = torch.Generator().manual_seed(args.seed)
-    for step in range(args.steps):
-        chosen = torch.randint(count, (32,), generator=generator)
-        p = 0.5 * torch.rand(32, generator=generator)
-        level = torch.randint(1, 17, (32,), generator=generator).float()
-        importance = network(latents[chosen], p[:, None].expand(-1, FRAMES))
-        sent = mask(importance[:, 0], level)
-        # A copy of what was not sent protects nothing.
-        copied = mask(importance[:, 1], level) * sent
-        through = (1.0 - p)[:, None, None]
-        missing = (1.0 - sent * through) * (1.0 - copied * through)
-        expected = (weights[None, :, None] * entropies[chosen] * missing).mean()
-        tokens = (sent + copied).sum(dim=1).mean()
-        loss = expected + args.gamma * tokens
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        if step % 100 == 0 or step == args.steps - 1:
-            print(
-                f"controller step {step} loss {float(loss.detach()):.3f} "
-                f"tokens a frame {float(tokens.detach()):.2f}",
-                flush=True,
-            )
-    save_model(network.eval(), config, args.output, "controller")
+    torch.manual_seed(config["seed"])
+    crops, model = Crops(args.work, config["frames"]), load_language_model(args.lm).model
+    network = train_frozen(config, crops, args.work, model)
+    if joint:
+        model = train_joint(config, crops, args.work, model, network)
+        model.peft_config["default"].base_model_name_or_path = args.lm
+        model.save_pretrained(args.adapter)
+    save_model(network.eval(), {"dimension": crops.latents.shape[1]}, args.output, "controller")
     write_sha256(args.output)
 
 

@@ -1,27 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pre-trains the token language model on cached tokens.
 
-    largesc train lm --work DIR --minutes 30 --output FOLDER
+    largesc train lm --config lm.yaml --work WORK --codec MODEL --output MODEL
 
 The checkpoint in ``--work`` is resumed; ``--output`` receives ``lm.json`` and ``lm.safetensors``.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 
 from ..models.build_lm import build_language_model
 from ..models.loader import load_codec, save_model, write_sha256
+from .config import read_config
 from .run import Run
 from .tokens import TokenSet, load
 
-# First codebook first: it carries most of what is heard. Our choice, the paper leaves it open.
-CODEBOOK_WEIGHTS = (4.0, 2.0, 1.5, 1.0, 0.8, 0.7, 0.6, 0.5)
+DEFAULT_CONFIG = Path(__file__).parent / "lm.yaml"
+CONFIG_KEYS = ("seed", "model", "training", "codebook_weights")
 
 
 @torch.no_grad()
@@ -56,7 +57,16 @@ def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
 
 
 def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) -> torch.Tensor:
-    """Random crops within single utterances where possible, int64 ``[size, 8, frames]``."""
+    """Random crops, int64 ``[size, 8, frames]``.
+
+    Raises:
+        ValueError: there are not so many frames.
+    """
+    if len(found.tokens) <= frames:
+        raise ValueError(
+            f"{len(found.tokens)} frames of tokens are too few for crops of {frames}: give more "
+            "speech to `largesc train tokens`, or set fewer frames in the config"
+        )
     out = np.empty((size, 8, frames), dtype=np.int64)
     for row in range(size):
         # Crops may run into the next utterance: a cut is what a real link sees as well.
@@ -65,42 +75,66 @@ def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) 
     return torch.from_numpy(out)
 
 
-def codebook_losses(model: nn.Module, codes: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of each codebook in nats, ``[8]``, for ``codes`` ``[B, 8, T]``."""
-    batch, streams, frames = codes.shape
-    text = torch.full((batch, 1, frames), model.text_padding_token_id)
+def logits_of(model: nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``[B, 8, T, 2048]`` of each token of ``codes`` ``[B, 8, T]``, and where they count."""
+    shape = (codes.shape[0], 1, codes.shape[2])
+    text = torch.full(shape, model.text_padding_token_id, device=codes.device)
     result = model(torch.cat([text, codes], dim=1))
-    losses = []
-    for k in range(streams):
-        mask = result.mask[:, k]
-        losses.append(F.cross_entropy(result.logits[:, k][mask].float(), codes[:, k][mask]))
-    return torch.stack(losses)
+    return result.logits.float(), result.mask
 
 
-def train(args: argparse.Namespace, config: dict) -> nn.Module:
-    """Trains for ``args.minutes`` of computing in all and returns the model."""
-    train_set, dev_set = load(args.work / "tokens_train.npz"), load(args.work / "tokens_dev.npz")
-    model = build_language_model(config).train()
-    start_from_codebooks(model, load_codec(args.codec).model, args.seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.95))
-    run = Run(args.work / "lm.pt", config, args.minutes)
+class CodebookLosses(nn.Module):
+    """Language model and its losses as one module that can be spread over processes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of each codebook in nats, ``[8]``, for ``codes`` ``[B, 8, T]``."""
+        logits, known = logits_of(self.model, codes)
+        return torch.stack(
+            [
+                F.cross_entropy(logits[:, k][known[:, k]], codes[:, k][known[:, k]])
+                for k in range(codes.shape[1])
+            ]
+        )
+
+
+def weights_of(config: dict, device: torch.device) -> torch.Tensor:
+    """The config's weight of each codebook, of sum 1, ``[8]``."""
+    weights = torch.tensor(config["codebook_weights"], device=device)
+    return weights / weights.sum()
+
+
+def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.Module:
+    """Trains for the config's minutes of computing in all and returns the model."""
+    train_set, dev_set = load(work / "tokens_train.npz"), load(work / "tokens_dev.npz")
+    facts, seed = config["training"], config["seed"]
+    model = build_language_model(config["model"]).train()
+    start_from_codebooks(model, load_codec(codec).model, seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=facts["rate"], betas=(0.9, 0.95))
+    losses_of = CodebookLosses(model)
+    network, optimiser = accelerator.prepare(losses_of, optimiser)
+    run = Run(work / "lm.pt", config["model"], facts["minutes"], accelerator)
     run.keep(model=model, optimiser=optimiser)
-    rng = np.random.default_rng(args.seed + run.step)
-    dev = batch_of(dev_set, 16, 100, np.random.default_rng(99))
-    weights = torch.tensor(CODEBOOK_WEIGHTS) / sum(CODEBOOK_WEIGHTS)
+    rng = np.random.default_rng(seed + run.step + 1000 * accelerator.process_index)
+    dev = batch_of(dev_set, 16, facts["frames"], np.random.default_rng(99))
+    dev = dev.to(accelerator.device)
+    weights = weights_of(config, accelerator.device)
     run.begin()
     while not run.over():
         for group in optimiser.param_groups:
-            group["lr"] = args.rate * run.rate_factor()
-        codes = batch_of(train_set, args.batch, args.frames, rng)
-        loss = (codebook_losses(model, codes) * weights).sum()
+            group["lr"] = facts["rate"] * run.rate_factor()
+        codes = batch_of(train_set, facts["batch"], facts["frames"], rng).to(accelerator.device)
+        loss = (network(codes) * weights).sum()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        accelerator.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         if run.end_step():
             with torch.no_grad():
-                found = {f"dev_{k}": float(v) for k, v in enumerate(codebook_losses(model, dev))}
+                found = {f"dev_{k}": float(v) for k, v in enumerate(losses_of(dev))}
             run.report(loss=float(loss.detach()), **found)
     run.save()
     return model.eval()
@@ -108,23 +142,23 @@ def train(args: argparse.Namespace, config: dict) -> nn.Module:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="largesc train lm", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
     parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "lm.json")
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
-    parser.add_argument("--batch", type=int, default=16, help="crops a step")
-    parser.add_argument("--frames", type=int, default=100, help="frames a crop")
-    parser.add_argument("--minutes", type=float, default=30.0, help="computing time in all")
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="in place of the config's")
+    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
     args = parser.parse_args(arguments)
+    config = read_config(args.config, CONFIG_KEYS)
+    if args.minutes is not None:
+        config["training"]["minutes"] = args.minutes
     torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    config = json.loads(args.config.read_text())
-    model = train(args, config)
-    save_model(model, config, args.output, "lm", int8=True)
-    write_sha256(args.output)
+    torch.manual_seed(config["seed"])
+    accelerator = Accelerator()
+    model = train(config, args.work, args.codec, accelerator)
+    if accelerator.is_main_process:
+        save_model(model, config["model"], args.output, "lm", int8=True)
+        write_sha256(args.output)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the codec is trained on: distances between spectra."""
+"""What the codec is trained on: distances between spectra, and from WORLD's analysis."""
 
 import torch
 from torch import nn
@@ -39,44 +39,43 @@ class SpectralLoss(nn.Module):
         return mel_loss / len(self.sizes), stft_loss / len(self.sizes)
 
 
-class EnvelopeLoss(nn.Module):
-    """Distance of the filters' band powers from those of the speech, pulses and noise aside.
+class VocoderLoss(nn.Module):
+    """How far pitch and filters of the decoder are from WORLD's analysis of the speech.
 
-    Without the ripple of harmonics and noise it shows formants and onsets far more clearly than
-    :class:`SpectralLoss`, whose bands are narrow. Bands are 200 Hz wide or wider.
+    Frame j of the filters belongs to sample 240 (j - 1) of the speech and pitch j to sample 240 j,
+    as ``SourceFilter`` and a delay of 480 samples have it.
     """
 
-    WINDOW, HOP = 512, 240
+    # Powers below are not told apart; nor are parts of 20 dB below the whole.
+    FLOOR, PART_FLOOR = 1e-8, 0.01
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("window", torch.hann_window(self.WINDOW))
-        self.register_buffer("bands", wide_bands(self.WINDOW // 2 + 1))
-
-    def forward(self, log_power: torch.Tensor, speech: torch.Tensor) -> torch.Tensor:
-        """L1 in nepers.
+    def forward(
+        self,
+        found: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        world: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """L1 in octaves (pitch, where voiced) and nepers.
 
         Args:
-            log_power: natural log of the power that the filters pass, ``[B, n, bins]``, any number
-                of bins; frame j belongs to sample 240 (j - 1), as ``SourceFilter`` and a delay of
-                480 samples have it.
-            speech: ``[B, 240 n]``.
+            found: log2 of pitch over 120 Hz ``[B, n]``, pulse and noise filters
+                ``[B, n, bands]`` in nepers.
+            world: log2 of pitch with gaps bridged, voicing ``[B, n]``, natural log of the
+                envelope's power and noise's share of it ``[B, n, bands]``.
         """
-        s = torch.stft(speech, self.WINDOW, self.HOP, window=self.window, return_complex=True)
-        power = (s.real.square() + s.imag.square()) / self.window.square().sum()
-        found = F.interpolate(log_power, self.WINDOW // 2 + 1, mode="linear", align_corners=True)
-        count = found.shape[1] - 1
-        target = torch.log(power[:, :, :count].transpose(1, 2) @ self.bands + 1e-7)
-        return 0.5 * F.l1_loss(torch.log(torch.exp(found[:, 1:]) @ self.bands + 1e-7), target)
+        pitch, pulses, noise = found
+        true_pitch, voiced, envelope, share = world
+        pulses, noise = (torch.exp(2.0 * x[:, 1:].clamp(max=6.0)) for x in (pulses, noise))
+        power = torch.exp(envelope[:, :-1])
+        share = share[:, :-1]
+        part_floor = self.PART_FLOOR * power + self.FLOOR
 
+        def distance(made: torch.Tensor, wanted: torch.Tensor, floor: torch.Tensor | float):
+            return 0.5 * F.l1_loss(torch.log(made + floor), torch.log(wanted + floor))
 
-def wide_bands(bins: int, narrowest_hz: float = 200.0, widening: float = 1.12) -> torch.Tensor:
-    """Means over adjoining bands from 0 to 12 kHz, ``[bins, bands]``, columns sum to 1."""
-    edges, width = [0.0], narrowest_hz
-    while edges[-1] < 12_000.0:
-        edges.append(edges[-1] + width)
-        width = max(narrowest_hz, (widening - 1.0) * edges[-1])
-    hertz = torch.linspace(0.0, 12_000.0, bins)
-    rows = [(hertz >= a) & (hertz < b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    kept = torch.stack([row for row in rows if row.any()]).float()
-    return (kept / kept.sum(dim=1, keepdim=True)).T
+        error = ((pitch - true_pitch).abs() * voiced).sum()
+        return {
+            "pitch": error / voiced.sum().clamp(min=1.0),
+            "envelope": distance(pulses + noise, power, self.FLOOR),
+            "pulses": distance(pulses, power * (1.0 - share), part_floor),
+            "noise": distance(noise, power * share, part_floor),
+        }

@@ -34,6 +34,8 @@ class Run:
         self.main = accelerator is None or accelerator.is_main_process
         self._log = None
         self.step, self.seconds, self.curve = 0, 0.0, []
+        # What the next line of progress says, for recipes that report nothing else.
+        self.now: dict[str, float] = {}
         self.parts: dict = {}
         self.state: dict = {}
         if path.exists():

@@ -14,6 +14,11 @@ from scipy.signal import resample_poly
 from ..codec.spectral import SAMPLE_RATE_HZ
 
 PITCH_STEP_SAMPLES = 240
+AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+SILENT_BELOW = 1e-4
+# Columns of the envelope, of which more follow; see world.py.
+BANDS = 80
+SILENCE_LOG_POWER = -27.6
 
 
 @dataclass(frozen=True)
@@ -37,38 +42,83 @@ def read_audio(path: Path) -> np.ndarray:
     return mono
 
 
-def prepare(table: Path, cache: Path) -> list[Utterance]:
-    """Decodes every row of ``table`` (tsv with path, corpus, speaker) once into ``cache``.
+def rows_of(source: Path) -> tuple[Path, list[dict[str, str]]]:
+    """Folder and rows (path, corpus, speaker) of a table, or of a folder of audio files.
 
-    A second call finds the finished cache and only reads its index.
+    In a folder the speaker of a file is the folder that it lies in, the corpus the whole.
 
     Raises:
-        ValueError: the table has no rows.
+        ValueError: there is no such file or folder, or no speech in it.
+    """
+    if source.is_dir():
+        paths = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES)
+        folder, rows = (
+            source,
+            [
+                {
+                    "path": str(path.relative_to(source)),
+                    "corpus": source.name,
+                    "speaker": str(path.parent.relative_to(source)),
+                }
+                for path in paths
+            ],
+        )
+    elif source.is_file():
+        folder = source.parent
+        with source.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if rows and (lacking := {"path", "corpus", "speaker"} - set(rows[0])):
+            raise ValueError(f"{source} lacks the column {min(lacking)!r}: path, corpus, speaker")
+    else:
+        raise ValueError(f"{source} is missing: give a folder of audio files, or a table of them")
+    if not rows:
+        raise ValueError(
+            f"{source} lists no speech: expected tab-separated path, corpus, speaker, or a folder "
+            f"of {', '.join(AUDIO_SUFFIXES)} files"
+        )
+    return folder, rows
+
+
+def prepare(source: Path, cache: Path) -> list[Utterance]:
+    """Decodes all speech of ``source`` (see :func:`rows_of`) once into ``cache``.
+
+    A second call finds the finished cache and only reads its index. Files that are missing, cannot
+    be read or hold nothing but silence are left out and counted.
+
+    Raises:
+        ValueError: no speech is left.
     """
     index = cache / "index.json"
     if index.exists():
         return [Utterance(**row) for row in json.loads(index.read_text())]
+    folder, rows = rows_of(source)
     cache.mkdir(parents=True, exist_ok=True)
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not rows:
-        raise ValueError(f"{table} lists no speech: expected tab-separated path, corpus, speaker")
-    found, start, missing = [], 0, 0
+    found, start, left_out = [], 0, {"missing": 0, "unreadable": 0, "silent": 0}
     with (cache / "speech.i16").open("wb") as out:
         for number, row in enumerate(rows):
-            if not (table.parent / row["path"]).exists():
-                missing += 1
+            path = folder / row["path"]
+            if not path.exists():
+                left_out["missing"] += 1
                 continue
-            audio = read_audio(table.parent / row["path"])
+            try:
+                audio = read_audio(path)
+            except (soundfile.LibsndfileError, RuntimeError) as error:
+                left_out["unreadable"] += 1
+                print(f"{path} cannot be read: {error}", flush=True)
+                continue
+            if not len(audio) or np.abs(audio).max() < SILENT_BELOW:
+                left_out["silent"] += 1
+                continue
             pcm = np.clip(np.round(audio * 32767), -32768, 32767).astype(np.int16)
             out.write(pcm.tobytes())
             found.append(Utterance(row["path"], row["corpus"], row["speaker"], start, len(pcm)))
             start += len(pcm)
             if number % 500 == 0:
                 print(f"decoding speech: {number} of {len(rows)} files", flush=True)
-    print(f"decoded {len(found)} files, {missing} listed files are missing", flush=True)
+    said = ", ".join(f"{count} {why}" for why, count in left_out.items())
+    print(f"decoded {len(found)} files, left out: {said}", flush=True)
     if not found:
-        raise ValueError(f"none of the files that {table} lists exists")
+        raise ValueError(f"no speech in {source}: of {len(rows)} files {said}")
     index.write_text(json.dumps([asdict(u) for u in found]))
     return found
 
@@ -107,7 +157,7 @@ class Crops:
 
     Args:
         samples: memory map of :func:`open_samples`.
-        pitch: Hz each 240 samples of it, 0 where unvoiced.
+        world: pitch and envelope of it, see :func:`.world.prepare_world`.
         utterances: where to crop from, chosen in proportion to their length.
         length: samples a crop, a multiple of 240.
         seed: of the choice.
@@ -116,12 +166,13 @@ class Crops:
     def __init__(
         self,
         samples: np.ndarray,
-        pitch: np.ndarray,
+        world: tuple[np.ndarray, np.ndarray],
         utterances: list[Utterance],
         length: int,
         seed: int,
     ) -> None:
-        self.samples, self.pitch, self.length = samples, pitch, length
+        self.samples, self.length = samples, length
+        self.pitch, self.envelope = world
         self.utterances = [u for u in utterances if u.samples > length // 2]
         if not self.utterances:
             raise ValueError(f"no utterance is longer than half a crop of {length} samples")
@@ -129,23 +180,30 @@ class Crops:
         self.weights = weights / weights.sum()
         self.rng = np.random.default_rng(seed)
 
-    def batch(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Float32 speech ``[size, length]`` and pitch in Hz ``[size, length / 240]``.
+    def batch(self, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Float32 speech ``[size, length]``, its pitch in Hz and its envelope, a row each 10 ms.
 
         Crops peak at -26 to -0.5 dBFS, one in ten lower.
         """
+        steps = self.length // PITCH_STEP_SAMPLES
         out = np.zeros((size, self.length), dtype=np.float32)
-        pitch = np.zeros((size, self.length // PITCH_STEP_SAMPLES), dtype=np.float32)
+        pitch = np.zeros((size, steps), dtype=np.float32)
+        envelope = np.zeros((size, steps, self.envelope.shape[1]), dtype=np.float32)
+        # Past the end of an utterance there is silence, which is noise.
+        envelope[:, :, :BANDS] = SILENCE_LOG_POWER
         for row, choice in enumerate(self.rng.choice(len(self.utterances), size, p=self.weights)):
             u = self.utterances[choice]
-            steps = max(1, (u.samples - self.length) // PITCH_STEP_SAMPLES)
-            offset = int(self.rng.integers(0, steps)) * PITCH_STEP_SAMPLES
-            piece = self.samples[u.start + offset : u.start + min(u.samples, offset + self.length)]
-            out[row, : len(piece)] = piece / 32768.0
-            first = round(u.start / PITCH_STEP_SAMPLES) + offset // PITCH_STEP_SAMPLES
-            known = self.pitch[first : first + len(piece) // PITCH_STEP_SAMPLES]
-            pitch[row, : len(known)] = known
+            most = max(1, (u.samples - self.length) // PITCH_STEP_SAMPLES)
+            offset = int(self.rng.integers(0, most))
+            start = u.start + offset * PITCH_STEP_SAMPLES
+            piece = self.samples[start : min(u.start + u.samples, start + self.length)]
             low, high = (-46.0, -26.0) if self.rng.random() < 0.1 else (-26.0, -0.5)
-            peak = max(float(np.abs(out[row]).max()), 1e-3)
-            out[row] *= 10.0 ** (self.rng.uniform(low, high) / 20.0) / peak
-        return out, pitch
+            peak = max(float(np.abs(piece).max()) / 32768.0, 1e-3)
+            gain = 10.0 ** (self.rng.uniform(low, high) / 20.0) / peak
+            out[row, : len(piece)] = piece * np.float32(gain / 32768.0)
+            first = round(u.start / PITCH_STEP_SAMPLES) + offset
+            count = len(piece) // PITCH_STEP_SAMPLES
+            pitch[row, :count] = self.pitch[first : first + count]
+            envelope[row, :count] = self.envelope[first : first + count]
+            envelope[row, :count, :BANDS] += 2.0 * np.log(gain)
+        return out, pitch, envelope

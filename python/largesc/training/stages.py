@@ -6,33 +6,49 @@ import copy
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.nn import functional as F
 
 from .discriminator import Discriminator, discriminator_loss, generator_losses
-from .losses import EnvelopeLoss, SpectralLoss
+from .losses import SpectralLoss, VocoderLoss
+from .speech import BANDS
 from .teacher import Teacher
 
-PITCH_WEIGHT, ENVELOPE_WEIGHT, HUM_WEIGHT, TEACHER_WEIGHT = 1.5, 2.0, 0.1, 0.5
+WEIGHTS = {
+    "mel": 1.0,
+    "stft": 10.0,
+    "pitch": 1.5,
+    "envelope": 1.0,
+    "pulses": 0.5,
+    "noise": 0.5,
+    "teacher": 0.5,
+    "latent": 0.03,
+}
 RECONSTRUCTION_WEIGHT, MATCHING_WEIGHT = 8.0, 3.0
 # The discriminator learns alone for a while, and every other step from then on.
 DISCRIMINATOR_ALONE_STEPS, DISCRIMINATOR_EVERY = 60, 2
 AVERAGE_DECAY = 0.995
+# Noise in place of quantisation, up to what two tokens leave: what matters must stand out of it.
+MOST_NOISE = 0.3
 
 
 def quantised(model: nn.Module, latent: torch.Tensor, prefix_dropout: bool) -> torch.Tensor:
-    """Latent as the decoder will see it: half of the items cut to a random prefix of tokens."""
+    """Latent as the decoder will see it: half of the items cut to a random prefix of tokens.
+
+    In half of these only some frames are cut, as where copies have fewer tokens than the frame had.
+    """
     with torch.no_grad():
         layers = model.quantizer.vq.layers
         residual, total = latent, torch.zeros_like(latent)
-        count = torch.full((latent.shape[0],), len(layers), device=latent.device)
+        batch, _, frames = latent.shape
+        count = torch.full((batch, frames), len(layers), device=latent.device)
         if prefix_dropout:
-            drop = torch.rand(len(count), device=latent.device) < 0.5
-            prefix = torch.randint(1, len(layers), (len(count),), device=latent.device)
-            count = torch.where(drop, prefix, count)
+            item, frame = (torch.rand(batch, n, device=latent.device) for n in (1, frames))
+            prefix = torch.randint(1, len(layers), (batch, 1), device=latent.device)
+            cut = (item < 0.25) | ((item < 0.5) & (frame < 0.5))
+            count = torch.where(cut, prefix, count)
         for number, layer in enumerate(layers):
             step = layer.decode(layer.encode(residual))
             residual = residual - step
-            total = total + step * (count > number).to(step)[:, None, None]
+            total = total + step * (count > number).to(step)[:, None]
     return total
 
 
@@ -44,57 +60,59 @@ class CodecPass(nn.Module):
         delay_samples: by which decoded speech lags.
         train_encoder: continuous latents, encoder included; else quantised ones, decoder alone.
         teacher: see :class:`.teacher.Teacher`, with ``train_encoder`` only.
+
+    Raises:
+        ValueError: the decoder's filters have other bands than WORLD's analysis.
     """
 
     def __init__(
         self, model: nn.Module, delay_samples: int, train_encoder: bool, teacher: Teacher | None
     ) -> None:
         super().__init__()
+        if (bands := model.decoder.head.to_bins.shape[0]) != BANDS:
+            raise ValueError(f"the decoder has {bands} bands: the analysis has {BANDS}, use these")
         self.model, self.delay, self.train_encoder = model, delay_samples, train_encoder
         self.teacher = teacher if train_encoder else None
-        self.loss_of, self.envelope_loss = SpectralLoss(), EnvelopeLoss()
+        self.loss_of, self.vocoder_loss = SpectralLoss(), VocoderLoss()
         if not train_encoder:
             model.encoder.requires_grad_(False)
+        # Found by regression: gradient steps would only blur them.
+        for part in (model.encoder, model.decoder):
+            part.linear.requires_grad_(False)
 
     def forward(
-        self,
-        speech: torch.Tensor,
-        log_pitch: torch.Tensor,
-        voiced: torch.Tensor,
-        prefix_dropout: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        self, speech: torch.Tensor, world: tuple, prefix_dropout: bool, listen: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor, dict[str, torch.Tensor]]:
         """Decoded and original ``[B, samples]``, aligned, and losses by name.
 
-        The pulses follow the true pitch, so that harmonics can be compared one by one; the pitch
-        that the decoder found has a loss of its own, in octaves.
+        Without ``listen`` no speech is decoded, and only what the network found is compared. The
+        pulses follow the true pitch, so that harmonics can be compared one by one.
         """
-        with torch.set_grad_enabled(self.train_encoder and torch.is_grad_enabled()):
-            latent = self.model.encoder(speech[:, None])
         losses = {}
+        with torch.set_grad_enabled(self.train_encoder and torch.is_grad_enabled()):
+            linear, added = self.model.encoder.parts(speech[:, None])
+            latent = linear + added
         if self.teacher is not None:
             losses["teacher"] = self.teacher(latent, speech)
         if not self.train_encoder:
             latent = quantised(self.model, latent, prefix_dropout)
-        found, pulses, noise = self.model.decoder.parameters_of(latent)
-        decoded = self.model.decoder.head(log_pitch, pulses, noise)[:, 0, self.delay :]
+        elif prefix_dropout:
+            losses["latent"] = added.square().mean()
+            level = MOST_NOISE * torch.rand(len(latent), 1, 1, device=latent.device)
+            latent = latent + level * torch.randn_like(latent)
+        found = self.model.decoder.parameters_of(latent)
+        losses |= self.vocoder_loss(found, world)
         original = speech[:, : speech.shape[1] - self.delay]
+        if not listen:
+            return None, original, losses
+        decoded = self.model.decoder.head(world[0], *found[1:])[:, 0, self.delay :]
         losses["mel"], losses["stft"] = self.loss_of(decoded, original)
-        error = ((found - log_pitch).abs() * voiced).sum()
-        losses["pitch"] = error / voiced.sum().clamp(min=1.0)
-        to_bins = self.model.decoder.head.to_bins
-        log_power = torch.logaddexp(2.0 * pulses @ to_bins, 2.0 * noise @ to_bins)
-        losses["envelope"] = self.envelope_loss(log_power, speech)
-        # Where nothing is voiced, pulses stay a neper below the noise.
-        hum = F.relu(pulses - noise + 1.0).mean(dim=2) * (1.0 - voiced)
-        losses["hum"] = hum.mean()
         return decoded, original, losses
 
 
 def reconstruction(losses: dict[str, torch.Tensor]) -> torch.Tensor:
     """Weighted sum of what :class:`CodecPass` measures."""
-    total = losses["mel"] + 10.0 * losses["stft"] + PITCH_WEIGHT * losses["pitch"]
-    total = total + ENVELOPE_WEIGHT * losses["envelope"] + HUM_WEIGHT * losses["hum"]
-    return total + TEACHER_WEIGHT * losses["teacher"] if "teacher" in losses else total
+    return sum(WEIGHTS[name] * loss for name, loss in losses.items())
 
 
 class Stage:
@@ -104,10 +122,14 @@ class Stage:
         codec_pass: codec and losses.
         rate: peak learning rate.
         accelerator: of all processes.
+        listen: whether decoded speech is compared as well, which takes twice as long.
     """
 
-    def __init__(self, codec_pass: CodecPass, rate: float, accelerator: Accelerator) -> None:
+    def __init__(
+        self, codec_pass: CodecPass, rate: float, accelerator: Accelerator, listen: bool = True
+    ) -> None:
         self.own, self.rate, self.accelerator = codec_pass, rate, accelerator
+        self.listen = listen
         self.parameters = [p for p in codec_pass.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=rate, betas=(0.8, 0.95), weight_decay=1e-3
@@ -119,8 +141,8 @@ class Stage:
         return {"model": self.own.model, "optimiser": self.optimiser}
 
     def step(self, batch: tuple, factor: float) -> dict[str, float]:
-        """One step on speech, pitch and voicing; returns losses by name."""
-        _, _, losses = self.network(*batch, prefix_dropout=True)
+        """One step on speech and WORLD's analysis of it; returns losses by name."""
+        _, _, losses = self.network(*batch, prefix_dropout=True, listen=self.listen)
         self.update(self.optimiser, self.parameters, reconstruction(losses), factor)
         return {name: loss.item() for name, loss in losses.items()}
 
@@ -128,7 +150,7 @@ class Stage:
     def evaluate(self, batch: tuple) -> dict[str, float]:
         """Losses on development speech with all tokens."""
         self.own.eval()
-        losses = self.own(*batch, prefix_dropout=False)[2]
+        losses = self.own(*batch, prefix_dropout=False, listen=True)[2]
         self.own.train()
         return {f"dev_{name}": loss.item() for name, loss in losses.items()}
 
@@ -162,7 +184,7 @@ class AdversarialStage(Stage):
         }
 
     def step(self, batch: tuple, factor: float) -> dict[str, float]:
-        decoded, original, losses = self.network(*batch, prefix_dropout=True)
+        decoded, original, losses = self.network(*batch, prefix_dropout=True, listen=True)
         self.steps += 1
         alone = self.steps <= DISCRIMINATOR_ALONE_STEPS
         if alone or self.steps % DISCRIMINATOR_EVERY == 0:

@@ -71,7 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="largesc train tokens", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
+    parser.add_argument(
+        "--speech", type=Path, required=True, help="folder of audio, or tsv: path, corpus, speaker"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for cache and tokens")
     parser.add_argument("--codec", default="embedded", help="model source")
     parser.add_argument("--threads", type=int, default=2)

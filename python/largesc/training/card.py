@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the model card of the embedded models, and the learning curves as CSV.
+
+largesc train card --work DIR --model FOLDER --machine "two cores of ..." --figures codec_table.csv
+"""
+
+import argparse
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ..evaluation.table import markdown, write_csv
+from .codec import CONFIG_KEYS, DEFAULT_CONFIG
+from .codec import STAGES as CODEC_STAGES
+from .config import read_config
+from .speech import prepare, split
+
+STAGES = (*CODEC_STAGES, "lm", "lora", "controller")
+HEAD = """\
+# Embedded models
+
+Trained by this project from nothing; `docs/training.md` has the commands. They are of the same
+kind as Mimi and Moshi and go through moshi's classes, and are neither: nothing measured with them
+says anything about the official weights. Written by `largesc train card`.
+"""
+LIMITS = """\
+## Limits
+
+Mostly English read speech of 8 kHz bandwidth, so little above 8 kHz comes out. One voice at a time:
+music and several speakers become one pitch. Hoarse voices sound a little buzzy, since pulses are
+regular.
+"""
+
+
+def stage_rows(work: Path, config: dict) -> tuple[list[str], list[dict]]:
+    """A line of the card for each stage that was run, and all points of the learning curves."""
+    lines, points = [], []
+    for name in STAGES:
+        path = work / f"{name}.pt"
+        if not path.exists():
+            continue
+        state = torch.load(path, weights_only=False, map_location="cpu")
+        seen = "–"
+        if "batch" in (facts := config["stages"].get(name, {})):
+            seconds = facts["batch"] * facts["frames"] * FRAME_SAMPLES / SAMPLE_RATE_HZ
+            seen = f"{state['step'] * seconds / 3600:.1f}"
+        elif "frames" in facts:
+            seen = f"{facts['frames'] * FRAME_SAMPLES / SAMPLE_RATE_HZ / 3600:.1f}"
+        minutes = f"{state['seconds'] / 60:.0f}" if state["seconds"] else "–"
+        lines.append(f"| {name} | {state['step'] or '–'} | {minutes} | {seen} |")
+        points += [{"stage": name} | point for point in state["curve"]]
+    return lines, points
+
+
+def speech_rows(cache: Path, licences: dict[str, str]) -> list[str]:
+    """A line of the card for each corpus."""
+    train, dev = split(prepare(Path(), cache))
+    hours: Counter = Counter()
+    for u in train:
+        hours[u.corpus] += u.samples / SAMPLE_RATE_HZ / 3600
+    rows = []
+    for corpus in sorted(hours):
+        speakers = {u.speaker for u in train if u.corpus == corpus}
+        unseen = {u.speaker for u in dev if u.corpus == corpus}
+        licence = licences.get(corpus, "not stated")
+        rows.append(
+            f"| {corpus} | {licence} | {hours[corpus]:.1f} | {len(speakers)} | {len(unseen)} |"
+        )
+    return rows
+
+
+def write_card(work: Path, model: Path, machine: str, figures: Path | None, config: dict) -> None:
+    """Writes ``README.md`` into ``model`` and ``learning_curves.csv`` into ``work``."""
+    stages, points = stage_rows(work, config)
+    write_csv(points, work / "learning_curves.csv")
+    sums = json.loads((model / "sha256.json").read_text())
+    parts = [HEAD, "## Files", "", "| file | MiB | sha256 |", "|---|---|---|"]
+    for name, digest in sorted(sums.items()):
+        parts.append(f"| {name} | {(model / name).stat().st_size / 2**20:.1f} | `{digest}` |")
+    parts += ["", "## Training", "", f"Machine: {machine}.", ""]
+    parts += ["| stage | steps | minutes | hours of speech in all steps |", "|---|---|---|---|"]
+    parts += [*stages, "", "## Speech", ""]
+    parts += ["| corpus | licence | hours | speakers | speakers kept for development |"]
+    parts += ["|---|---|---|---|---|", *speech_rows(work / "speech", config["licences"]), ""]
+    if figures:
+        with figures.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = [n for n in rows[0] if n not in ("speech", "coder", "payload_bps", "utterance")]
+        parts += ["## Held-out speech", "", "See `docs/results/README.md` for what it means.", ""]
+        parts += [markdown(rows, ["speech", "coder", "payload_bps"], names), ""]
+    (model / "README.md").write_text("\n".join([*parts, LIMITS]))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="largesc train card", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the exported models")
+    parser.add_argument("--machine", required=True, help="kind of the machine, in words")
+    parser.add_argument("--figures", type=Path, help="CSV of evaluation.codec_table")
+    args = parser.parse_args(arguments)
+    config = read_config(args.config, CONFIG_KEYS)
+    write_card(args.work, args.model, args.machine, args.figures, config)
+
+
+if __name__ == "__main__":
+    main()
