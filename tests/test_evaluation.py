@@ -63,6 +63,7 @@ def test_bootstrap_and_markdown():
     rows = [{"system": "a", "visqol": v} for v in (2.0, 4.0)] + [{"system": "b"}]
     lines = markdown(rows, ["system"], ["visqol"]).splitlines()
     assert lines[0] == "| system | utterances | visqol |"
+    assert "| 0.50 ±" in markdown([{"s": 1, "v": 0.0}, {"s": 1, "v": 1.0}], ["s"], ["v"])
     assert lines[2].startswith("| a | 2 | 3.00 ±") and lines[3] == "| b | 1 | – |"
 
 

@@ -42,7 +42,7 @@ def draw_spectrograms(speech: np.ndarray, coded: dict[str, np.ndarray], path: Pa
         spectrogram(axis, samples, name)
     axes[-1, 0].set_xlabel("time (s)")
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=55)
     plt.close(figure)
 
 

@@ -22,7 +22,8 @@ class OwnCoder:
         from ..models.loader import load_codec
 
         self.codec, self.tokens = load_codec(source), tokens
-        self.name, self.payload_bps = f"{tokens} tokens", tokens * 11 * 12.5
+        self.name = f"{tokens} token" + ("s" if tokens > 1 else "")
+        self.payload_bps = tokens * 11 * 12.5
 
     def code(self, samples: np.ndarray) -> np.ndarray:
         """Decoded speech, aligned and as long, float32 at 24 kHz."""

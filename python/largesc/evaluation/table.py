@@ -80,6 +80,11 @@ def bootstrap(values: list[float]) -> tuple[float, float]:
     return float(known.mean()), float(half)
 
 
+def number_of(cell: object) -> float:
+    """A cell of a table or CSV; NaN where it is empty."""
+    return float("nan") if cell is None or cell == "" else float(cell)
+
+
 def markdown(rows: list[dict], labels: list[str], names: list[str]) -> str:
     """Means of ``names`` for each combination of ``labels``, with 95 % bootstrap intervals."""
     lines = ["| " + " | ".join([*labels, "utterances", *names]) + " |"]
@@ -90,7 +95,7 @@ def markdown(rows: list[dict], labels: list[str], names: list[str]) -> str:
     for key in sorted(groups, key=lambda k: k[0]):
         cells = [*map(str, key), str(len(groups[key]))]
         for name in names:
-            mean, half = bootstrap([float(row.get(name) or "nan") for row in groups[key]])
+            mean, half = bootstrap([number_of(row.get(name)) for row in groups[key]])
             digits = 0 if abs(mean) >= 100 else 2
             cells.append("–" if np.isnan(mean) else f"{mean:.{digits}f} ± {half:.{digits}f}")
         lines.append("| " + " | ".join(cells) + " |")

@@ -45,7 +45,10 @@ def stage_rows(work: Path, config: dict) -> tuple[list[str], list[dict]]:
             continue
         state = torch.load(path, weights_only=False, map_location="cpu")
         seen = "–"
-        if "batch" in (facts := config["stages"].get(name, {})):
+        if "crops" in (facts := config["stages"].get(name, {})):
+            seconds = facts["crops"] * facts["frames"] * FRAME_SAMPLES / SAMPLE_RATE_HZ
+            seen = f"{seconds / 3600:.1f}"
+        elif "batch" in facts:
             seconds = facts["batch"] * facts["frames"] * FRAME_SAMPLES / SAMPLE_RATE_HZ
             seen = f"{state['step'] * seconds / 3600:.1f}"
         elif "frames" in facts:
