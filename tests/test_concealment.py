@@ -180,11 +180,11 @@ def test_expected_token_is_the_nearest_entry():
 
 
 def test_codebooks_of_a_codec(models):
-    from gnuradio.largesc.concealment.lm_stream import codebooks_of
+    from gnuradio.largesc.codec.codebooks import codebooks_of
     from gnuradio.largesc.models.loader import load_codec
 
     model = load_codec(models).model
     books = codebooks_of(model)
     assert books.shape == (8, 2048, 16)
     own = model.quantizer.vq.layers[3]._codebook.embedding.numpy()
-    assert np.allclose(books[3][5] - books[3][9], own[5] - own[9], atol=1e-4)
+    assert np.allclose(books[3], own, atol=1e-3)

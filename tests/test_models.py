@@ -32,6 +32,11 @@ def test_streaming_equals_offline_in_any_chunks(speech):
     frames += encoder.flush()
     assert np.abs(np.stack([f.latent for f in frames]) - latent.numpy()).max() < 1e-4
     tokens = np.stack([f.tokens for f in frames])
+    with torch.inference_mode():
+        for k in (1, 5, 8):
+            left = latent.T[None] - whole.quantizer.decode(codes[:, :k])
+            errors = np.array([f.distortion[k] for f in frames])
+            assert np.allclose(errors, left[0].square().sum(dim=0).numpy(), rtol=1e-3, atol=1e-3)
     assert np.array_equal(tokens, codes[0].T.numpy())
     streamed = np.concatenate([decoder.decode(t) for t in tokens])
     assert np.abs(streamed - np.clip(offline, -1, 1)).max() < 1e-4

@@ -109,6 +109,7 @@ def test_all_stages_then_export(table, config, tmp_path):
 
 
 def test_killed_run_resumes(table, config, tmp_path):
+    recipe.main(arguments(table, config, tmp_path, "--stage", "linear"))
     command = [sys.executable, "-m", "gnuradio.largesc.training.codec"]
     command += arguments(table, config, tmp_path, "--stage", "autoencoder", "--minutes", "5")
     environment = os.environ | {"LARGESC_SAVE_EVERY_S": "1"}
@@ -131,7 +132,7 @@ def test_two_processes_train_together(table, config, tmp_path):
     command = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["--num_cpu_threads_per_process", "1", "-m", "gnuradio.largesc.training.codec"]
-    for stage in ("autoencoder", "codebooks", "adversarial"):
+    for stage in ("linear", "autoencoder", "codebooks", "adversarial"):
         more = ["--stage", stage, "--threads", "1"]
         if stage == "adversarial":
             os.link(tmp_path / "codebooks.pt", tmp_path / "decoder.pt")

@@ -41,8 +41,8 @@ void bind_allocation(py::module_& m)
            double mean_burst,
            int distance,
            double price) {
-            const auto [tokens, expected] = split_exact(
-                allowed, distortion, { loss_probability, mean_burst }, distance, price);
+            const auto [tokens, expected] =
+                split_exact(allowed, distortion, { loss_probability, mean_burst }, distance, price);
             return py::make_tuple(tokens.first, tokens.second, expected);
         },
         py::arg("allowed"),

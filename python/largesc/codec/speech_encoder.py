@@ -8,6 +8,7 @@ import torch
 
 from ..models.graph import record
 from ..models.loader import SAMPLE_RATE_HZ, Codec
+from .codebooks import codebooks_of
 
 FRAME_SAMPLES = 1920
 SILENCE_DBFS = -120.0
@@ -45,6 +46,7 @@ class SpeechEncoder:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.invalid_samples = 0
+        self._codebooks = codebooks_of(codec.model, codec.num_codebooks)
         codec.model.streaming_forever(1)
         self._step = record(codec.model, self._quantised, torch.zeros(1, 1, FRAME_SAMPLES))
         self.reset()
@@ -75,29 +77,31 @@ class SpeechEncoder:
         missing = -len(self._pending) % FRAME_SAMPLES
         return self.push(np.zeros(missing, dtype=np.float32))
 
-    def _quantised(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Latent ``[1, dimension, 1]``, tokens, and squared error by tokens decoded ``[8]``."""
-        model = self.codec.model
-        latent = model._encode_to_unquantized_latent(samples)
-        codes = model.quantizer.encode(latent)
-        counts = range(1, 1 + self.codec.num_codebooks)
-        errors = [(latent - model.quantizer.decode(codes[:, :k])).square().sum() for k in counts]
-        return latent, codes, torch.stack(errors)
+    def _quantised(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        latent = self.codec.model._encode_to_unquantized_latent(samples)
+        return latent, self.codec.model.quantizer.encode(latent)
+
+    def _distortion(self, latent: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Squared error of the latent by tokens decoded, ``[9]``."""
+        decoded = np.cumsum(self._codebooks[np.arange(len(tokens)), tokens], axis=0)
+        known = np.vstack([self._latent_before, decoded])
+        return np.square(latent - known).sum(axis=1, dtype=np.float32)
 
     @torch.inference_mode()
     def _encode(self, samples: np.ndarray) -> EncodedFrame:
-        found, codes, errors = self._step(torch.from_numpy(samples)[None, None])
+        found, codes = self._step(torch.from_numpy(samples)[None, None])
         latent = found[0, :, 0].float().numpy().copy()
-        repeated = np.square(latent - self._latent_before).sum()
+        tokens = codes[0, : self.codec.num_codebooks, 0].numpy().astype(np.uint16)
+        distortion = self._distortion(latent, tokens)
         self._latent_before = latent
         rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
         index = self._count
         self._count += 1
         return EncodedFrame(
             index,
-            codes[0, : self.codec.num_codebooks, 0].numpy().astype(np.uint16),
+            tokens,
             latent,
             max(SILENCE_DBFS, 20.0 * np.log10(rms + 1e-12)),
-            np.r_[repeated, errors.float().numpy()].astype(np.float32),
+            distortion,
             index * FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ,
         )

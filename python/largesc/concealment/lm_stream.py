@@ -39,7 +39,7 @@ class LanguageModelStream:
             frame is sampled too, and kept in case that frame is lost. ``wait``: a frame comes
             out one frame later, when the next one is known.
         seed: of the sampling.
-        codebooks: float ``[8, tokens, dimension]``, see :func:`codebooks_of`. Where they are given,
+        codebooks: float ``[8, tokens, dimension]``, see ``codec.codebooks``. Where they are given,
             nothing is sampled: the token is taken whose entry is nearest to the expected one.
 
     Raises:
@@ -240,23 +240,6 @@ class LanguageModelStream:
             state.kv_cache.end_offset -= columns
         for module in self._temporal:
             module._streaming_state.offsets -= columns
-
-
-def codebooks_of(codec: object) -> np.ndarray:
-    """What each token of a codec stands for, float32 ``[8, tokens, dimension]``.
-
-    Each entry alone through the codec's own quantiser, so that any quantiser will do.
-    """
-    quantizer, cardinality = codec.quantizer, codec.cardinality
-    with torch.inference_mode():
-        codes = torch.zeros(1, 8, cardinality, dtype=torch.long)
-        zero = quantizer.decode(codes)[0]
-        found = []
-        for k in range(8):
-            codes.zero_()
-            codes[0, k] = torch.arange(cardinality)
-            found.append((quantizer.decode(codes)[0] - zero).T)
-    return torch.stack(found).float().numpy()
 
 
 def acoustic_delay(model: object) -> int:

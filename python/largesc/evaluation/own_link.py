@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 from .._core import ERASED_TOKEN, TOKEN_BITS, LossModel
+from ..codec.codebooks import codebooks_of
 from ..codec.speech_decoder import SpeechDecoder
 from ..codec.speech_encoder import EncodedFrame, SpeechEncoder
 from ..concealment.concealer import (
@@ -88,7 +89,7 @@ def stream_of(
     lm: str, temperature: float = 0.7, top_k: int = 50, expected: str | None = None
 ) -> object:
     """One language model a process and setting; ``expected``: the codec whose entries it weighs."""
-    from ..concealment.lm_stream import LanguageModelStream, codebooks_of
+    from ..concealment.lm_stream import LanguageModelStream
 
     books = codebooks_of(load_codec(expected).model) if expected else None
     model = load_language_model(lm).model
