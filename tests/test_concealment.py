@@ -11,7 +11,7 @@ from gnuradio.largesc.concealment.concealer import (
     make_concealer,
 )
 from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
-from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
+from gnuradio.largesc.concealment.lm_stream import LanguageModelStream, mean_tokens
 from gnuradio.largesc.models.build_lm import build_language_model
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
@@ -44,7 +44,7 @@ def test_depth_step_equals_moshi():
         for k, token in enumerate(tokens):
             right = model.forward_depformer(k, torch.tensor([[[token]]]), hidden)[0, 0, 0]
             features, past = depth_step(model, k, torch.tensor([[token]]), hidden, past)
-            found = token_logits(model, k, features)
+            found = token_logits(model, k, features)[0]
             assert torch.allclose(found, right, atol=1e-5)
 
 
@@ -166,17 +166,35 @@ def test_late_frame_is_played_as_received_or_repeated():
     assert np.array_equal(concealer.late_step(ReceivedFrame(3, LOST)).tokens, prefix)
 
 
-def test_expected_token_is_the_nearest_entry():
-    """Of two likely neighbours and a far outlier the middle one is taken, without any chance."""
-    codebooks = np.zeros((8, 2048, 2), dtype=np.float32)
-    codebooks[:, :, 0] = np.arange(2048)
-    stream = LanguageModelStream(tiny_model(0), temperature=1.0, codebooks=codebooks)
-    logits = np.full(2048, -30.0)
-    logits[[10, 12, 500]] = np.log([0.498, 0.498, 0.004])
-    assert stream._choose(0, logits) == 13  # 0.996 * 11 + 0.004 * 500 = 12.96
-    first = [stream.step(LOST) for _ in range(4)]
+def test_mean_of_samples_is_filled_in():
+    """Entries on a line: what is filled in adds up to the mean of what was drawn."""
+    codebooks = np.zeros((8, 2048, 1), dtype=np.float32)
+    codebooks[0, :, 0] = np.arange(2048)
+    codebooks[1:, :, 0] = np.linspace(-0.5, 0.5, 2048)
+    column = np.full(8, LOST[0], dtype=np.int64)
+    drawn = np.array([[10, 1024], [12, 1024], [12, 1024], [12, 1024]])
+    filled = mean_tokens(column, drawn, codebooks)
+    total = sum(codebooks[k, filled[k], 0] for k in range(8))
+    assert abs(total - 11.5) < 1e-3 and filled[0] in (11, 12)
+    column[:2] = 7, 9
+    filled = mean_tokens(column, np.full((3, 4), 1024), codebooks)
+    assert filled[0] == 7 and filled[1] == 9
+    assert abs(sum(codebooks[k, filled[k], 0] for k in range(2, 8))) < 2e-3
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_mean_keeps_what_was_received(delay):
+    codebooks = np.random.default_rng(0).standard_normal((8, 2048, 3)).astype(np.float32)
+    stream = LanguageModelStream(tiny_model(delay), samples=4, codebooks=codebooks)
+    frame = LOST.copy()
+    frame[:3] = 5, 6, 7
+    first = [stream.step(f) for f in (frame, LOST, frame, LOST)]
+    assert np.array_equal(first[0][:3], [5, 6, 7]) and np.max(first) < 2048
     stream.reset()
-    assert np.array_equal(first, [stream.step(LOST) for _ in range(4)])
+    again = [stream.step(f) for f in (frame, LOST, frame, LOST)]
+    assert np.array_equal(first, again)
+    with pytest.raises(ValueError, match="samples 4"):
+        LanguageModelStream(tiny_model(delay), samples=4)
 
 
 def test_codebooks_of_a_codec(models):

@@ -109,7 +109,7 @@ def test_full_size_mimi_runs_through_the_same_code():
     print(f"full-size Mimi: {encode_ms:.0f} ms to encode, {decode_ms:.0f} ms to decode a frame")
     torch.set_num_threads(1)
     # Real time is 80 ms; a busy machine gets some room.
-    assert encode_ms < 320 and decode_ms < 320
+    assert encode_ms < 160 and decode_ms < 160
 
 
 def test_rewind_equals_a_fresh_run(models):

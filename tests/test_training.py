@@ -19,7 +19,8 @@ from gnuradio.largesc.training import card
 from gnuradio.largesc.training import codec as recipe
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.run import Run
-from gnuradio.largesc.training.speech import prepare
+from gnuradio.largesc.training.speech import open_samples, prepare
+from gnuradio.largesc.training.variants import add_variants, varied
 from gnuradio.largesc.training.world import continuous
 
 TINY = {
@@ -41,9 +42,9 @@ TINY = {
     },
     "stages": {
         "linear": {"crops": 32, "frames": 20},
-        "autoencoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3, "listen": False},
+        "autoencoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3, "listen": 0.0},
         "codebooks": {"frames": 200},
-        "decoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3, "listen": True},
+        "decoder": {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3, "listen": 1.0},
         "adversarial": {"minutes": 0.05, "batch": 2, "frames": 8, "rate": 1e-3},
     },
     "teacher": None,
@@ -106,6 +107,23 @@ def test_all_stages_then_export(table, config, tmp_path):
     begin = time.monotonic()
     recipe.main(arguments(table, config, tmp_path, "--stage", "autoencoder"))
     assert time.monotonic() - begin < 10
+
+
+def test_variants_are_the_same_each_time(table, tmp_path):
+    utterances = prepare(table, tmp_path)
+    pcm = [varied(tmp_path, utterances, n) for n in range(len(utterances))]
+    assert np.array_equal(pcm[0], varied(tmp_path, utterances, 0))
+    lengths = {len(p) for p in pcm}
+    assert len(lengths) > 3 and 0.85 * 72_000 < min(lengths) and max(lengths) < 1.16 * 72_000
+    for p in pcm:
+        assert 28_000 < np.abs(p.astype(int)).max() <= 29_000
+    variants = add_variants(utterances, tmp_path, processes=1)
+    assert variants == add_variants(utterances, tmp_path)
+    samples = open_samples(tmp_path)
+    last = variants[-1]
+    assert np.array_equal(samples[last.start : last.start + last.samples], pcm[-1])
+    # What was there before is still found.
+    assert prepare(table, tmp_path) == utterances
 
 
 def test_killed_run_resumes(table, config, tmp_path):

@@ -33,7 +33,9 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             waiting, the first token of the next frame is guessed) or ``wait`` (80 ms later).
         other_streams: what a model of more than 8 streams hears of the other speaker: ``zero``
             (Moshi's zero token) or ``silence`` (the codec's tokens of silence).
-        codec: whose silence that is.
+        codec: whose silence that is, and whose codebooks a mean is taken with.
+        samples: frames to draw for a lost one, whose mean is played; 1: a single one, which is
+            sharper and further off.
         threads: of torch.
         live: repeat frames for which there is no time to compute, instead of falling behind.
     """
@@ -51,6 +53,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         delay_mode: str = "speculative",
         other_streams: str = "zero",
         codec: str = "embedded",
+        samples: int = 8,
     ) -> None:
         if other_streams not in OTHER_STREAMS:
             raise ValueError(f"other_streams {other_streams!r} is unknown: use zero or silence")
@@ -58,7 +61,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         if method == "lm":
             import torch
 
-            from ..models.loader import load_language_model
+            from ..codec.codebooks import codebooks_of
+            from ..models.loader import load_codec, load_language_model
 
             torch.set_num_threads(threads)
             network = load_language_model(model).model
@@ -69,6 +73,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 "delay_mode": delay_mode,
                 "other_tokens": silence_tokens(codec)[:others] if other_streams != "zero" else None,
                 "seed": seed,
+                "samples": samples,
+                "codebooks": codebooks_of(load_codec(codec).model) if samples > 1 else None,
             }
         self._core = make_concealer(method, network, fade_after_frames, **options)
         self._live = live

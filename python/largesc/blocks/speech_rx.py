@@ -37,6 +37,7 @@ class speech_rx(gr.hier_block2):  # noqa: N801
         threads: int = 1,
         delay_mode: str = "speculative",
         other_streams: str = "zero",
+        samples: int = 8,
     ) -> None:
         gr.hier_block2.__init__(
             self, "speech_rx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_float)
@@ -62,6 +63,7 @@ class speech_rx(gr.hier_block2):  # noqa: N801
             delay_mode,
             other_streams,
             codec,
+            samples,
         )
         self.decoder = mimi_decoder(codec, mode, threads, seed)
         self.delay_samples = self.decoder.delay_samples

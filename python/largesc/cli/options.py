@@ -69,6 +69,10 @@ def add_receiver(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("receiver")
     group.add_argument("--concealer", choices=METHODS, default="lm", help="[%(default)s]")
     group.add_argument("--model", default="embedded", help="source of the language model")
+    group.add_argument(
+        "--samples", type=int, default=8,
+        help="of a lost frame, whose mean is played; 1: a single one, sharper and further off [8]",
+    )  # fmt: skip
     group.add_argument("--temperature", type=float, default=0.7, help="[0.7]")
     group.add_argument("--top-k", type=int, default=50, help="[50]")
     group.add_argument(
@@ -148,6 +152,7 @@ def make_rx(args: argparse.Namespace, mode: str, deadline: int, end_with_sender:
         mode=mode,
         deadline_ms=deadline,
         end_with_sender=end_with_sender,
+        samples=args.samples,
         temperature=args.temperature,
         top_k=args.top_k,
         seed=args.seed,

@@ -11,7 +11,7 @@ from .._core import ERASED_TOKEN
 
 METHODS = ("lm", "repeat", "silence")
 FADE_STEP = 1.0 / 3.0
-# Chosen on development speech: more changes nothing, fewer sound duller.
+# Of a single sample; a mean is played whole. Chosen on development speech.
 FILL_TOKENS = 4
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class LanguageModelConcealer(RepeatConcealer):
     Args:
         stream: ``LanguageModelStream``.
         fade_after_frames: as for :class:`RepeatConcealer`.
-        fill_tokens: tokens that a lost frame gets, 1 to 8.
+        fill_tokens: tokens that a lost frame gets, 1 to 8; none: 4 of a single sample, 8 of a mean.
         prefix_tokens: tokens that a frame with a received prefix gets at least, 0 to 8.
 
     Raises:
@@ -133,10 +133,12 @@ class LanguageModelConcealer(RepeatConcealer):
         self,
         stream: object,
         fade_after_frames: int = 3,
-        fill_tokens: int = FILL_TOKENS,
+        fill_tokens: int | None = None,
         prefix_tokens: int = 0,
     ) -> None:
         super().__init__(fade_after_frames)
+        if fill_tokens is None:
+            fill_tokens = FILL_TOKENS if stream.samples == 1 else 8
         if not 1 <= fill_tokens <= 8:
             raise ValueError(f"fill_tokens {fill_tokens} is out of range: use 1 to 8")
         if not 0 <= prefix_tokens <= 8:

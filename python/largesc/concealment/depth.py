@@ -10,13 +10,13 @@ import torch
 from torch.nn import functional as F
 
 
-def no_past(model: object) -> torch.Tensor:
-    """Keys and values before the first token, ``[layers, 2, 1, heads, 0, width of a head]``."""
+def no_past(model: object, samples: int = 1) -> torch.Tensor:
+    """Keys and values before the first token, ``[layers, 2, samples, heads, 0, head's width]``."""
     attention = model.depformer.layers[0].self_attn
     width = attention.embed_dim // attention.num_heads
     weight = next(model.depformer.parameters())
     layers = len(model.depformer.layers)
-    return weight.new_zeros(layers, 2, 1, attention.num_heads, 0, width)
+    return weight.new_zeros(layers, 2, samples, attention.num_heads, 0, width)
 
 
 def depth_step(
@@ -28,12 +28,12 @@ def depth_step(
         model: moshi ``LMModel`` whose depth transformer has weights for each token, gated layers
             and no positional embedding, as Moshi's.
         k: number of the token, 0 to 7.
-        previous: the token before it, the text token for the first; int64 ``[1, 1]``.
+        previous: the token before it, the text token for the first; int64 ``[samples, 1]``.
         hidden: output of the temporal transformer, ``[1, 1, dim]``.
         past: keys and values of the tokens before it.
 
     Returns:
-        features ``[1, 1, width]`` for :func:`token_logits`, and ``past`` with what this step adds.
+        features ``[samples, 1, width]`` for :func:`token_logits`, and ``past`` with this step's.
     """
     schedule = model.depformer_weights_per_step_schedule
     weights = k if schedule is None else schedule[k]
@@ -44,21 +44,20 @@ def depth_step(
     for layer, before in zip(model.depformer.layers, past, strict=True):
         attention = layer.self_attn
         projected = attention.in_projs[weights](layer.norm1(x))
-        query, now = (
-            projected.view(1, 1, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).split((1, 2))
-        )
+        heads = (previous.shape[0], 1, 3, attention.num_heads, -1)
+        query, now = projected.view(heads).permute(2, 0, 3, 1, 4).split((1, 2))
         both = torch.cat([before, now], dim=3)
         kept.append(both)
         y = F.scaled_dot_product_attention(query[0], both[0], both[1])
-        y = y.transpose(1, 2).reshape(1, 1, -1)
+        y = y.transpose(1, 2).flatten(2)
         x = x + layer.layer_scale_1(attention.out_projs[weights](y))
         x = x + layer.layer_scale_2(layer.gating[weights](layer.norm2(x)))
     return x, torch.stack(kept)
 
 
 def token_logits(model: object, k: int, features: torch.Tensor) -> torch.Tensor:
-    """Logits ``[cardinality]`` of token ``k``; only where it is to be sampled."""
-    return model.linears[k](model.depformer_norms[k](features))[0, 0]
+    """Logits ``[samples, cardinality]`` of token ``k``; only where it is to be sampled."""
+    return model.linears[k](model.depformer_norms[k](features))[:, 0]
 
 
 def check_depth_transformer(model: object) -> None:

@@ -23,6 +23,8 @@ from .depth import check_depth_transformer, depth_step, no_past, token_logits
 HISTORY_FRAMES = 32
 # Repairs come a few frames late; longer replays are rare, and run without a recording.
 RECORDED_REPLAY_FRAMES = 4
+# A mean is taken over so many missing tokens of a frame; that of later ones is next to nothing.
+MEAN_TOKENS = 4
 DELAY_MODES = ("speculative", "wait")
 
 
@@ -39,8 +41,8 @@ class LanguageModelStream:
             frame is sampled too, and kept in case that frame is lost. ``wait``: a frame comes
             out one frame later, when the next one is known.
         seed: of the sampling.
-        codebooks: float ``[8, tokens, dimension]``, see ``codec.codebooks``. Where they are given,
-            nothing is sampled: the token is taken whose entry is nearest to the expected one.
+        samples: frames to draw, whose mean is what is filled in; 1: the only one as it is.
+        codebooks: float32 ``[8, tokens, dimension]``, see ``codec.codebooks``; for a mean.
 
     Raises:
         ValueError: a parameter is out of range, or the model's delays are other than 0 and 1.
@@ -54,12 +56,15 @@ class LanguageModelStream:
         other_tokens: list[int] | None = None,
         delay_mode: str = "speculative",
         seed: int = 1,
+        samples: int = 1,
         codebooks: np.ndarray | None = None,
     ) -> None:
         if temperature < 0.0 or top_k < 1:
             raise ValueError(f"temperature {temperature} below 0 or top_k {top_k} below 1")
         if delay_mode not in DELAY_MODES:
             raise ValueError(f"delay_mode {delay_mode!r} is unknown: use 'speculative' or 'wait'")
+        if samples < 1 or (samples > 1 and codebooks is None):
+            raise ValueError(f"samples {samples}: use 1, or more along with the codec's codebooks")
         check_depth_transformer(model)
         self.delay = acoustic_delay(model)
         self.lag_frames = 1 if self.delay and delay_mode == "wait" else 0
@@ -73,7 +78,7 @@ class LanguageModelStream:
                 f"{model.n_q - model.dep_q} other streams"
             )
         self._device = next(model.parameters()).device
-        self._seed, self.codebooks = seed, codebooks
+        self._seed, self.samples, self.codebooks = seed, samples, codebooks
         self._attention = streaming_parts(model.transformer, StreamingMultiheadAttention)
         self._temporal = streaming_parts(model.transformer, StreamingTransformer)
         model.streaming_forever(1)
@@ -174,39 +179,45 @@ class LanguageModelStream:
         return int(self._generate(column)[0])
 
     def _generate(self, column: np.ndarray) -> np.ndarray:
-        """Samples what is missing in a column."""
+        """Fills in what is missing in a column."""
         missing = np.flatnonzero(column == ERASED_TOKEN)
         if len(missing) == 0:
             return column
-        previous, past = self.model.text_padding_token_id, self._no_past
-        for k in range(int(missing[-1]) + 1):
-            token = torch.full((1, 1), previous, device=self._device)
+        if self.samples == 1:
+            return self._drawn(column, int(missing[-1]) + 1)[0]
+        drawn = self._drawn(column, min(int(missing[-1]), int(missing[0]) + MEAN_TOKENS - 1) + 1)
+        if not self.delay:
+            return mean_tokens(column, drawn, self.codebooks)
+        # The first token belongs to another frame than the others.
+        parts = (column[:1], drawn[:, :1], 0), (column[1:], drawn[:, 1:], 1)
+        return np.concatenate([mean_tokens(c, d, self.codebooks[at:]) for c, d, at in parts])
+
+    def _drawn(self, column: np.ndarray, count: int) -> np.ndarray:
+        """Samples of the first ``count`` tokens of a column, ``[samples, count]``."""
+        out = np.repeat(column[None, :count], self.samples, axis=0)
+        previous, past = np.full(self.samples, self.model.text_padding_token_id), self._no_past
+        for k in range(count):
+            token = torch.from_numpy(previous)[:, None].to(self._device)
             features, past = self._step_depth[k](token, self._hidden, past)
             if column[k] == ERASED_TOKEN:
                 logits = token_logits(self.model, k, features)
-                column[k] = self._choose(k, logits.float().cpu().numpy())
-            previous = int(column[k])
-        return column
+                out[:, k] = self._choose(logits.float().cpu().numpy())
+            previous = out[:, k]
+        return out
 
-    def _choose(self, k: int, logits: np.ndarray) -> int:
+    def _choose(self, logits: np.ndarray) -> np.ndarray:
+        """One token for each row of ``logits``."""
         if not np.all(np.isfinite(logits)):
             raise FloatingPointError("the language model gave logits that are not finite")
-        return self._sample(logits) if self.codebooks is None else self._expected(k, logits)
-
-    def _expected(self, k: int, logits: np.ndarray) -> int:
-        """The token of least expected squared error, ``temperature`` sharpens the chances."""
-        entries = self.codebooks[k]
-        chance = np.exp((logits[: len(entries)] - logits.max()) / max(self.temperature, 1e-3))
-        mean = chance @ entries / chance.sum()
-        return int((entries @ mean - 0.5 * np.square(entries).sum(axis=1)).argmax())
-
-    def _sample(self, logits: np.ndarray) -> int:
         if self.temperature == 0.0:
-            return int(logits.argmax())
-        count = min(self.top_k, len(logits))
-        best = np.argpartition(logits, -count)[-count:]
-        chance = np.exp((logits[best] - logits[best].max()) / self.temperature)
-        return int(self._rng.choice(best, p=chance / chance.sum()))
+            return logits.argmax(axis=1)
+        count = min(self.top_k, logits.shape[1])
+        best = np.argpartition(logits, -count, axis=1)[:, -count:]
+        likely = np.take_along_axis(logits, best, axis=1)
+        chance = np.exp((likely - likely.max(axis=1, keepdims=True)) / self.temperature)
+        below = np.cumsum(chance, axis=1)
+        place = (below < below[:, -1:] * self._rng.random((len(logits), 1))).sum(axis=1)
+        return np.take_along_axis(best, place[:, None], axis=1)[:, 0]
 
     def _forward(self, columns: torch.Tensor) -> torch.Tensor:
         return self.model.forward_text(columns)[0]
@@ -224,8 +235,8 @@ class LanguageModelStream:
         }
         self._step_temporal = self._replays[1]
         hidden = self._forward(column)
-        token = torch.zeros(1, 1, dtype=torch.long, device=self._device)
-        self._step_depth, self._no_past = [], no_past(model)
+        token = torch.zeros(self.samples, 1, dtype=torch.long, device=self._device)
+        self._step_depth, self._no_past = [], no_past(model, self.samples)
         past = self._no_past
         for k in range(model.dep_q):
             step = partial(depth_step, model, k)
@@ -240,6 +251,28 @@ class LanguageModelStream:
             state.kv_cache.end_offset -= columns
         for module in self._temporal:
             module._streaming_state.offsets -= columns
+
+
+def mean_tokens(column: np.ndarray, drawn: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
+    """Fills in the tokens whose entries add up to the mean of what was drawn.
+
+    The mean has the least expected error: what the model is not sure of comes out soft, where a
+    sample would put in something sharp and wrong.
+
+    Args:
+        column: int64 ``[tokens]`` with 0xFFFF where one is missing.
+        drawn: samples of the first tokens, int64 ``[samples, any]``.
+        codebooks: float ``[tokens, entries, dimension]``, as of these tokens.
+    """
+    out = column.copy()
+    missing = np.flatnonzero(column == ERASED_TOKEN)
+    left = np.zeros(codebooks.shape[2], dtype=np.float32)
+    for k in missing[missing < drawn.shape[1]]:
+        left += codebooks[k][drawn[:, k]].mean(axis=0)
+    for k in missing:
+        out[k] = np.square(codebooks[k] - left).sum(axis=1).argmin()
+        left -= codebooks[k][out[k]]
+    return out
 
 
 def acoustic_delay(model: object) -> int:

@@ -37,12 +37,11 @@ CONDITIONS = {
 
 
 def concealer_of(method: str, lm: str, codec: str) -> RepeatConcealer:
-    """``repeat``, ``silence``, ``lm:temperature:top_k:fill:prefix`` or ``expected:...`` alike."""
+    """``repeat``, ``silence`` or ``lm:samples:temperature:top_k:fill:prefix``."""
     if ":" not in method:
         return make_concealer(method)
-    kind, temperature, top_k, fill, prefix = method.split(":")
-    codebooks = codec if kind == "expected" else None
-    stream = stream_of(lm, float(temperature), int(top_k), codebooks)
+    samples, temperature, top_k, fill, prefix = method.split(":")[1:]
+    stream = stream_of(lm, codec, int(samples), float(temperature), int(top_k))
     stream.reset()
     return LanguageModelConcealer(stream, fill_tokens=int(fill), prefix_tokens=int(prefix))
 
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
     parser.add_argument("--codec", default="embedded", help="model source")
     parser.add_argument("--lm", default="embedded", help="model source")
-    parser.add_argument("--methods", default="silence,repeat,lm:0.7:50:4:0")
+    parser.add_argument("--methods", default="silence,repeat,lm:1:0.7:50:4:0,lm:8:0.7:50:8:0")
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     parser.add_argument("--per-speaker", type=int, default=2, help="utterances of each speaker")
     parser.add_argument("--measures", default="visqol,plcmos,stoi")

@@ -15,7 +15,6 @@ from ..codec.codebooks import codebooks_of
 from ..codec.speech_decoder import SpeechDecoder
 from ..codec.speech_encoder import EncodedFrame, SpeechEncoder
 from ..concealment.concealer import (
-    FILL_TOKENS,
     LanguageModelConcealer,
     ReceivedFrame,
     RepeatConcealer,
@@ -86,14 +85,14 @@ def decoder_of(codec: str) -> SpeechDecoder:
 
 @cache
 def stream_of(
-    lm: str, temperature: float = 0.7, top_k: int = 50, expected: str | None = None
+    lm: str, codec: str, samples: int = 8, temperature: float = 0.7, top_k: int = 50
 ) -> object:
-    """One language model a process and setting; ``expected``: the codec whose entries it weighs."""
+    """One language model a process and setting, for the tokens of ``codec``."""
     from ..concealment.lm_stream import LanguageModelStream
 
-    books = codebooks_of(load_codec(expected).model) if expected else None
+    books = codebooks_of(load_codec(codec).model)
     model = load_language_model(lm).model
-    return LanguageModelStream(model, temperature, top_k, codebooks=books)
+    return LanguageModelStream(model, temperature, top_k, samples=samples, codebooks=books)
 
 
 def encode(codec: str, speech: np.ndarray) -> list[EncodedFrame]:
@@ -174,9 +173,9 @@ def concealer_of(system: OwnSystem) -> RepeatConcealer:
     """The concealer of a system, with nothing behind it."""
     if system.concealer != "lm":
         return make_concealer(system.concealer)
-    stream = stream_of(system.lm)
+    stream = stream_of(system.lm, system.codec)
     stream.reset()
-    return LanguageModelConcealer(stream, fill_tokens=FILL_TOKENS)
+    return LanguageModelConcealer(stream)
 
 
 def transmit(

@@ -2,8 +2,8 @@
 """From a config to a moshi model with untrained weights."""
 
 from moshi.models.compression import MimiModel
-from moshi.quantization import ResidualVectorQuantizer
 
+from ..codec.quantizer import SearchingQuantizer
 from ..codec.source_filter import SourceFilterDecoder
 from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpectralEncoder
 
@@ -18,7 +18,7 @@ def build_codec(config: dict) -> MimiModel:
     return MimiModel(
         SpectralEncoder(**config["encoder"]),
         SourceFilterDecoder(**config["decoder"]),
-        ResidualVectorQuantizer(**config["quantizer"]),
+        SearchingQuantizer(**config["quantizer"]),
         frame_rate=frame_rate_hz,
         encoder_frame_rate=frame_rate_hz,
         sample_rate=SAMPLE_RATE_HZ,

@@ -10,7 +10,6 @@
 5. ``adversarial``: as before, against a discriminator; the encoder and so the tokens stay.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +19,20 @@ from torch import nn
 
 from ..codec.spectral import FRAME_SAMPLES
 from ..models.build import build_codec
-from .config import read_config
+from .config import recipe_parser, start
 from .kmeans import residual_kmeans
 from .linear import fit_linear
 from .run import Run
 from .speech import Crops, open_samples, prepare, split
 from .stages import AdversarialStage, CodecPass, Stage
 from .teacher import Teacher
+from .variants import add_variants
 from .world import BANDS, continuous, prepare_world, shares_of_noise
 
 STAGES = ("linear", "autoencoder", "codebooks", "decoder", "adversarial")
 DEFAULT_CONFIG = Path(__file__).parent / "codec.yaml"
+# Peaks of the utterances that codebooks are fitted to, relative to full scale.
+LEVELS_DB = (-18.0, -0.5)
 CONFIG_KEYS = ("seed", "model", "stages", "teacher", "licences")
 
 
@@ -50,13 +52,15 @@ def tensors(
 def fit_codebooks(model: nn.Module, samples, utterances, frames: int, seed: int) -> list[float]:
     """Fits all codebooks on the latents of up to ``frames`` frames; returns the energy left."""
     found, total = [], 0
-    order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(seed))
-    for number in order.tolist():
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(utterances))
+    for number in order:
         u = utterances[number]
         count = u.samples // FRAME_SAMPLES
         if count < 8:
             continue
-        pcm = samples[u.start : u.start + count * FRAME_SAMPLES].astype("float32") / 32768.0
+        pcm = samples[u.start : u.start + count * FRAME_SAMPLES].astype("float32")
+        pcm *= 10.0 ** (rng.uniform(*LEVELS_DB) / 20.0) / np.abs(pcm).max()
         latent = model.encoder(torch.from_numpy(pcm)[None, None])[0].T
         found.append(latent[2:])
         total += len(found[-1])
@@ -75,14 +79,19 @@ def fit_codebooks(model: nn.Module, samples, utterances, frames: int, seed: int)
 
 
 class Speech:
-    """Training and development speech of a table, decoded once into the work folder."""
+    """Training and development speech of a table, decoded once into the work folder.
+
+    Training has each utterance twice, the second time varied; development has originals alone.
+    """
 
     def __init__(self, table: Path, work: Path) -> None:
         cache = work / "speech"
         utterances = prepare(table, cache)
+        variants = add_variants(utterances, cache)
         self.samples = open_samples(cache)
-        self.world = prepare_world(utterances, cache)
+        self.world = prepare_world(utterances + variants, cache)
         self.train, self.dev = split(utterances)
+        self.train += split(variants)[0]
         print(f"{len(self.train)} utterances to train, {len(self.dev)} for development", flush=True)
 
 
@@ -125,7 +134,12 @@ def train_stage(
     teacher = None
     if config["teacher"] and name == "autoencoder":
         teacher = Teacher(Path(config["teacher"]), config["model"]["encoder"]["dimension"])
-    codec_pass = CodecPass(model, config["model"]["delay_samples"], name == "autoencoder", teacher)
+    codec_pass = CodecPass(
+        model,
+        config["model"]["delay_samples"],
+        train_encoder=name == "autoencoder",
+        teacher=teacher,
+    )
     if name == "adversarial":
         stage: Stage = AdversarialStage(codec_pass, facts["rate"], accelerator)
     else:
@@ -148,24 +162,17 @@ def train_stage(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="largesc train codec", description=__doc__.split("\n\n")[0]
-    )
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
+    parser = recipe_parser("codec", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument(
         "--speech", type=Path, required=True, help="folder of audio, or tsv: path, corpus, speaker"
     )
-    parser.add_argument("--work", type=Path, required=True, help="folder for cache and checkpoints")
     parser.add_argument("--stage", choices=STAGES, help="this one alone; default: all")
     parser.add_argument("--minutes", type=float, help="in place of the config's")
-    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
     args = parser.parse_args(arguments)
-    config = read_config(args.config, CONFIG_KEYS)
+    config = start(args, CONFIG_KEYS)
     for stage in config["stages"].values():
         if args.minutes is not None and "minutes" in stage:
             stage["minutes"] = args.minutes
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(config["seed"])
     accelerator = Accelerator()
     with accelerator.main_process_first():
         speech = Speech(args.speech, args.work)

@@ -1,9 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading the YAML config of a recipe."""
+"""What all recipes share on their command line: a YAML config, a work folder, threads."""
 
+import argparse
 from pathlib import Path
 
+import torch
 import yaml
+
+
+def recipe_parser(name: str, description: str, config: Path) -> argparse.ArgumentParser:
+    """Parser of ``largesc train NAME`` with the options that every recipe has."""
+    parser = argparse.ArgumentParser(prog=f"largesc train {name}", description=description)
+    parser.add_argument("--config", type=Path, default=config, help="YAML [%(default)s]")
+    parser.add_argument("--work", type=Path, required=True, help="folder for cache and checkpoints")
+    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
+    return parser
+
+
+def start(args: argparse.Namespace, keys: tuple[str, ...]) -> dict:
+    """Reads the config of a recipe (see :func:`read_config`) and sets threads and seed."""
+    config = read_config(args.config, keys)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(config["seed"])
+    return config
 
 
 def read_config(path: Path, keys: tuple[str, ...]) -> dict:

@@ -12,8 +12,6 @@ in place of sampled losses. p is uniform over 0 to 0.5, L over 1 to 16, both dra
 2. ``joint``: with a LoRA adapter of the language model, whose context holds what it put into gaps.
 """
 
-import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +20,15 @@ from torch.nn import functional as F
 
 from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
-from .config import read_config
+from .config import recipe_parser, start
 from .lm import logits_of
 from .lora import Adapter, GapLosses, adapted
-from .run import Run
+from .run import Run, descend
 from .tokens import load
 
 DEFAULT_CONFIG = Path(__file__).parent / "controller.yaml"
-CONFIG_KEYS = ("seed", "frames", "stages", "gamma", "codebook_weights", "lora")
+CONFIG_KEYS = ("seed", "frames", "stages", "gamma", "codebook_weights", "lora", "temperature")
 FRAMES = 50
-TEMPERATURE = 0.7
 
 
 class Crops:
@@ -96,18 +93,6 @@ def price(
     return sent, copied, missing, (sent + copied).sum(dim=1).mean()
 
 
-def steps(run: Run, optimiser: torch.optim.Optimizer, rate: float) -> Iterator[None]:
-    """One turn a step, with its learning rate set; what it leaves in ``run.now`` is reported."""
-    run.begin()
-    while not run.over():
-        for group in optimiser.param_groups:
-            group["lr"] = rate * run.rate_factor()
-        yield
-        if run.end_step():
-            run.report(**run.now)
-    run.save()
-
-
 def train_frozen(config: dict, crops: Crops, work: Path, model: torch.nn.Module) -> torch.nn.Module:
     """The first stage; returns the network."""
     facts = config["stages"]["frozen"]
@@ -117,11 +102,11 @@ def train_frozen(config: dict, crops: Crops, work: Path, model: torch.nn.Module)
     run.keep(network=network, optimiser=optimiser)
     entropies = None if run.over() else cross_entropies(model, crops.codes)
     channels, weights = Channels(config["seed"] + run.step), weights_of(config)
-    for _ in steps(run, optimiser, facts["rate"]):
+    for _ in run.steps(optimiser, facts["rate"]):
         chosen = torch.randint(len(entropies), (facts["batch"],), generator=channels.generator)
         _, _, missing, tokens = price(network, crops.latents[chosen], *channels.draw(len(chosen)))
         expected = (weights * entropies[chosen] * missing).mean()
-        update(optimiser, expected + config["gamma"] * tokens)
+        descend(optimiser, expected + config["gamma"] * tokens)
         run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
     return network
 
@@ -131,13 +116,13 @@ def train_joint(
 ) -> torch.nn.Module:
     """The second stage; trains ``network`` on and returns the adapted language model."""
     facts = config["stages"]["joint"]
-    losses_of = GapLosses(adapted(model, config["lora"]).train(), TEMPERATURE)
+    losses_of = GapLosses(adapted(model, config["lora"]).train(), config["temperature"])
     own = [p for p in losses_of.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW([*network.parameters(), *own], lr=facts["rate"])
     run = Run(work / "controller_joint.pt", config["codebook_weights"], facts["minutes"])
     run.keep(network=network, adapter=Adapter(losses_of.model), optimiser=optimiser)
     channels, weights = Channels(config["seed"] + run.step), weights_of(config)
-    for _ in steps(run, optimiser, facts["rate"]):
+    for _ in run.steps(optimiser, facts["rate"]):
         chosen = torch.randint(len(crops.codes), (facts["batch"],), generator=channels.generator)
         codes, (p, level) = crops.codes[chosen], channels.draw(len(chosen))
         sent, copied, missing, tokens = price(network, crops.latents[chosen], p, level)
@@ -145,7 +130,7 @@ def train_joint(
         logits, _ = logits_of(losses_of.model, heard)
         entropies = F.cross_entropy(logits.permute(0, 3, 1, 2), codes, reduction="none")
         expected = (weights * entropies * missing).mean()
-        update(optimiser, expected + config["gamma"] * tokens)
+        descend(optimiser, expected + config["gamma"] * tokens)
         run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
     return losses_of.model.eval()
 
@@ -156,32 +141,18 @@ def weights_of(config: dict) -> torch.Tensor:
     return (weights / weights.mean())[None, :, None]
 
 
-def update(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    """One step down the gradient."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="largesc train controller", description=__doc__.split("\n\n")[0]
-    )
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
-    parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
+    parser = recipe_parser("controller", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--lm", default="embedded", help="language model source")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--adapter", type=Path, help="folder for the joint stage's adapter")
-    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
     args = parser.parse_args(arguments)
-    config = read_config(args.config, CONFIG_KEYS)
+    config = start(args, CONFIG_KEYS)
     joint = config["stages"]["joint"]["minutes"] > 0
     if joint and args.adapter is None:
         raise ValueError(
             "the joint stage makes an adapter: give --adapter, or set its minutes to 0"
         )
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(config["seed"])
     crops, model = Crops(args.work, config["frames"]), load_language_model(args.lm).model
     network = train_frozen(config, crops, args.work, model)
     if joint:

@@ -6,7 +6,6 @@
 The checkpoint in ``--work`` is resumed; ``--output`` receives ``lm.json`` and ``lm.safetensors``.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from torch.nn import functional as F
 
 from ..models.build_lm import build_language_model
 from ..models.loader import load_codec, save_model, write_sha256
-from .config import read_config
-from .run import Run
+from .config import recipe_parser, start
+from .run import Run, descend
 from .tokens import TokenSet, load
 
 DEFAULT_CONFIG = Path(__file__).parent / "lm.yaml"
@@ -122,38 +121,28 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
     dev = batch_of(dev_set, 16, facts["frames"], np.random.default_rng(99))
     dev = dev.to(accelerator.device)
     weights = weights_of(config, accelerator.device)
-    run.begin()
-    while not run.over():
-        for group in optimiser.param_groups:
-            group["lr"] = facts["rate"] * run.rate_factor()
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        return {f"dev_{k}": float(v) for k, v in enumerate(losses_of(dev))}
+
+    for _ in run.steps(optimiser, facts["rate"], evaluate):
         codes = batch_of(train_set, facts["batch"], facts["frames"], rng).to(accelerator.device)
         loss = (network(codes) * weights).sum()
-        optimiser.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        if run.end_step():
-            with torch.no_grad():
-                found = {f"dev_{k}": float(v) for k, v in enumerate(losses_of(dev))}
-            run.report(loss=float(loss.detach()), **found)
-    run.save()
+        descend(optimiser, loss, accelerator)
+        run.now = {"loss": float(loss.detach())}
     return model.eval()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="largesc train lm", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
-    parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
+    parser = recipe_parser("lm", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
     parser.add_argument("--minutes", type=float, help="in place of the config's")
-    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
     args = parser.parse_args(arguments)
-    config = read_config(args.config, CONFIG_KEYS)
+    config = start(args, CONFIG_KEYS)
     if args.minutes is not None:
         config["training"]["minutes"] = args.minutes
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(config["seed"])
     accelerator = Accelerator()
     model = train(config, args.work, args.codec, accelerator)
     if accelerator.is_main_process:

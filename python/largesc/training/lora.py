@@ -8,7 +8,6 @@ step first fills the gaps of a crop with samples of the model as it is, and then
 tokens in them. The text stream is padding.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..models.loader import load_language_model, read_config, resolve, save_model, write_sha256
-from .config import read_config as read_recipe
+from .config import recipe_parser, start
 from .lm import batch_of, logits_of, weights_of
-from .received import Receiver, read_trace
-from .run import Run
+from .received import Receiver
+from .run import Run, descend
 from .tokens import load
 
 DEFAULT_CONFIG = Path(__file__).parent / "lora.yaml"
@@ -94,13 +93,6 @@ class GapLosses(nn.Module):
         return losses.sum(dim=(0, 2)) / counted.sum(dim=(0, 2)).clamp(min=1.0)
 
 
-def receiver(config: dict, seed: int) -> Receiver:
-    """The losses that the config asks for."""
-    facts = dict(config["received"])
-    trace = facts.pop("trace", None)
-    return Receiver(**facts, trace=read_trace(Path(trace)) if trace else None, seed=seed)
-
-
 def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.Module:
     """Trains for the config's minutes of computing in all and returns the adapted model."""
     train_set, dev_set = load(work / "tokens_train.npz"), load(work / "tokens_dev.npz")
@@ -116,48 +108,38 @@ def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.M
     run = Run(work / "lora.pt", config["lora"], facts["minutes"], accelerator)
     run.keep(adapter=Adapter(model), optimiser=optimiser)
     own_seed = seed + run.step + 1000 * accelerator.process_index
-    rng, draws = np.random.default_rng(own_seed), receiver(config, own_seed)
+    rng, draws = np.random.default_rng(own_seed), Receiver(**config["received"], seed=own_seed)
     dev = batch_of(dev_set, 16, facts["frames"], np.random.default_rng(99)).to(device)
-    dev_arrives = torch.from_numpy(receiver(config, 99).draw(16, facts["frames"])).to(device)
+    dev_arrives = torch.from_numpy(
+        Receiver(**config["received"], seed=99).draw(16, facts["frames"])
+    ).to(device)
     weights = weights_of(config, device)
-    run.begin()
-    while not run.over():
-        for group in optimiser.param_groups:
-            group["lr"] = facts["rate"] * run.rate_factor()
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        with torch.random.fork_rng():
+            torch.manual_seed(99)
+            return {f"dev_{k}": float(v) for k, v in enumerate(losses_of(dev, dev_arrives))}
+
+    for _ in run.steps(optimiser, facts["rate"], evaluate):
         codes = batch_of(train_set, facts["batch"], facts["frames"], rng).to(device)
         arrives = torch.from_numpy(draws.draw(*codes.shape[::2])).to(device)
         loss = (network(codes, arrives) * weights).sum()
-        optimiser.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        if run.end_step():
-            with torch.no_grad(), torch.random.fork_rng():
-                torch.manual_seed(99)
-                found = losses_of(dev, dev_arrives)
-            named = {f"dev_{k}": float(v) for k, v in enumerate(found)}
-            run.report(loss=float(loss.detach()), **named)
-    run.save()
+        descend(optimiser, loss, accelerator)
+        run.now = {"loss": float(loss.detach())}
     return model.eval()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="largesc train lora", description=__doc__.split("\n\n")[0]
-    )
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
-    parser.add_argument("--work", type=Path, required=True, help="folder with the tokens")
+    parser = recipe_parser("lora", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--base", default="embedded", help="model source of the language model")
     parser.add_argument("--output", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--merged", type=Path, help="model folder for the adapted model, 8 bit")
     parser.add_argument("--minutes", type=float, help="in place of the config's")
-    parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
     args = parser.parse_args(arguments)
-    config = read_recipe(args.config, CONFIG_KEYS)
+    config = start(args, CONFIG_KEYS)
     if args.minutes is not None:
         config["training"]["minutes"] = args.minutes
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(config["seed"])
     accelerator = Accelerator()
     model = train(config, args.work, args.base, accelerator)
     if not accelerator.is_main_process:

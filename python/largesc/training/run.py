@@ -3,6 +3,7 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ class Run:
         self.main = accelerator is None or accelerator.is_main_process
         self._log = None
         self.step, self.seconds, self.curve = 0, 0.0, []
-        # What the next line of progress says, for recipes that report nothing else.
+        # What the next line of progress says of the step.
         self.now: dict[str, float] = {}
         self.parts: dict = {}
         self.state: dict = {}
@@ -80,6 +81,28 @@ class Run:
             self._last_print = now
         return due
 
+    def steps(
+        self,
+        optimiser: torch.optim.Optimizer,
+        rate: float,
+        evaluate: Callable[[], dict[str, float]] = dict,
+    ) -> Iterator[None]:
+        """One turn a step, with its learning rate set, until the time is used up; then saves.
+
+        Args:
+            optimiser: whose learning rate is set.
+            rate: the highest learning rate.
+            evaluate: what a line of progress says beside ``now``.
+        """
+        self.begin()
+        while not self.over():
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self.rate_factor()
+            yield
+            if self.end_step():
+                self.report(**self.now, **evaluate())
+        self.save()
+
     def _agreed(self, seconds: float) -> float:
         # All processes must end after the same step.
         if self.accelerator is None or self.accelerator.num_processes == 1:
@@ -115,3 +138,14 @@ class Run:
         partial = self.path.with_suffix(".partial")
         torch.save(state | {"curve": self.curve}, partial)
         os.replace(partial, self.path)
+
+
+def descend(
+    optimiser: torch.optim.Optimizer, loss: torch.Tensor, accelerator: object | None = None
+) -> None:
+    """One step down the gradient of ``loss``, whose norm is clipped to 1."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward() if accelerator is None else accelerator.backward(loss)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimiser.step()

@@ -30,25 +30,23 @@ AVERAGE_DECAY = 0.995
 MOST_NOISE = 0.3
 
 
+@torch.no_grad()
 def quantised(model: nn.Module, latent: torch.Tensor, prefix_dropout: bool) -> torch.Tensor:
     """Latent as the decoder will see it: half of the items cut to a random prefix of tokens.
 
     In half of these only some frames are cut, as where copies have fewer tokens than the frame had.
     """
-    with torch.no_grad():
-        layers = model.quantizer.vq.layers
-        residual, total = latent, torch.zeros_like(latent)
-        batch, _, frames = latent.shape
-        count = torch.full((batch, frames), len(layers), device=latent.device)
-        if prefix_dropout:
-            item, frame = (torch.rand(batch, n, device=latent.device) for n in (1, frames))
-            prefix = torch.randint(1, len(layers), (batch, 1), device=latent.device)
-            cut = (item < 0.25) | ((item < 0.5) & (frame < 0.5))
-            count = torch.where(cut, prefix, count)
-        for number, layer in enumerate(layers):
-            step = layer.decode(layer.encode(residual))
-            residual = residual - step
-            total = total + step * (count > number).to(step)[:, None]
+    layers = model.quantizer.vq.layers
+    codes, total = model.quantizer.encode(latent), torch.zeros_like(latent)
+    batch, _, frames = latent.shape
+    count = torch.full((batch, frames), len(layers), device=latent.device)
+    if prefix_dropout:
+        item, frame = (torch.rand(batch, n, device=latent.device) for n in (1, frames))
+        prefix = torch.randint(1, len(layers), (batch, 1), device=latent.device)
+        cut = (item < 0.25) | ((item < 0.5) & (frame < 0.5))
+        count = torch.where(cut, prefix, count)
+    for number, layer in enumerate(layers):
+        total = total + layer.decode(codes[:, number]) * (count > number).to(total)[:, None]
     return total
 
 
@@ -66,12 +64,17 @@ class CodecPass(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, delay_samples: int, train_encoder: bool, teacher: Teacher | None
+        self,
+        model: nn.Module,
+        delay_samples: int,
+        train_encoder: bool,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         if (bands := model.decoder.head.to_bins.shape[0]) != BANDS:
             raise ValueError(f"the decoder has {bands} bands: the analysis has {BANDS}, use these")
-        self.model, self.delay, self.train_encoder = model, delay_samples, train_encoder
+        self.model, self.delay = model, delay_samples
+        self.train_encoder = train_encoder
         self.teacher = teacher if train_encoder else None
         self.loss_of, self.vocoder_loss = SpectralLoss(), VocoderLoss()
         if not train_encoder:
@@ -122,11 +125,11 @@ class Stage:
         codec_pass: codec and losses.
         rate: peak learning rate.
         accelerator: of all processes.
-        listen: whether decoded speech is compared as well, which takes twice as long.
+        listen: share of the steps that compare decoded speech as well, which takes twice as long.
     """
 
     def __init__(
-        self, codec_pass: CodecPass, rate: float, accelerator: Accelerator, listen: bool = True
+        self, codec_pass: CodecPass, rate: float, accelerator: Accelerator, listen: float = 1.0
     ) -> None:
         self.own, self.rate, self.accelerator = codec_pass, rate, accelerator
         self.listen = listen
@@ -142,7 +145,8 @@ class Stage:
 
     def step(self, batch: tuple, factor: float) -> dict[str, float]:
         """One step on speech and WORLD's analysis of it; returns losses by name."""
-        _, _, losses = self.network(*batch, prefix_dropout=True, listen=self.listen)
+        listen = torch.rand(()).item() < self.listen
+        _, _, losses = self.network(*batch, prefix_dropout=True, listen=listen)
         self.update(self.optimiser, self.parameters, reconstruction(losses), factor)
         return {name: loss.item() for name, loss in losses.items()}
 
