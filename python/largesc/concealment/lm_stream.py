@@ -184,7 +184,8 @@ class LanguageModelStream:
         if len(missing) == 0:
             return column
         if self.samples == 1:
-            return self._drawn(column, int(missing[-1]) + 1)[0]
+            count = int(missing[-1]) + 1
+            return np.concatenate([self._drawn(column, count)[0], column[count:]])
         drawn = self._drawn(column, min(int(missing[-1]), int(missing[0]) + MEAN_TOKENS - 1) + 1)
         if not self.delay:
             return mean_tokens(column, drawn, self.codebooks)

@@ -89,6 +89,11 @@ def write_card(work: Path, model: Path, machine: str, figures: Path | None, conf
     parts += [*stages, "", "## Speech", ""]
     parts += ["| corpus | licence | hours | speakers | speakers kept for development |"]
     parts += ["|---|---|---|---|---|", *speech_rows(work / "speech", config["licences"]), ""]
+    if (work / "speech" / "varied.json").exists():
+        parts += [
+            "Each utterance is there again as `training/variants.py` changes it; which stages"
+        ]
+        parts += ["heard that, `docs/training.md` says.", ""]
     if figures:
         with figures.open(newline="") as file:
             rows = list(csv.DictReader(file))
