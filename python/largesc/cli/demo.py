@@ -202,7 +202,7 @@ def demo(args: argparse.Namespace) -> int:
     print("\n".join(rows))
     print(
         "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: nothing of the"
-        f"\nframe arrived. ViSQOL: speech mode, polynomial mapping, comparable only within"
+        "\nframe arrived. ViSQOL: speech mode, polynomial mapping, comparable only within"
         "\nthis table. ms a frame: processor time of encoder, concealer and decoder together."
         f"\nWAVs and demo.png are in {output}/"
     )
