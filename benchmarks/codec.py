@@ -13,7 +13,7 @@ import torch
 from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
 from gnuradio.largesc.codec.speech_encoder import FRAME_SAMPLES, SpeechEncoder
 from gnuradio.largesc.models.loader import load_codec
-from gnuradio.largesc.training.speech import read_audio
+from gnuradio.largesc.speech_files import read_audio
 
 
 def milliseconds(work, items: list) -> np.ndarray:

@@ -1,59 +1,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The link without GNU Radio, and tables of figures."""
+"""Tables of an evaluation, and the sweep that fills them."""
+
+import json
 
 import numpy as np
 import pytest
-from gnuradio.largesc.control.policies import Channel, Decision
-from gnuradio.largesc.evaluation import link_table, own_link
-from gnuradio.largesc.evaluation.own_link import OwnSystem
-from gnuradio.largesc.evaluation.table import bootstrap, markdown
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.evaluation import report, settings, sweep
+from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost_at
+from gnuradio.largesc.evaluation.settings import Setting, Sources, grid, share_lost
+from gnuradio.largesc.evaluation.systems.codec2 import Codec2
+from gnuradio.largesc.evaluation.systems.own import OwnSystem
+from gnuradio.largesc.evaluation.table import bootstrap, markdown, paired, spread
 
 
-def system(models: str, **facts: object) -> OwnSystem:
-    return OwnSystem("x", lm=models, codec=models, controller=models, **facts)
+def test_losses_in_time_follow_theory():
+    for channel in (LossChannel(0.2), LossChannel(0.2, 240.0)):
+        shut = channel.draw(20_000.0, seed=3)
+        # Of bursts there are fewer independent ones in the same time.
+        assert shut.mean() == pytest.approx(0.2, abs=0.015)
+        starts = np.count_nonzero(shut[1:] & ~shut[:-1])
+        burst_ms = SLOT_MS * shut.sum() / starts
+        assert burst_ms == pytest.approx(channel.mean_burst_ms or SLOT_MS / 0.8, rel=0.06)
+    assert not LossChannel(0.0).draw(10.0, 1).any()
 
 
-def test_copies_arrive_behind_losses():
-    decisions = [Decision(8, 3, 2), Decision(8, 0, 2), Decision(6, 2, 1), Decision(5, 5, 1)]
-    lost = np.array([True, True, False, True])
-    assert own_link.arrived(decisions, lost).tolist() == [3, 0, 6, 0]
-    assert own_link.arrived(decisions, np.zeros(4, bool)).tolist() == [8, 8, 6, 5]
+def test_packets_of_any_length_meet_the_same_channel():
+    shut = LossChannel(0.3, 200.0).draw(60.0, seed=1)
+    every_20, every_80 = np.arange(1, 2000) * 20.0, np.arange(1, 500) * 80.0
+    assert np.array_equal(lost_at(shut, every_20)[3::4], lost_at(shut, every_80))
+    # A packet that leaves late still has a state.
+    assert lost_at(shut, np.array([1e9])).shape == (1,)
 
 
-def test_loss_free_link_is_the_codec(models, speech):
-    own = system(models, policy="fixed", concealer="repeat")
-    frames = own_link.encode(models, speech)
-    known = own_link.known_channel(0.0, 1.0, len(frames))
-    decisions = own_link.decide(own, frames, known, 1100.0)
-    lost = own_link.draw_losses(len(frames), 0.0, 1.0, seed=1)
-    outcome = own_link.transmit(own, frames, decisions, lost, len(speech))
-    assert outcome.payload_bps == pytest.approx(1100.0) and (outcome.received == 8).all()
-    decoder = own_link.decoder_of(models)
-    decoder.reset()
-    whole = np.concatenate([decoder.decode(f.tokens) for f in frames])
-    delay = decoder.codec.delay_samples
-    assert np.array_equal(outcome.decoded, whole[delay : delay + len(speech)])
-
-
-@pytest.mark.parametrize("policy", ["table", "learned"])
-def test_payload_is_matched(models, speech, policy):
-    own = system(models, policy=policy)
-    frames = own_link.encode(models, np.tile(speech, 2))
-    channels = [Channel(0.2, 2.0)] * len(frames)
-    found = own_link.decide_at(own, frames, channels, 900.0)
-    assert own_link.payload_of(found) == pytest.approx(900.0, abs=120.0)
-
-
-def test_same_seed_same_sound(models, speech):
-    own = system(models, policy="exact")
-    frames = own_link.encode(models, speech)
-    lost = own_link.draw_losses(len(frames), 0.3, 2.0, seed=5)
-    known = own_link.known_channel(0.3, 2.0, len(frames))
-    decisions = own_link.decide(own, frames, known, 1100.0)
-    first, second = (
-        own_link.transmit(own, frames, decisions, lost, len(speech)).decoded for _ in range(2)
-    )
-    assert np.array_equal(first, second) and np.isfinite(first).all()
+def test_trace_is_told_and_starts_anywhere(tmp_path):
+    trace = tmp_path / "t.txt"
+    trace.write_text("1\r\n0\r\n0\r\n0\r\n" * 200)
+    channel = LossChannel(share_lost(trace), trace=str(trace))
+    assert channel.loss == 0.25 and channel.name == "t"
+    assert channel.draw(20.0, 1).mean() == pytest.approx(0.25, abs=0.01)
+    assert len({tuple(channel.draw(5.0, seed)[:4]) for seed in range(20)}) == 4
+    with pytest.raises(ValueError, match="cannot be read"):
+        share_lost(tmp_path / "absent.txt")
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(ValueError, match="no flags"):
+        share_lost(tmp_path / "empty.txt")
 
 
 def test_bootstrap_and_markdown():
@@ -67,12 +58,85 @@ def test_bootstrap_and_markdown():
     assert lines[2].startswith("| a | 2 | 3.00 ±") and lines[3] == "| b | 1 | – |"
 
 
-def test_picture_from_the_table(tmp_path):
+def test_pairs_see_through_the_spread_of_utterances():
     rows = [
-        {"system": s, "loss": p, "mean_burst_packets": b, "utterance": u, "stoi": 1 - p}
-        for s in ("a", "b")
-        for p, b in ((0.0, 1.0), (0.2, 1.0), (0.2, 3.0))
-        for u in "xy"
+        {"system": s, "channel": "none", "loss": "0.0", "utterance": u, "stoi": base + more}
+        for s, more in (("a", 0.0), ("b", 0.1))
+        for u, base in (("x", 0.2), ("y", 0.9))
     ]
-    link_table.draw(rows, ["stoi"], tmp_path / "t.png")
-    assert (tmp_path / "t.png").stat().st_size > 10_000
+    mean, low, high = paired(rows, "a", "stoi")["b", "none", "0.0"]
+    assert (mean, low, high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_utterances_are_spread_over_speakers():
+    rows = [
+        {"speaker": s, "path": f"{s}{n}"} for s, count in (("a", 3), ("b", 1)) for n in range(count)
+    ]
+    assert [r["path"] for r in spread(rows, 3)] == ["a0", "b0", "a1"]
+
+
+@pytest.mark.parametrize("name", ["quick", "sweep", "ablation", "concealment", "full"])
+def test_settings_have_unique_names_and_their_reference(name):
+    setting = getattr(settings, name)(Sources(more_lms=(("other", "embedded"),)))
+    names = [system.name for system in setting.systems]
+    assert len(names) == len(set(names)) and setting.reference in names
+    assert len({(c.name, c.loss) for c in setting.channels}) == len(setting.channels)
+    keys = [c.key() for c in sweep.cells_of(setting, [{"path": "x", "corpus": "c"}], 1)]
+    assert len(keys) == len(set(keys)) == len(names) * len(setting.channels)
+
+
+@pytest.fixture
+def small(models, speech, tmp_path) -> tuple[Setting, list[dict]]:
+    """Two systems, two channels, two utterances."""
+    files = []
+    for number, samples in enumerate((speech, speech[::-1].copy())):
+        path = tmp_path / f"{number}.flac"
+        sweep.write_audio(path, samples)
+        files.append({"path": path.name, "corpus": "c", "file": str(path)})
+    own = OwnSystem("ours", lm=models, codec=models, controller=models, concealer="repeat")
+    systems = (own, Codec2("1200"))
+    return Setting(systems, grid([0.0, 0.3], [240.0]), ("stoi",), 2, "ours"), files
+
+
+def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="requirements-evaluation.txt is not installed")
+    setting, files = small
+    sweep.run(setting, files, tmp_path / "a", seed=5)
+    # A worker dies: its cell is missing, and only that is made again.
+    cells = sweep.cells_of(setting, files, 5)
+    first = (tmp_path / "a" / "results.csv").read_text()
+    assert len(first.splitlines()) == 1 + len(cells)
+    lost = tmp_path / "a" / "cells" / f"{cells[3].key()}.json"
+    lost.unlink()
+    asked = []
+    compute = sweep._compute
+    monkeypatch.setattr(sweep, "_compute", lambda g, *rest: (asked.append(g), compute(g, *rest)))
+    sweep.run(setting, files, tmp_path / "a", seed=5)
+    assert [len(group) for group in asked[0].values()] == [1]
+    assert (tmp_path / "a" / "results.csv").read_text() == first
+    monkeypatch.setattr(sweep, "_compute", lambda *_: pytest.fail("computed again"))
+    sweep.run(setting, files, tmp_path / "a", seed=5)
+    rows = [json.loads(p.read_text()) for p in (tmp_path / "a" / "cells").glob("*.json")]
+    lossy = [r for r in rows if r["loss"] and r["system"] == "ours"]
+    assert all(r["packets_lost"] > 0 and r["radio_bps"] <= 1500 for r in lossy)
+
+    page = report.write_report(tmp_path / "a", "ours", {"Other": "its models"})
+    text = page.read_text()
+    assert "Other: needs its models" in text and text.count("data:image/png") == 4
+    assert "data:audio/flac" in text and "bursts of 240 ms, 30 %" in text
+    # The seed draws the losses.
+    again = sweep.cells_of(setting, files, 6)
+    assert not {c.key() for c in again} & {c.key() for c in cells}
+
+
+def test_command_line_names_what_is_wrong(tmp_path, capsys):
+    common = ["evaluate", "--output", str(tmp_path)]
+    for more, said in (
+        (["--report-only"], "no results.csv"),
+        (["--systems", "magic"], "'magic' is not in this setting"),
+        (["--more-lm", "x"], "use NAME=SOURCE"),
+        (["--traces", str(tmp_path)], "no *.txt"),
+        (["--speech", str(tmp_path / "absent"), "--systems", "ours"], "is missing"),
+    ):
+        assert main([*common, *more]) == 2
+        assert said in capsys.readouterr().err

@@ -34,7 +34,7 @@ def tiny(tmp_path_factory, models) -> tuple[Path, Path]:
     config = read_config(lm.DEFAULT_CONFIG, lm.CONFIG_KEYS)
     config["model"] |= {"dim": 32, "num_heads": 2, "num_layers": 2, "depformer_dim": 16}
     config["model"] |= {"depformer_num_heads": 2, "depformer_dim_feedforward": 32}
-    config["training"] = {"minutes": 0.4, "batch": 4, "frames": 30, "rate": 3e-3}
+    config["training"] = {"minutes": 0.4, "batch": 4, "frames": 30, "rate": 3e-3, "corrupted": 0.1}
     (folder / "lm.yaml").write_text(yaml.safe_dump(config))
     config = read_config(lora.DEFAULT_CONFIG, lora.CONFIG_KEYS)
     config["training"] = {"minutes": 0.1, "batch": 4, "frames": 30, "rate": 1e-3}

@@ -57,9 +57,13 @@ def test_exact_does_not_depend_on_the_unit():
     assert decided[0] == decided[1] == decided[2]
 
 
-def test_exact_needs_the_distortion():
-    with pytest.raises(ValueError, match="needs the frame's distortion"):
-        Controller("exact").decide(Frame(np.zeros(4), -20.0), Channel(0.1))
+def test_exact_without_a_good_distortion():
+    unknown = [Frame(np.zeros(4), -20.0) for _ in range(50)]
+    controller = Controller("exact", 1100.0)
+    sent = [controller.decide(frame, Channel(0.1)).tokens_sent for frame in unknown]
+    assert 4 <= np.mean(sent) <= 8
+    with pytest.raises(ValueError, match="give 9 values"):
+        Controller("exact").decide(Frame(np.zeros(4), -20.0, np.zeros(3)), Channel(0.1))
     odd = np.full(9, np.nan, dtype=np.float32)
     decision = Controller("exact").decide(Frame(np.zeros(4), -20.0, odd), Channel(0.1))
     assert decision.tokens_sent >= 1

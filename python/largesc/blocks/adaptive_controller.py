@@ -34,7 +34,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
 
     def __init__(
         self,
-        policy: str = "table",
+        policy: str = "exact",
         budget_bps: float = 1100.0,
         loss_probability: float = 0.0,
         mean_burst_packets: float = 1.0,

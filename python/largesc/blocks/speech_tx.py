@@ -24,7 +24,7 @@ class speech_tx(gr.hier_block2):  # noqa: N801
     def __init__(
         self,
         codec: str = "embedded",
-        policy: str = "table",
+        policy: str = "exact",
         budget_bps: float = 1100.0,
         loss_probability: float = 0.0,
         mean_burst_packets: float = 1.0,

@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from .. import __version__
+from .evaluate import add_evaluate
 from .options import add_channel, add_link, add_receiver, add_sender
 
 RECIPES = ("codec", "export", "tokens", "lm", "lora", "controller", "card")
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
     demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
+    add_evaluate(command("evaluate", "our link and others on the same speech and losses"))
     return top
 
 
@@ -79,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
         from .doctor import doctor
 
         return doctor()
+    if args.command == "evaluate":
+        from .evaluate import evaluate
+
+        return evaluate(args)
     if args.command == "demo":
         from .demo import demo
 

@@ -21,7 +21,7 @@ def add_link(parser: argparse.ArgumentParser) -> None:
 def add_sender(parser: argparse.ArgumentParser) -> None:
     """Parameters of speech_tx."""
     group = parser.add_argument_group("sender")
-    group.add_argument("--policy", choices=POLICIES, default="table", help="[%(default)s]")
+    group.add_argument("--policy", choices=POLICIES, default="exact", help="[%(default)s]")
     group.add_argument(
         "--budget", dest="budget_bps", type=float, default=1100.0, metavar="BPS",
         help="payload, 137.5 to 2200 [1100]",

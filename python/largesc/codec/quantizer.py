@@ -35,8 +35,8 @@ def search(points: torch.Tensor, books: list[torch.Tensor], paths: int = PATHS) 
 class SearchingQuantizer(ResidualVectorQuantizer):
     """A ``ResidualVectorQuantizer`` that encodes by :func:`search`; it decodes as ever."""
 
-    # Frames at once: distances take 128 KiB each.
-    CHUNK = 512
+    # Frames at once: distances take 128 KiB each, and fit the cache so.
+    CHUNK = 64
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens ``[B, codebooks, n]`` of the latent ``[B, dimension, n]``."""

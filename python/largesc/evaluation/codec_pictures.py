@@ -19,9 +19,10 @@ matplotlib.use("Agg")
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
-from ..training.speech import read_audio  # noqa: E402
-from .coders import Lyra, OwnCoder  # noqa: E402
+from ..speech_files import read_audio  # noqa: E402
+from .codec_table import coded, own_coder  # noqa: E402
 from .picture import spectrogram  # noqa: E402
+from .systems.lyra import Lyra  # noqa: E402
 
 # Of each stage what it is judged by.
 CURVES = {
@@ -74,10 +75,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the pictures")
     args = parser.parse_args()
     speech = read_audio(args.speech)
-    coders = [OwnCoder(args.codec, tokens) for tokens in (8, 4, 2)]
+    coders = [own_coder(args.codec, tokens) for tokens in (8, 4, 2)]
     if args.lyra:
         coders.append(Lyra(args.lyra, 3200))
-    coded = {coder.name: coder.code(speech) for coder in coders}
+    coded = {coder.name: coded(coder, speech)[0] for coder in coders}
     draw_spectrograms(speech, coded, args.output / "spectrograms.png")
     if args.curves:
         with args.curves.open(newline="") as file:

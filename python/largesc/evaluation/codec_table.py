@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from ..models.loader import load_codec
-from ..training.speech import read_audio
-from .coders import Codec2, Lyra, OwnCoder
-from .measures import measure
+from ..speech_files import read_audio
+from .loss_timeline import LossChannel
+from .measures import ENGLISH_MEASURES, measure
+from .systems.codec2 import Codec2
+from .systems.lyra import Lyra
+from .systems.own import OwnSystem
+from .systems.system import System
 from .table import markdown, run_jobs, usable, utterances, write_csv
 
 NOISE_SNR_DB = 10.0
-ENGLISH_MEASURES = ("words", "inserted")
 
 
 def with_noise(speech: np.ndarray, seed: int) -> np.ndarray:
@@ -35,6 +38,21 @@ def with_noise(speech: np.ndarray, seed: int) -> np.ndarray:
     return np.clip(speech + gain * noise, -1.0, 1.0).astype(np.float32)
 
 
+def own_coder(codec: str, tokens: int) -> OwnSystem:
+    """Our codec with the first ``tokens`` tokens of each frame."""
+    name = f"{tokens} token" + ("s" if tokens > 1 else "")
+    plain = {"policy": "fixed", "rate_bps": 0.0, "concealer": "silence"}
+    return OwnSystem(name, tokens=(tokens, 0), codec=codec, **plain)
+
+
+def coded(system: System, speech: np.ndarray) -> tuple[np.ndarray, float]:
+    """Speech through a system without losses, and the payload in bit/s."""
+    packets = system.encode(speech, LossChannel(0.0))
+    nothing = np.zeros(len(packets.leave_ms), dtype=bool)
+    decoded = system.decode(packets, nothing, len(speech)).speech
+    return decoded, packets.payload_bits / packets.leave_ms[-1] * 1000.0
+
+
 def score(job: tuple[str, dict, int, list, list[str]]) -> list[dict]:
     """All coders on one utterance; English measures are left out where they do not fit."""
     set_name, row, seed, coders, names = job
@@ -44,10 +62,10 @@ def score(job: tuple[str, dict, int, list, list[str]]) -> list[dict]:
     german = row["corpus"].endswith("-de")
     wanted = [n for n in names if not (german and n in ENGLISH_MEASURES)]
     found = []
-    for make in coders:
-        coder = make[0](*make[1:])
-        values = measure(wanted, speech, coder.code(speech))
-        facts = {"speech": set_name, "coder": coder.name, "payload_bps": coder.payload_bps}
+    for coder in coders:
+        decoded, payload_bps = coded(coder, speech)
+        values = measure(wanted, speech, decoded)
+        facts = {"speech": set_name, "coder": coder.name, "payload_bps": round(payload_bps)}
         found.append(facts | {"utterance": row["path"]} | values)
     if "plcmos" in names:
         values = {"plcmos": measure(["plcmos"], speech, speech)["plcmos"]}
@@ -89,11 +107,11 @@ def main() -> None:
     args = parser.parse_args()
 
     names = usable(args.measures)
-    coders = [(OwnCoder, args.codec, int(k)) for k in args.tokens.split(",")]
+    coders = [own_coder(args.codec, int(k)) for k in args.tokens.split(",")]
     if args.lyra:
-        coders += [(Lyra, args.lyra, 3200), (Lyra, args.lyra, 9200)]
+        coders += [Lyra(args.lyra, 3200), Lyra(args.lyra, 9200)]
     if not args.no_codec2:
-        coders += [(Codec2, 1200), (Codec2, 2400)]
+        coders += [Codec2("1200"), Codec2("2400")]
     jobs = []
     for number, row in enumerate(utterances(args.speech, args.per_speaker)):
         jobs.append((row["corpus"], row, number, coders, names))

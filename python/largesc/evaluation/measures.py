@@ -117,6 +117,25 @@ def speaker_similarity(original: np.ndarray, decoded: np.ndarray) -> float:
     return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
+def f0_error(original: np.ndarray, decoded: np.ndarray) -> float:
+    """RMS of the log of the pitch's error, where both are voiced; NaN where that is under 0.1 s."""
+    tracks = [_pitch(x.tobytes()) for x in (original, decoded)]
+    count = min(map(len, tracks))
+    both = (tracks[0][:count] > 0) & (tracks[1][:count] > 0)
+    if both.sum() < 10:
+        return float("nan")
+    return float(np.sqrt(np.mean(np.log(tracks[1][:count][both] / tracks[0][:count][both]) ** 2)))
+
+
+@lru_cache(maxsize=8)
+def _pitch(samples: bytes) -> np.ndarray:
+    """In Hz every 10 ms, 0 where unvoiced."""
+    import pyworld
+
+    heard = to_16k(np.frombuffer(samples, dtype=np.float32))
+    return pyworld.harvest(heard, 16000, frame_period=10.0)[0]
+
+
 # Name, function, package that it needs.
 MEASURES = {
     "visqol": (visqol, "visqol"),
@@ -126,7 +145,12 @@ MEASURES = {
     "words": (word_difference, "pocketsphinx"),
     "inserted": (inserted_words, "pocketsphinx"),
     "speaker": (speaker_similarity, "resemblyzer"),
+    "f0": (f0_error, "pyworld"),
 }
+# The recogniser knows no other language.
+ENGLISH_MEASURES = ("words", "inserted")
+# Less is better.
+ERRORS = ("words", "inserted", "f0")
 
 
 def missing(names: list[str]) -> list[str]:

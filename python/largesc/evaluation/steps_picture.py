@@ -12,25 +12,27 @@ from pathlib import Path
 import numpy as np
 
 from .._core import TOKEN_BITS
-from ..control.policies import Channel
-from ..training.speech import read_audio
-from . import own_link
-from .own_link import FRAME_S, FRAME_SAMPLES, Outcome, OwnSystem
+from ..concealment.concealer import known_tokens
+from ..control.policies import Channel, Decision
+from ..speech_files import read_audio
 from .picture import STATES, Transmission, draw
+from .systems import own
+from .systems.own import FRAME_SAMPLES, OwnSystem
+from .systems.system import Packets
 from .table import utterances
 
 LOSSES = (0.0, 0.05, 0.2, 0.1, 0.3, 0.1)
 STEP_FRAMES = 40
 
 
-def fates(outcome: Outcome) -> np.ndarray:
+def fates(decisions: list[Decision], lost: np.ndarray, received: np.ndarray) -> np.ndarray:
     """Fate of each token, index into ``STATES``, ``[frames, 8]``."""
-    states = np.zeros((len(outcome.decisions), 8), dtype=int)
+    states = np.zeros((len(decisions), 8), dtype=int)
     names = {name: number for number, name in enumerate(STATES)}
-    for n, d in enumerate(outcome.decisions):
+    for n, d in enumerate(decisions):
         sent, copied = "sent", "sent twice"
-        if outcome.lost[n]:
-            sent, copied = "lost", "lost, copy arrived" if outcome.received[n] else "lost"
+        if lost[n]:
+            sent, copied = "lost", "lost, copy arrived" if received[n] else "lost"
         states[n, : d.tokens_sent] = names[sent]
         states[n, : d.tokens_repeated] = names[copied]
     return states
@@ -49,19 +51,23 @@ def main() -> None:
     shown = []
     for policy in args.policies.split(","):
         system = OwnSystem(policy, policy=policy, deadline_ms=160)
-        frames = own_link.encode(system.codec, speech)
+        frames, encode_ms = own.encoded(system.codec, speech.tobytes())
         steps = [LOSSES[min(n // STEP_FRAMES, len(LOSSES) - 1)] for n in range(len(frames))]
-        decisions = own_link.decide(system, frames, [Channel(p) for p in steps], args.budget)
+        decisions = system.decide(frames, [Channel(p) for p in steps], args.budget)
         lost = np.random.default_rng(1).random(len(frames)) < np.array(steps)
-        outcome = own_link.transmit(system, frames, decisions, lost, len(speech))
+        data = own.packed(frames, decisions, system.layout)
+        arrived = own.arrived(data, lost, system.layout, len(frames), True)
+        received = np.array([known_tokens(frame.tokens) for frame in arrived])
+        facts = {"frames": frames, "encode_ms": encode_ms}
+        packets = Packets(np.zeros(0), np.zeros(0), 0.0, data, facts)
+        decoded = system.play(packets, arrived, len(speech)).speech
         tokens = np.array([d.tokens_sent + d.tokens_repeated for d in decisions])
-        title = f"{policy}, {outcome.payload_bps:.0f} bit/s: loss " + ", ".join(
+        payload = 1000.0 * tokens * TOKEN_BITS / own.FRAME_MS
+        title = f"{policy}, {payload.mean():.0f} bit/s: loss " + ", ".join(
             f"{100 * p:g}" for p in LOSSES
         )
-        payload = tokens * TOKEN_BITS / FRAME_S
-        shown.append(
-            Transmission(f"{title} %", speech, outcome.decoded, fates(outcome), payload, lost)
-        )
+        states = fates(decisions, lost, received)
+        shown.append(Transmission(f"{title} %", speech, decoded, states, payload, lost))
     draw(shown, args.output)
 
 

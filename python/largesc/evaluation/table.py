@@ -2,31 +2,46 @@
 """Utterances in, a CSV and a Markdown table of means out: what the tables of results share."""
 
 import csv
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
+from ..speech_files import rows_of
 from .measures import MEASURES, missing
 
+MOST_SECONDS = 12.0
 
-def utterances(table: Path, per_speaker: int) -> list[dict]:
+
+def utterances(source: Path, per_speaker: int) -> list[dict]:
     """The first ``per_speaker`` utterances of each speaker, of at most 12 s.
 
-    Rows of a tab-separated ``table`` with the columns path, corpus, speaker and seconds; ``file``
-    is added.
+    Rows of ``source`` (see :func:`..speech_files.rows_of`); ``file`` is added.
     """
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    folder, rows = rows_of(source)
     count: dict[str, int] = {}
     chosen = []
     for row in rows:
+        file = folder / row["path"]
         count.setdefault(row["speaker"], 0)
-        if count[row["speaker"]] < per_speaker and float(row.get("seconds") or 0) <= 12.0:
+        if count[row["speaker"]] >= per_speaker or not file.exists():
+            continue
+        if float(row.get("seconds") or soundfile.info(file).duration) <= MOST_SECONDS:
             count[row["speaker"]] += 1
-            chosen.append(row | {"file": str(table.parent / row["path"])})
+            chosen.append(row | {"file": str(file)})
     return chosen
+
+
+def spread(rows: list[dict], count: int) -> list[dict]:
+    """``count`` of the rows, one of each speaker in turn."""
+    speakers: dict[str, list[dict]] = {}
+    for row in rows:
+        speakers.setdefault(row["speaker"], []).append(row)
+    turns = itertools.zip_longest(*speakers.values())
+    return [row for turn in turns for row in turn if row is not None][:count]
 
 
 def usable(measures: str) -> list[str]:
@@ -100,3 +115,35 @@ def markdown(rows: list[dict], labels: list[str], names: list[str]) -> str:
             cells.append("–" if np.isnan(mean) else f"{mean:.{digits}f} ± {half:.{digits}f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def paired(rows: list[dict], reference: str, name: str) -> dict[tuple, tuple[float, float, float]]:
+    """Difference of each system to ``reference`` in the measure ``name``, utterance by utterance.
+
+    Returns:
+        For each (system, channel, loss): mean difference and its 95 % bootstrap interval.
+    """
+    place = ("channel", "loss", "utterance")
+    base = {
+        tuple(r[k] for k in place): number_of(r.get(name)) for r in rows if r["system"] == reference
+    }
+    apart: dict[tuple, list[float]] = {}
+    for row in rows:
+        key = tuple(row[k] for k in place)
+        if row["system"] != reference and key in base:
+            difference = number_of(row.get(name)) - base[key]
+            apart.setdefault((row["system"], *key[:2]), []).append(difference)
+    found = {}
+    for key, values in apart.items():
+        known = np.array(values)[~np.isnan(values)]
+        if len(known):
+            means = np.random.default_rng(0).choice(known, (1000, len(known))).mean(axis=1)
+            low, high = np.quantile(means, [0.025, 0.975])
+            found[key] = float(known.mean()), float(low), float(high)
+    return found
+
+
+def read_csv(path: Path) -> list[dict]:
+    """Rows of a CSV, all cells text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -74,12 +74,32 @@ def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) 
     return torch.from_numpy(out)
 
 
+def corrupted(codes: torch.Tensor, share: float, seed: int) -> torch.Tensor:
+    """``codes`` ``[B, 8, T]`` with ``share`` of the tokens from elsewhere in the same codebook.
+
+    A context with wrong tokens is what the link gives, and it cannot be learnt by heart.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    wrong = torch.rand(codes.shape, generator=generator) < share
+    flat = codes.transpose(0, 1).flatten(1)
+    order = torch.randperm(flat.shape[1], generator=generator)
+    other = flat[:, order.to(codes.device)].reshape(codes.transpose(0, 1).shape).transpose(0, 1)
+    return torch.where(wrong.to(codes.device), other, codes)
+
+
 def logits_of(model: nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``[B, 8, T, 2048]`` of each token of ``codes`` ``[B, 8, T]``, and where they count."""
     shape = (codes.shape[0], 1, codes.shape[2])
     text = torch.full(shape, model.text_padding_token_id, device=codes.device)
     result = model(torch.cat([text, codes], dim=1))
     return result.logits.float(), result.mask
+
+
+def token_losses(logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of each token, ``[B, 8, T]``, for logits ``[B, 8, T, 2048]``."""
+    # Flat, since the gradient of a slice for each codebook fills a whole tensor each time.
+    losses = F.cross_entropy(logits.flatten(0, 2), codes.flatten(), reduction="none")
+    return losses.reshape(codes.shape)
 
 
 class CodebookLosses(nn.Module):
@@ -89,15 +109,14 @@ class CodebookLosses(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of each codebook in nats, ``[8]``, for ``codes`` ``[B, 8, T]``."""
-        logits, known = logits_of(self.model, codes)
-        return torch.stack(
-            [
-                F.cross_entropy(logits[:, k][known[:, k]], codes[:, k][known[:, k]])
-                for k in range(codes.shape[1])
-            ]
-        )
+    def forward(self, codes: torch.Tensor, heard: torch.Tensor | None = None) -> torch.Tensor:
+        """Mean cross-entropy of each codebook in nats, ``[8]``, for ``codes`` ``[B, 8, T]``.
+
+        The context is ``heard`` ``[B, 8, T]`` where that is given.
+        """
+        logits, known = logits_of(self.model, codes if heard is None else heard)
+        losses = torch.where(known, token_losses(logits, codes), 0.0)
+        return losses.sum(dim=(0, 2)) / known.sum(dim=(0, 2))
 
 
 def weights_of(config: dict, device: torch.device) -> torch.Tensor:
@@ -128,7 +147,8 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
 
     for _ in run.steps(optimiser, facts["rate"], evaluate):
         codes = batch_of(train_set, facts["batch"], facts["frames"], rng).to(accelerator.device)
-        loss = (network(codes) * weights).sum()
+        heard = corrupted(codes, facts["corrupted"], seed + run.step)
+        loss = (network(codes, heard) * weights).sum()
         descend(optimiser, loss, accelerator)
         run.now = {"loss": float(loss.detach())}
     return model.eval()

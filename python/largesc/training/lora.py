@@ -15,11 +15,10 @@ import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
-from torch.nn import functional as F
 
 from ..models.loader import load_language_model, read_config, resolve, save_model, write_sha256
 from .config import recipe_parser, start
-from .lm import batch_of, logits_of, weights_of
+from .lm import batch_of, logits_of, token_losses, weights_of
 from .received import Receiver
 from .run import Run, descend
 from .tokens import load
@@ -86,7 +85,7 @@ class GapLosses(nn.Module):
     def forward(self, codes: torch.Tensor, arrives: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy in nats over gaps, or all tokens of a crop without, ``[8]``."""
         logits, known = logits_of(self.model, self.filled(codes, arrives))
-        losses = F.cross_entropy(logits.permute(0, 3, 1, 2), codes, reduction="none")
+        losses = token_losses(logits, codes)
         clean = arrives.flatten(1).all(dim=1)[:, None, None]
         counted = (known & (~arrives | clean)).to(losses)
         losses = torch.where(counted > 0, losses, 0.0)

@@ -14,6 +14,7 @@ import torch
 from ..codec.spectral import FRAME_SAMPLES
 from ..models.loader import load_codec
 from .speech import open_samples, prepare, split
+from .variants import add_variants
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for cache and tokens")
     parser.add_argument("--codec", default="embedded", help="model source")
+    parser.add_argument(
+        "--variants", action="store_true", help="each training utterance once more, varied"
+    )
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     codec = load_codec(args.codec)
-    train_set, dev_set = split(prepare(args.speech, args.work / "speech"))
+    utterances = prepare(args.speech, args.work / "speech")
+    train_set, dev_set = split(utterances)
+    if args.variants:
+        train_set = train_set + split(add_variants(utterances, args.work / "speech"))[0]
     samples = open_samples(args.work / "speech")
     save(encode_all(codec, samples, dev_set), args.work / "tokens_dev.npz")
     save(encode_all(codec, samples, train_set), args.work / "tokens_train.npz")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``largesc evaluate``: our link and others on the same speech and losses."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from .audio import say, write_speech
+
+# Those of evaluation/settings.py, which loads torch.
+SETTINGS = ("quick", "sweep", "ablation", "concealment", "full")
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``largesc evaluate``."""
+    parser.add_argument("--output", type=Path, required=True, help="folder for tables and report")
+    parser.add_argument("--setting", choices=SETTINGS, default="sweep", help="[%(default)s]")
+    parser.add_argument("--quick", action="store_true", help="the same as --setting quick")
+    parser.add_argument("--speech", type=Path, help="folder, or tsv: path, corpus, speaker")
+    parser.add_argument("--utterances", type=int, help="at most, in place of the setting's")
+    parser.add_argument("--systems", help="only these of the setting, separated by ;")
+    parser.add_argument("--seed", type=int, default=1, help="of the losses [1]")
+    parser.add_argument("--processes", type=int, default=2, help="cells at a time [2]")
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster that computes")
+    parser.add_argument("--lyra", type=Path, help="folder of Lyra v2's TFLite models")
+    parser.add_argument("--tplcnet", type=Path, help="tPLCnet's TFLite file")
+    parser.add_argument("--traces", type=Path, help="folder of loss traces, *.txt")
+    parser.add_argument("--codec", default="embedded", help="model source [embedded]")
+    parser.add_argument("--lm", default="embedded", help="model source [embedded]")
+    parser.add_argument("--controller", default="embedded", help="model source [embedded]")
+    parser.add_argument(
+        "--more-lm",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="one more language model in the settings ablation and concealment",
+    )
+    parser.add_argument("--report-only", action="store_true", help="from the CSVs in --output")
+
+
+def sources_of(args: argparse.Namespace) -> object:
+    """Models and folders that were given.
+
+    Raises:
+        ValueError: ``--more-lm`` without a name, or no traces in their folder.
+    """
+    from ..evaluation.settings import Sources
+
+    if wrong := [text for text in args.more_lm if "=" not in text]:
+        raise ValueError(f"--more-lm {wrong[0]!r} has no name: use NAME=SOURCE")
+    traces = tuple(sorted(args.traces.glob("*.txt"))) if args.traces else ()
+    if args.traces and not traces:
+        raise ValueError(f"no *.txt in {args.traces}: give a folder of loss traces")
+    more = tuple(tuple(text.split("=", 1)) for text in args.more_lm)
+    return Sources(args.codec, args.lm, args.controller, args.lyra, args.tplcnet, traces, more)
+
+
+def speech_rows(args: argparse.Namespace, count: int) -> list[dict]:
+    """Utterances to send: of ``--speech``, or the recordings of alsa-utils in two parts."""
+    from ..evaluation.table import spread, utterances
+
+    if args.speech:
+        rows = spread(utterances(args.speech, count), count)
+        if not rows:
+            raise ValueError(f"{args.speech} holds no utterance of at most 12 s")
+        return rows
+    from .demo import default_speech
+
+    speech, rows = default_speech(), []
+    (args.output / "speech").mkdir(parents=True, exist_ok=True)
+    for number in range(2):
+        path = args.output / "speech" / f"alsa_{number + 1}.wav"
+        write_speech(str(path), speech[number * len(speech) // 2 :][: len(speech) // 2])
+        rows.append({"path": path.name, "corpus": "alsa-utils", "file": str(path)})
+    return rows[:count]
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Runs a setting and writes CSVs, plots, tables and ``report.html`` to ``args.output``."""
+    from ..evaluation import settings
+    from ..evaluation.report import write_report
+    from ..evaluation.sweep import run
+    from ..evaluation.table import usable
+
+    name = "quick" if args.quick else args.setting
+    setting = getattr(settings, name)(sources_of(args))
+    wanted = args.systems.split(";") if args.systems else [s.name for s in setting.systems]
+    if unknown := set(wanted) - {s.name for s in setting.systems}:
+        known = "; ".join(s.name for s in setting.systems)
+        raise ValueError(f"system {min(unknown)!r} is not in this setting: {known}")
+    chosen = [s for s in setting.systems if s.name in wanted]
+    absent = {s.name: s.missing() for s in chosen if s.missing()}
+    for name, why in absent.items():
+        say(f"left out: {name}, needs {why}")
+    systems = tuple(s for s in chosen if s.name not in absent)
+    if not systems:
+        raise ValueError("none of the systems can run: install what they need")
+    if not args.report_only:
+        measures = tuple(usable(",".join(setting.measures)))
+        rows = speech_rows(args, args.utterances or setting.utterances)
+        setting = replace(setting, systems=systems, measures=measures)
+        run(setting, rows, args.output, args.seed, args.ray, args.processes)
+    reference = setting.reference if setting.reference in wanted else systems[0].name
+    report = write_report(args.output, reference, absent)
+    print((args.output / "tables.md").read_text())
+    say(f"{report} has the plots and the speech, {args.output}/results.csv all values")
+    return 0

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plots of an evaluation, from the rows of its CSV."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+
+from .table import bootstrap, number_of  # noqa: E402
+
+COLOURS = plt.get_cmap("tab20").colors
+
+
+def systems_of(rows: list[dict]) -> list[str]:
+    """Names in the order of their appearance."""
+    return list(dict.fromkeys(row["system"] for row in rows))
+
+
+def channels_of(rows: list[dict]) -> list[str]:
+    """Kinds of loss, ``none`` left out unless it is all there is."""
+    found = list(dict.fromkeys(row["channel"] for row in rows))
+    return [name for name in found if name != "none"] or found
+
+
+def mean_of(rows: list[dict], name: str, **wanted: object) -> tuple[float, float]:
+    """Mean and half interval of ``name`` over the rows that have all that is ``wanted``."""
+    chosen = [r for r in rows if all(str(r[k]) == str(v) for k, v in wanted.items())]
+    return bootstrap([number_of(r.get(name)) for r in chosen])
+
+
+def losses_of(rows: list[dict], channel: str) -> list[str]:
+    """Loss rates of a kind of loss and, where it is there, no loss."""
+    found = {r["loss"] for r in rows if r["channel"] in (channel, "none")}
+    return sorted(found, key=float)
+
+
+def count_of(rows: list[dict]) -> int:
+    """Utterances."""
+    return len({row["utterance"] for row in rows})
+
+
+def against_loss(rows: list[dict], measures: list[str], path: Path) -> None:
+    """One panel a measure and kind of loss: means with intervals against the loss rate."""
+    channels = channels_of(rows)
+    size = (5.2 * len(channels) + 3.5, 3.2 * len(measures))
+    figure, axes = plt.subplots(len(measures), len(channels), figsize=size, squeeze=False)
+    names = systems_of(rows)
+    for line, measure in zip(axes, measures, strict=True):
+        for axis, channel in zip(line, channels, strict=True):
+            for number, system in enumerate(names):
+                losses = losses_of([r for r in rows if r["system"] == system], channel)
+                own = [r for r in rows if r["channel"] in (channel, "none")]
+                found = [mean_of(own, measure, system=system, loss=p) for p in losses]
+                if not found:
+                    continue
+                mean, half = np.array(found).T
+                places = 100 * np.array(losses, float) + 0.15 * (number - len(names) / 2)
+                style = {"label": system, "capsize": 2, "marker": "o", "ms": 3}
+                axis.errorbar(places, mean, half, color=COLOURS[number % 20], **style)
+            axis.set_title(f"{channel}, {count_of(rows)} utterances", fontsize=9)
+            axis.set_xlabel("time that the channel is shut (%)")
+            axis.set_ylabel(measure)
+            axis.grid(alpha=0.3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="center right", fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1 - 3.3 / size[0], 1))
+    save(figure, path)
+
+
+def against_rate(rows: list[dict], measure: str, path: Path) -> None:
+    """Each system at its total rate on a bare radio frame: without loss, and at the worst one."""
+    channels = channels_of(rows)
+    places = [("none", "0.0")] if any(r["channel"] == "none" for r in rows) else []
+    places += [(c, losses_of(rows, c)[-1]) for c in channels if c != "none"]
+    figure, axes = plt.subplots(1, len(places), figsize=(5.6 * len(places), 4.4), squeeze=False)
+    for axis, (channel, loss) in zip(axes[0], places, strict=True):
+        for number, system in enumerate(systems_of(rows)):
+            where = {"system": system, "channel": channel, "loss": loss}
+            rate, (mean, half) = (
+                mean_of(rows, "radio_bps", **where)[0],
+                mean_of(rows, measure, **where),
+            )
+            style = {"fmt": "o", "capsize": 2, "label": system}
+            axis.errorbar(rate, mean, half, color=COLOURS[number % 20], **style)
+        title = "no loss" if channel == "none" else f"{channel}, {100 * float(loss):g} %"
+        axis.set_title(f"{title}, {count_of(rows)} utterances", fontsize=9)
+        axis.set_xscale("log")
+        axis.set_xlabel("bit/s on a bare radio frame")
+        axis.set_ylabel(measure)
+        axis.grid(alpha=0.3, which="both")
+    axes[0, -1].legend(fontsize=7, loc="best")
+    figure.tight_layout()
+    save(figure, path)
+
+
+def bars(rows: list[dict], measure: str, path: Path) -> None:
+    """Each system at the worst loss of each kind, as the paper draws its ablation."""
+    channels = [c for c in channels_of(rows) if c != "none"]
+    names = systems_of(rows)
+    figure, axis = plt.subplots(figsize=(9, 0.36 * len(names) * max(1, len(channels)) + 1.5))
+    for number, channel in enumerate(channels):
+        loss = losses_of(rows, channel)[-1]
+        found = [mean_of(rows, measure, system=s, channel=channel, loss=loss) for s in names]
+        mean, half = np.array(found).T
+        places = np.arange(len(names)) + 0.8 * (number + 0.5) / len(channels) - 0.4
+        label = f"{channel}, {100 * float(loss):g} %"
+        axis.barh(places, mean, 0.75 / len(channels), xerr=half, label=label, capsize=2)
+        for place, value in zip(places, mean, strict=True):
+            axis.text(0.02 * np.nanmax(mean), place, f"{value:.2f}", va="center", fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel(f"{measure}, {count_of(rows)} utterances")
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def latency(rows: list[dict], times: list[dict], path: Path) -> None:
+    """Framing and waiting by design, and computing: p95 of a frame, or the mean of a packet."""
+    names = systems_of(rows)
+    parts = {"framing and look-ahead": "framing_ms", "waiting for copies or parity": "waiting_ms"}
+    figure, axis = plt.subplots(figsize=(9, 0.36 * len(names) + 1.5))
+    left = np.zeros(len(names))
+    for label, column in parts.items():
+        width = np.array([mean_of(rows, column, system=s)[0] for s in names])
+        axis.barh(names, width, left=left, label=label)
+        left += width
+    share = np.array([mean_of(times, "compute_share", system=s)[0] for s in names])
+    mean = share * np.array([mean_of(rows, "framing_ms", system=s)[0] for s in names])
+    p95 = np.array([mean_of(times, "compute_ms_p95", system=s)[0] for s in names])
+    computing = np.where(np.isnan(p95), mean, p95)
+    axis.barh(names, computing, left=left, label="computing (ours: p95 of a frame)")
+    for name, total in zip(names, left + computing, strict=True):
+        axis.text(total + 2, name, f"{total:.0f} ms", va="center", fontsize=7)
+    axis.axvline(460, color="grey", ls=":", label="LargeSC as published, 460 ms")
+    axis.invert_yaxis()
+    axis.tick_params(axis="y", labelsize=8)
+    axis.set_xlabel("delay (ms), without network and sound cards")
+    axis.legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    save(figure, path)
+
+
+def save(figure: plt.Figure, path: Path) -> None:
+    """Writes and closes a figure."""
+    figure.savefig(path, dpi=90)
+    plt.close(figure)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``largesc evaluate`` compares: named sets of systems, channels and measures."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .loss_timeline import LossChannel
+from .systems.aac import Aac
+from .systems.codec2 import Codec2
+from .systems.lyra import Lyra
+from .systems.opus import Opus
+from .systems.own import OwnSystem
+from .systems.parity import Parity
+from .systems.system import System
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One comparison.
+
+    Attributes:
+        systems: their names are unique.
+        channels: all systems meet the same losses in each.
+        measures: names of :data:`.measures.MEASURES`.
+        utterances: at most so many, spread over the speakers.
+        reference: system that the others are compared with, utterance by utterance.
+    """
+
+    systems: tuple[System, ...]
+    channels: tuple[LossChannel, ...]
+    measures: tuple[str, ...]
+    utterances: int
+    reference: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a setting is built from.
+
+    Attributes:
+        codec, lm, controller: model sources of our systems.
+        lyra, tplcnet: folders of the competitors' models, None: not there.
+        traces: loss traces.
+        more_lms: name and model source of further language models, for ``ablation``.
+    """
+
+    codec: str = "embedded"
+    lm: str = "embedded"
+    controller: str = "embedded"
+    lyra: Path | None = None
+    tplcnet: Path | None = None
+    traces: tuple[Path, ...] = ()
+    more_lms: tuple[tuple[str, str], ...] = ()
+
+
+def grid(losses: list[float], bursts_ms: list[float]) -> tuple[LossChannel, ...]:
+    """No loss once, then each loss rate with each mean burst, 0 for independent slots."""
+    none = [LossChannel(0.0)] if 0.0 in losses else []
+    lossy = [LossChannel(p, burst) for burst in bursts_ms for p in losses if p > 0.0]
+    return (*none, *lossy)
+
+
+def ours(sources: Sources, **facts: object) -> OwnSystem:
+    """The default, or what ``facts`` make of it."""
+    named = {"codec": sources.codec, "lm": sources.lm, "controller": sources.controller}
+    return OwnSystem(**({"name": "ours"} | named | facts))
+
+
+def published(sources: Sources, rate_bps: float) -> list[OwnSystem]:
+    """The paper's layout and policy on our models, read both ways, with one sample a token."""
+    facts = {"policy": "learned", "rate_bps": rate_bps, "samples": 1}
+    return [
+        ours(sources, name="LargeSC as published, two packets a pair", layout="pair", **facts),
+        ours(
+            sources,
+            name="LargeSC as published, one packet a pair",
+            layout="pair in one packet",
+            **facts,
+        ),
+    ]
+
+
+def quick(sources: Sources) -> Setting:
+    """A few minutes on two cores."""
+    systems = (
+        ours(sources),
+        ours(sources, name="ours, no language model", concealer="repeat"),
+        published(sources, 1500.0)[0],
+        Opus(6000, 60),
+        Codec2("1200"),
+        Lyra(sources.lyra, 3200),
+    )
+    return Setting(systems, grid([0.0, 0.2], [0.0, 240.0]), ("visqol", "plcmos", "stoi"), 3, "ours")
+
+
+def sweep(sources: Sources) -> Setting:
+    """The comparison whose results are in docs/results."""
+    systems = (
+        ours(sources),
+        ours(sources, name="ours, never waits", wait=False),
+        *published(sources, 1500.0),
+        Parity(4, 4, 2, ours(sources)),
+        Codec2("1200"),
+        Lyra(sources.lyra, 3200),
+        Opus(6000, 60),
+    )
+    measures = ("visqol", "visqol_lattice", "plcmos", "stoi", "words", "f0", "speaker")
+    return Setting(systems, grid([0.0, 0.1, 0.2, 0.3], [0.0, 240.0]), measures, 24, "ours")
+
+
+def ablation(sources: Sources) -> Setting:
+    """The paper's ablations at one rate, and other language models."""
+    systems = [
+        ours(sources),
+        ours(sources, name="no language model", concealer="repeat"),
+        ours(sources, name="no copies", policy="fixed", tokens=(8, 0)),
+        ours(sources, name="policy table", policy="table"),
+        ours(sources, name="policy learned", policy="learned"),
+        ours(sources, name="policy fixed", policy="fixed", tokens=(8, 8)),
+        *(ours(sources, name=name, lm=source) for name, source in sources.more_lms),
+    ]
+    losses = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
+    measures = ("visqol", "plcmos", "stoi")
+    return Setting(tuple(systems), grid(losses, [0.0, 240.0]), measures, 8, "ours")
+
+
+def concealment(sources: Sources) -> Setting:
+    """The concealers alone: all tokens once, no copies; and prefixes without losses."""
+    plain = {"policy": "fixed", "rate_bps": 0.0}
+    systems = [
+        ours(sources, name="language model, mean of 8", **plain),
+        ours(sources, name="language model, one sample", samples=1, **plain),
+        ours(sources, name="repeat", concealer="repeat", **plain),
+        ours(sources, name="silence", concealer="silence", **plain),
+        *(ours(sources, name=name, lm=source, **plain) for name, source in sources.more_lms),
+    ]
+    measures = ("visqol", "visqol_lattice", "plcmos", "stoi", "inserted")
+    channels = grid([0.2, 0.4], [0.0, 240.0])
+    return Setting(tuple(systems), channels, measures, 8, "repeat")
+
+
+def full(sources: Sources) -> Setting:
+    """Everything, for whoever has the machines: days on two cores."""
+    rates = [ours(sources, name=f"ours, {r} bit/s", rate_bps=float(r)) for r in (1000, 2000, 2500)]
+    offline = ours(sources, name="ours, copies up to 320 ms later", deadline_ms=320)
+    systems = [
+        *sweep(sources).systems,
+        *ablation(replace(sources, more_lms=())).systems[1:],
+        *rates,
+        offline,
+        Parity(4, 2, 1, ours(sources)),
+        Parity(5, 8, 2, ours(sources)),
+        *(
+            Opus(bps, ms)
+            for bps in (6000, 8000, 16000)
+            for ms in (20, 60)
+            if (bps, ms) != (6000, 60)
+        ),
+        Codec2("700C"),
+        Codec2("2400"),
+        Lyra(sources.lyra, 6000),
+        Lyra(sources.lyra, 9200),
+        Lyra(sources.lyra, 3200, sources.tplcnet or Path("tPLCnet_s.tflite")),
+        Aac(),
+    ]
+    losses = [round(0.05 * n, 2) for n in range(11)]
+    channels = [*grid(losses, [0.0, 160.0, 240.0, 400.0])]
+    channels += [LossChannel(share_lost(path), trace=str(path)) for path in sources.traces]
+    measures = sweep(sources).measures
+    return Setting(tuple(systems), tuple(channels), measures, 106, "ours")
+
+
+def share_lost(trace: Path) -> float:
+    """Share of ones among the flags of a trace.
+
+    Raises:
+        ValueError: it cannot be read, or has no flags.
+    """
+    try:
+        flags = [c for c in trace.read_text() if c in "01"]
+    except OSError as error:
+        raise ValueError(f"trace {trace} cannot be read: {error}") from error
+    if not flags:
+        raise ValueError(f"trace {trace} holds no flags: expected 0 and 1")
+    return flags.count("1") / len(flags)

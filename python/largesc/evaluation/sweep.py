@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a setting on Ray, here or on a cluster; every finished cell is kept and never done again.
+
+A cell is one system on one utterance through one channel. Results are in ``results.csv`` and
+``results.parquet``, times, which no seed can repeat, in ``times.csv``, decoded speech of the first
+utterance in ``audio/``.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+
+from ..models.loader import resolve
+from ..speech_files import read_audio
+from .loss_timeline import LossChannel, lost_at
+from .measures import ENGLISH_MEASURES, measure
+from .settings import Setting
+from .systems.system import RATE_HZ, UDP_BYTES, System
+from .table import write_csv
+
+# Of the rows, those that differ from run to run.
+TIMES = ("compute_share", "compute_ms_p50", "compute_ms_p95")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One system on one utterance through one channel; ``seed`` draws the losses."""
+
+    utterance: str
+    corpus: str
+    seed: int
+    system: System
+    channel: LossChannel
+    measures: tuple[str, ...]
+
+    def key(self) -> str:
+        """The same for the same work with the same models."""
+        of_system = sorted((k, v) for k, v in vars(self.system).items() if not k.startswith("_"))
+        parts = (self.utterance, self.seed, type(self.system).__name__, of_system)
+        text = repr((*parts, self.channel, self.measures, models_of(self.system)))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def models_of(system: System) -> list[str]:
+    """What tells the models of a system from others in the same place: their sums or sizes."""
+    own = getattr(system, "own", system)
+    found = []
+    for part in ("codec", "lm", "controller"):
+        if source := getattr(own, part, None):
+            folder = resolve(source, part)
+            sums = folder / "sha256.json"
+            found.append(sums.read_text() if sums.exists() else str(folder.stat().st_mtime))
+    return found
+
+
+def run_cell(cell: Cell, speech: np.ndarray) -> tuple[dict, np.ndarray]:
+    """The row of a cell, and its decoded speech."""
+    seconds = len(speech) / RATE_HZ
+    shut = cell.channel.draw(seconds, cell.seed)
+    begin = process_time()
+    packets = cell.system.encode(speech, cell.channel)
+    lost = lost_at(shut, packets.leave_ms)
+    decoded = cell.system.decode(packets, lost, len(speech))
+    computing_s = process_time() - begin + packets.facts.get("saved_s", 0.0)
+    sent_s = packets.leave_ms[-1] / 1000.0
+    radio_bps = 8.0 * packets.radio_bytes.sum() / sent_s
+    english = not cell.corpus.endswith("-de")
+    names = [n for n in cell.measures if english or n not in ENGLISH_MEASURES]
+    row = {
+        "system": cell.system.name,
+        "channel": cell.channel.name,
+        "loss": round(cell.channel.loss, 4),
+        "utterance": cell.utterance,
+        "seconds": round(seconds, 2),
+        "packets_lost": round(float(lost.mean()), 4),
+        "payload_bps": round(packets.payload_bits / sent_s),
+        "radio_bps": round(radio_bps),
+        "udp_bps": round(radio_bps + 8.0 * UDP_BYTES * len(lost) / sent_s),
+        "framing_ms": round(cell.system.latency.framing_ms, 1),
+        "waiting_ms": round(cell.system.latency.waiting_ms, 1),
+        "compute_share": round(computing_s / seconds, 4),
+    }
+    values = measure(names, speech, decoded.speech)
+    return row | decoded.facts | {k: round(v, 4) for k, v in values.items()}, decoded.speech
+
+
+def run_group(cells: list[Cell], speech: np.ndarray) -> list[tuple[str, dict, np.ndarray]]:
+    """Cells of one utterance and system: key, row and decoded speech of each."""
+    import torch
+
+    torch.set_num_threads(1)
+    # Models are loaded before the clock runs.
+    system, channel = cells[0].system, cells[0].channel
+    start = speech[: RATE_HZ // 2]
+    packets = system.encode(start, channel)
+    system.decode(packets, np.zeros(len(packets.leave_ms), dtype=bool), len(start))
+    return [(cell.key(), *run_cell(cell, speech)) for cell in cells]
+
+
+def cells_of(setting: Setting, utterances: list[dict], seed: int) -> list[Cell]:
+    """All cells of a setting, utterance by utterance."""
+    return [
+        Cell(row["path"], row["corpus"], seed + 1000 * number, system, channel, setting.measures)
+        for number, row in enumerate(utterances)
+        for system in setting.systems
+        for channel in setting.channels
+    ]
+
+
+class Results:
+    """The rows that are there, one file a cell, and the tables made from them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        (folder / "audio").mkdir(exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        return self.folder / "cells" / f"{key}.json"
+
+    def add(self, key: str, row: dict, speech: np.ndarray | None) -> None:
+        """Keeps a cell, whole or not at all; ``speech`` is kept where it is given."""
+        if speech is not None:
+            write_audio(self.folder / "audio" / audio_name(row), speech)
+        partial = self.path(key).with_suffix(".partial")
+        partial.write_text(json.dumps(row))
+        os.replace(partial, self.path(key))
+
+    def write_tables(self, cells: list[Cell]) -> list[dict]:
+        """Writes the CSVs and the Parquet file of ``cells``, in their order; returns the rows."""
+        rows = [
+            json.loads(path.read_text()) for c in cells if (path := self.path(c.key())).exists()
+        ]
+        values = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+        named = ("system", "channel", "loss", "utterance")
+        times = [{k: v for k, v in row.items() if k in named + TIMES} for row in rows]
+        write_csv(values, self.folder / "results.csv")
+        write_csv(times, self.folder / "times.csv")
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        table = pyarrow.csv.read_csv(self.folder / "results.csv")
+        pyarrow.parquet.write_table(table, self.folder / "results.parquet")
+        return rows
+
+
+def audio_name(row: dict) -> str:
+    """File of a cell's decoded speech."""
+    text = f"{row['system']} {row['channel']} {100 * float(row['loss']):g}"
+    return "".join(c if c.isalnum() else "_" for c in text) + ".flac"
+
+
+def write_audio(path: Path, speech: np.ndarray) -> None:
+    """24 kHz speech as FLAC of 16 bit."""
+    import soundfile
+
+    soundfile.write(path, np.clip(speech, -1.0, 1.0), RATE_HZ)
+
+
+def run(
+    setting: Setting,
+    utterances: list[dict],
+    output: Path,
+    seed: int = 1,
+    address: str | None = None,
+    processes: int = 2,
+) -> list[dict]:
+    """Computes what is missing of a setting and returns all its rows.
+
+    Args:
+        setting: its systems are all installed.
+        utterances: rows with ``path``, ``corpus`` and ``file``.
+        output: folder; cells found in it are not computed again.
+        seed: of the losses; one more thousand for each utterance.
+        address: of a Ray cluster; None: a Ray of its own, with ``processes`` workers.
+        processes: how many cells run at a time on this machine.
+
+    Raises:
+        ValueError: Ray is not installed.
+    """
+    results = Results(output)
+    cells = cells_of(setting, utterances, seed)
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        if not results.path(cell.key()).exists():
+            groups.setdefault((cell.utterance, cell.system.name), []).append(cell)
+    if groups:
+        first = utterances[0]
+        write_audio(output / "audio" / "original.flac", read_audio(Path(first["file"])))
+        files = {row["path"]: Path(row["file"]) for row in utterances}
+        _compute(groups, files, first["path"], results, address, processes)
+    return results.write_tables(cells)
+
+
+def _compute(
+    groups: dict[tuple, list[Cell]],
+    files: dict[str, Path],
+    heard: str,
+    results: Results,
+    address: str | None,
+    processes: int,
+) -> None:
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError(
+            "ray is not installed: pip install -c requirements.txt -r requirements-evaluation.txt"
+        ) from error
+    from tqdm import tqdm
+
+    options = {"address": address} if address else {"num_cpus": processes}
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+    try:
+        # A worker that dies takes with it what it was doing, and that is done again.
+        remote = ray.remote(num_cpus=1, max_retries=5)(run_group)
+        waiting, running = list(groups.items()), {}
+        bar = tqdm(total=sum(map(len, groups.values())), unit="cell", smoothing=0.1)
+        width = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+        while waiting or running:
+            while waiting and len(running) < width:
+                (utterance, _), group = waiting.pop(0)
+                speech = read_audio(files[utterance])
+                running[remote.remote(group, speech)] = group
+            (done, *_), _ = ray.wait(list(running), num_returns=1)
+            for (key, row, speech), cell in zip(ray.get(done), running.pop(done), strict=True):
+                results.add(key, row, speech if cell.utterance == heard else None)
+                bar.update()
+        bar.close()
+    finally:
+        ray.shutdown()
