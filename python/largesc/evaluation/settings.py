@@ -117,6 +117,7 @@ def ablation(sources: Sources) -> Setting:
         ours(sources, name="policy table", policy="table"),
         ours(sources, name="policy learned", policy="learned"),
         ours(sources, name="policy fixed", policy="fixed", tokens=(8, 8)),
+        ours(sources, name="language model in 8 bit", int8=True),
         *(ours(sources, name=name, lm=source) for name, source in sources.more_lms),
     ]
     losses = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]

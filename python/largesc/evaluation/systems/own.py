@@ -17,6 +17,7 @@ from ...codec.speech_decoder import SpeechDecoder
 from ...codec.speech_encoder import EncodedFrame, SpeechEncoder
 from ...concealment.concealer import ReceivedFrame, RepeatConcealer, make_concealer
 from ...control.policies import Channel, Controller, Decision, Frame
+from ...models.dynamic_int8 import quantised
 from ...models.loader import load_codec, load_controller, load_language_model
 from ..loss_timeline import LossChannel
 from .system import CRC_BYTES, Decoded, Latency, Packets
@@ -40,7 +41,7 @@ class OwnSystem:
         wait: for copies. Otherwise a lost frame is made up at once, and a copy mends the context.
         deadline_ms: how far copies may lie behind.
         layout: one of :data:`LAYOUTS`; the last puts both packets of a pair into one.
-        codec, lm, controller: model sources.
+        codec, lm, controller: model sources; ``int8`` runs the language model in 8 bit.
     """
 
     name: str
@@ -54,6 +55,7 @@ class OwnSystem:
     layout: str = "sequential"
     codec: str = "embedded"
     lm: str = "embedded"
+    int8: bool = False
     controller: str = "embedded"
 
     def __post_init__(self) -> None:
@@ -172,7 +174,7 @@ class OwnSystem:
             return make_concealer(self.concealer)
         from ...concealment.concealer import LanguageModelConcealer
 
-        stream = stream_of(self.lm, self.codec, self.samples)
+        stream = stream_of(self.lm, self.codec, self.samples, self.int8)
         stream.reset()
         return LanguageModelConcealer(stream)
 
@@ -291,9 +293,11 @@ def controller_network(source: str) -> object:
 
 
 @cache
-def stream_of(lm: str, codec: str, samples: int) -> object:
+def stream_of(lm: str, codec: str, samples: int, int8: bool) -> object:
     """One language model a process and setting, for the tokens of ``codec``."""
     from ...concealment.lm_stream import LanguageModelStream
 
-    books = codebooks_of(load_codec(codec).model)
-    return LanguageModelStream(load_language_model(lm).model, samples=samples, codebooks=books)
+    books, model = codebooks_of(load_codec(codec).model), load_language_model(lm).model
+    if int8:
+        model = quantised(model)
+    return LanguageModelStream(model, samples=samples, codebooks=books)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures: what is identical has the best value, what is worse a worse one, and always the same.
+
+ViSQOL's conformance recordings are not in its package and are not checked here.
+"""
+
+import numpy as np
+import pytest
+from gnuradio.largesc.cli.demo import RECORDINGS
+from gnuradio.largesc.evaluation.measures import MEASURES, measure, missing
+from gnuradio.largesc.speech_files import read_audio
+
+BEST = {"visqol": 5.0, "visqol_lattice": 4.67, "stoi": 1.0, "words": 0.0, "inserted": 0.0}
+BEST |= {"speaker": 1.0, "f0": 0.0}
+RISES = {"visqol": 1, "visqol_lattice": 1, "plcmos": 1, "stoi": 1, "speaker": 1, "words": -1}
+
+
+@pytest.fixture(scope="module")
+def voice() -> np.ndarray:
+    if not RECORDINGS.exists():
+        pytest.skip("the recordings of alsa-utils are not installed")
+    found = [read_audio(RECORDINGS / f"{n}.wav") for n in ("Front_Left", "Rear_Right", "Side_Left")]
+    return np.concatenate(found)
+
+
+def installed(name: str) -> str:
+    if missing([name]):
+        pytest.skip(f"{MEASURES[name][1]} is not installed (requirements-evaluation.txt)")
+    return name
+
+
+@pytest.mark.parametrize("name", BEST)
+def test_identical_speech_has_the_best_value(name, voice):
+    assert measure([installed(name)], voice, voice)[name] == pytest.approx(BEST[name], abs=0.05)
+
+
+@pytest.mark.parametrize("name", RISES)
+def test_more_loss_is_worse_and_repeats(name, voice):
+    installed(name)
+    order = np.random.default_rng(1).permutation(len(voice) // 480)
+    values = []
+    for loss in (0.0, 0.1, 0.3, 0.6):
+        gone = np.zeros(len(voice), dtype=bool)
+        for slot in order[: int(loss * len(order))]:
+            gone[480 * slot : 480 * (slot + 1)] = True
+        damaged = np.where(gone, 0.0, voice).astype(np.float32)
+        values.append(RISES[name] * measure([name], voice, damaged)[name])
+        assert RISES[name] * measure([name], voice, damaged)[name] == values[-1]
+    assert values[0] > values[-1] and np.all(np.diff(values) <= 0.05)
