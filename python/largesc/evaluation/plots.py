@@ -85,11 +85,13 @@ def against_rate(rows: list[dict], measure: str, path: Path) -> None:
                 mean_of(rows, measure, **where),
             )
             style = {"fmt": "o", "capsize": 2, "label": system}
-            axis.errorbar(rate, mean, half, color=COLOURS[number % 20], **style)
+            axis.errorbar(rate / 1000.0, mean, half, color=COLOURS[number % 20], **style)
         title = "no loss" if channel == "none" else f"{channel}, {100 * float(loss):g} %"
         axis.set_title(f"{title}, {count_of(rows)} utterances", fontsize=9)
         axis.set_xscale("log")
-        axis.set_xlabel("bit/s on a bare radio frame")
+        axis.set_xticks(ticks := [1, 1.5, 2, 3, 5, 7, 10, 20], [f"{t:g}" for t in ticks])
+        axis.set_xticks([], minor=True)
+        axis.set_xlabel("kbit/s on a bare radio frame")
         axis.set_ylabel(measure)
         axis.grid(alpha=0.3, which="both")
     axes[0, -1].legend(fontsize=7, loc="best")
