@@ -94,14 +94,19 @@ def track(
     phases[k:], decisions[k:] = follow(symbols, k, phase, frequency, gain, bits_per_symbol)
     channel = _smooth(symbols, phases, decisions)
     # The noise once more, from all symbols.
-    error = np.mean(np.abs(symbols - channel * decisions) ** 2) if gain > 4 else 1 / gain
+    if gain > 4:
+        error = np.mean(np.abs(symbols - channel * decisions) ** 2)
+        signal = np.mean(np.abs(channel) ** 2)
+    else:
+        # Soft decisions of noise would flatter: what is beyond the known amplitude is noise.
+        signal, error = 1.0, np.mean(np.abs(symbols) ** 2) - 1.0
     error = max(float(error), 1e-4)
     straight = symbols[k:] * channel[k:].conj()
     if bits_per_symbol == 1:
         soft = (straight.real + straight.imag) / np.sqrt(2)
     else:
         soft = np.stack([straight.real, straight.imag], axis=1).reshape(-1) / np.sqrt(2)
-    return 4 * soft / error, float(np.mean(np.abs(channel) ** 2)) / error
+    return 4 * soft / error, float(signal) / error
 
 
 def follow(
