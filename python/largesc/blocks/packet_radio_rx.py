@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hierarchical block: complex samples to packets."""
 
-from gnuradio import digital, gr, pdu
+from gnuradio import gr
 
 from ..radio.profiles import find_profile
 from .burst_sink import burst_sink
-from .burst_source import LENGTH_TAG
-from .packet_counter import packet_counter
+from .ofdm_demodulator import ofdm_demodulator
+from .ofdm_sink import ofdm_sink
 from .radio_rate import rate_changer
-
 
 class packet_radio_rx(gr.hier_block2):  # noqa: N801
     """Packets from the air.
@@ -48,16 +47,11 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
         self.message_port_register_hier_out("packets")
         self.message_port_register_hier_out("status")
         if self.profile.waveform == "ofdm":
-            demodulator = digital.ofdm_rx(
-                packet_length_tag_key=LENGTH_TAG,
-                bps_header=1,
-                bps_payload=self.profile.bits_per_symbol,
-                scramble_bits=True,
-            )
-            to_pdu = pdu.tagged_stream_to_pdu(gr.types.byte_t, LENGTH_TAG)
-            self.sink = packet_counter()
-            chain += [demodulator, to_pdu]
-            self.msg_connect(to_pdu, "pdus", self.sink, "packets")
+            demodulator = ofdm_demodulator(self.profile.bits_per_symbol)
+            self.sink = ofdm_sink(self.profile)
+            chain += [demodulator]
+            for port in ("symbols", "header"):
+                self.msg_connect(demodulator, port, self.sink, port)
         else:
             self.sink = burst_sink(self.profile)
             chain += [self.sink]

@@ -6,6 +6,7 @@ from gnuradio import blocks, digital, filter, gr
 
 from ..radio.burst import make_burst
 from ..radio.codes import PacketCode
+from ..radio.ofdm import make_payload
 from ..radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, RadioProfile, find_profile
 from ..radio.pulses import pulse_taps, to_symbols, whitening
 from .burst_sink import packet_crc
@@ -16,6 +17,8 @@ MOST_KEY_UP_MS = 5000.0
 # Silence at the end, so that filters and receiver see the last burst whole.
 LAST_SYMBOLS = 48
 IDLE_SYMBOLS = 16
+# The same for OFDM: a burst that is no packet of any code, since guards come only before others.
+LAST_BYTES = 1
 
 
 class packet_radio_tx(gr.hier_block2):  # noqa: N801
@@ -109,16 +112,19 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
     def _ofdm(
         self, key_up_ms: float, amplitude: float, continuous: bool, queue_packets: int
     ) -> list:
+        code, crc = PacketCode(self.profile.code), packet_crc()
+
         def make(packet: bytes) -> np.ndarray:
-            return np.frombuffer(packet, dtype=np.uint8)
+            check = crc.compute(list(packet)).to_bytes(2, "big")
+            return make_payload(packet + check, code)
 
         empty = np.zeros(0, dtype=np.uint8)
-        self.source = burst_source(np.uint8, make, empty, empty, MOST_BYTES, queue_packets, 0)
+        last = np.zeros(LAST_BYTES, dtype=np.uint8)
+        self.source = burst_source(np.uint8, make, empty, last, MOST_BYTES, queue_packets, 0)
         modulator = digital.ofdm_tx(
             packet_length_tag_key=LENGTH_TAG,
             bps_header=1,
             bps_payload=self.profile.bits_per_symbol,
-            scramble_bits=True,
         )
         # The inverse FFT of 52 carriers of energy 1.
         scale = blocks.multiply_const_cc(amplitude / np.sqrt(52.0))

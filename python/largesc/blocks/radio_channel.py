@@ -78,8 +78,9 @@ class radio_channel(gr.hier_block2):  # noqa: N801
                     SELECTIVE_TAPS,
                 )
             )
+        # The air carries no tags.
         self.model = channels.channel_model(
-            noise_voltage, frequency_offset, 1.0 + 1e-6 * clock_ppm, [1.0 + 0.0j], seed
+            noise_voltage, frequency_offset, 1.0 + 1e-6 * clock_ppm, [1.0 + 0.0j], seed, True
         )
         self.connect(*chain, self.model, self)
 

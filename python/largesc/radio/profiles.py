@@ -7,7 +7,8 @@ A single-carrier burst is, in symbols:
 
 An OFDM burst is, in OFDM symbols of 64 + 16 samples:
 
-    sync 2 | header 1 | payload: 8 (bytes + 4) bit on 48 carriers | guard 1
+    sync 2 | header 1 | payload: 8 (bytes + 2) bit, coded, and 32 bit of the modulator's own CRC,
+    on 48 carriers | guard 1
 """
 
 from dataclasses import dataclass, replace
@@ -80,7 +81,8 @@ class RadioProfile:
     def coded_bits(self, packet_bytes: int) -> int:
         """Bits on the air for a packet and its CRC."""
         if self.waveform == "ofdm":
-            return 8 * (packet_bytes + OFDM_CRC_BYTES)
+            bits = coded_bits(self.code, 8 * (packet_bytes + CRC_BYTES))
+            return 8 * (-(-bits // 8) + OFDM_CRC_BYTES)
         return coded_bits(self.code, 8 * (packet_bytes + CRC_BYTES))
 
     def payload_symbols(self, packet_bytes: int) -> int:
@@ -128,7 +130,7 @@ PROFILES = {
         RadioProfile("ssb", "single_carrier", "qpsk", 1800.0, 4, "convolutional"),
         RadioProfile("ssb_bpsk", "single_carrier", "bpsk", 1800.0, 4, "none"),
         RadioProfile("narrow", "single_carrier", "qpsk", 7200.0, 4, "ldpc"),
-        RadioProfile("wide", "ofdm", "qpsk", 250e3 / (OFDM_LENGTH + OFDM_PREFIX), 80, "none"),
+        RadioProfile("wide", "ofdm", "bpsk", 250e3 / (OFDM_LENGTH + OFDM_PREFIX), 80, "convolutional"),
     )
 }
 
@@ -137,7 +139,7 @@ def find_profile(name: str, modulation: str = "", code: str = "") -> RadioProfil
     """The profile ``name``, with another modulation or code where one is given.
 
     Raises:
-        ValueError: a name is unknown, or OFDM with a code.
+        ValueError: a name is unknown.
     """
     if name not in PROFILES:
         raise ValueError(f"profile {name!r} is unknown: use one of {', '.join(PROFILES)}")
@@ -147,8 +149,6 @@ def find_profile(name: str, modulation: str = "", code: str = "") -> RadioProfil
         raise ValueError(f"modulation {modulation!r} is unknown: use one of {known}")
     if code and code not in CODES:
         raise ValueError(f"code {code!r} is unknown: use one of {', '.join(CODES)}")
-    if profile.waveform == "ofdm" and code not in ("", "none"):
-        raise ValueError(f"code {code!r} does not go with profile {name!r}: OFDM has none")
     return replace(
         profile, modulation=modulation or profile.modulation, code=code or profile.code
     )

@@ -77,10 +77,13 @@ class BurstReceiver:
         self._header_span = (SYNC_SYMBOLS + profile.header_symbols - 1) * self._sps
         longest = profile.burst_symbols(MOST_BYTES) - GUARD_SYMBOLS
         self.longest_samples = longest * self._sps + 2 * self._half
+        # Half a pulse, and the timing may move by a symbol.
+        self._edge = self._half + 2 * self._sps
         # A burst must be at hand as long as its start may still be found.
-        self._keep = self.longest_samples + (2 * APART_SYMBOLS + SYNC_SYMBOLS) * self._sps
-        self._samples = np.zeros(self._half, dtype=np.complex64)
-        self._first = -self._half
+        late = 2 * APART_SYMBOLS + SYNC_SYMBOLS + LEAST_SEARCH
+        self._keep = self.longest_samples + 2 * self._edge + late * self._sps
+        self._samples = np.zeros(self._edge, dtype=np.complex64)
+        self._first = -self._edge
         self._next = 0
         self._waiting: list[_Waiting] = []
 
@@ -104,7 +107,7 @@ class BurstReceiver:
         """Looks for syncs as far as both sides of a place are known."""
         apart = APART_SYMBOLS * self._sps
         end = self._first + len(self._samples) - self._half - self._sync_span
-        begin = max(self._next - apart, self._first + self._half)
+        begin = max(self._next - apart, self._first + self._edge)
         # A few symbols at a time: each search filters its surroundings anew.
         if end - apart < self._next + LEAST_SEARCH * self._sps:
             return
@@ -163,11 +166,10 @@ class BurstReceiver:
     def _read(self) -> list[Found]:
         """Headers and payloads that have come in completely."""
         end = self._first + len(self._samples)
-        margin = self._half + 2 * self._sps
         found, waiting = [], []
         for at in self._waiting:
             if at.header is None:
-                if at.start + self._header_span + margin >= end:
+                if at.start + self._header_span + self._edge >= end:
                     waiting.append(at)
                     continue
                 self._refine(at)
@@ -177,7 +179,7 @@ class BurstReceiver:
                     continue
                 self.counters["headers"] += 1
             count = self.profile.burst_symbols(at.header.packet_bytes) - GUARD_SYMBOLS
-            if at.start + (count - 1) * self._sps + margin >= end:
+            if at.start + (count - 1) * self._sps + self._edge >= end:
                 waiting.append(at)
                 continue
             packet, es_n0_db = self._reader.read_payload(self._symbols(at, count), at.header)
