@@ -21,12 +21,12 @@ class radio_channel(gr.hier_block2):  # noqa: N801
     Args:
         noise_voltage: deviation of the complex noise; its power is the square.
         frequency_offset: of the carrier, in cycles a sample.
-        clock_ppm: how much faster the receiver's sample clock runs, -1000 to 1000.
+        clock_ppm: how much slower the receiver samples than the sender, -1000 to 1000.
         fading: `none`, `rayleigh` (all frequencies alike) or `selective` (two Rayleigh paths of
             the same mean power).
         doppler: greatest Doppler shift in cycles a sample, up to 0.1.
         delay: of the second path, in samples, up to 6.
-        seed: of noise and fading.
+        seed: of noise and fading, 1 or more.
 
     Raises:
         ValueError: an argument is out of range.
@@ -62,6 +62,8 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             raise ValueError(f"doppler {doppler} is out of range: use more than 0, at most 0.1")
         if not 0 <= delay <= MOST_DELAY:
             raise ValueError(f"delay {delay} is out of range: use 0 to {MOST_DELAY:g} samples")
+        if seed < 1:
+            raise ValueError(f"seed {seed} is out of range: use 1 or more")
         chain = [self]
         if fading == "rayleigh":
             chain.append(channels.fading_model(SINUSOIDS, doppler, False, 0.0, seed))
