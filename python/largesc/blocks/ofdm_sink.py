@@ -61,9 +61,7 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
             return
         self.counters["accepted"] += 1
         self._es_n0_db = found[1]
-        self.publish(
-            "packets", pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(body), list(body)))
-        )
+        self.publish("packets", pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(body), list(body))))
         if self.counters["accepted"] % STATUS_FRAMES == 0:
             self.publish_status()
 

@@ -9,6 +9,7 @@ from .ofdm_demodulator import ofdm_demodulator
 from .ofdm_sink import ofdm_sink
 from .radio_rate import rate_changer
 
+
 class packet_radio_rx(gr.hier_block2):  # noqa: N801
     """Packets from the air.
 
@@ -40,9 +41,7 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
             gr.io_signature(0, 0, 0),
         )
         self.profile = find_profile(profile, modulation, code)
-        change = None
-        if sample_rate:
-            change = rate_changer(sample_rate, self.profile.sample_rate)
+        change = rate_changer(self.profile.sample_rate, sample_rate, receives=True)
         chain = [self] if change is None else [self, change]
         self.message_port_register_hier_out("packets")
         self.message_port_register_hier_out("status")

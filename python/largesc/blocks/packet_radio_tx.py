@@ -7,15 +7,15 @@ from gnuradio import blocks, digital, filter, gr
 from ..radio.burst import make_burst
 from ..radio.codes import PacketCode
 from ..radio.ofdm import make_payload
-from ..radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, RadioProfile, find_profile
+from ..radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
 from ..radio.pulses import pulse_taps, to_symbols, whitening
 from .burst_sink import packet_crc
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer
 
 MOST_KEY_UP_MS = 5000.0
-# Silence at the end, so that filters and receiver see the last burst whole.
-LAST_SYMBOLS = 48
+# Silence at both ends, so that resamplers and receiver see the first and last burst whole.
+FIRST_SYMBOLS, LAST_SYMBOLS = 16, 48
 IDLE_SYMBOLS = 16
 # The same for OFDM: a burst that is no packet of any code, since guards come only before others.
 LAST_BYTES = 1
@@ -31,7 +31,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
     A packet that is the end of the stream is sent, then the stream ends.
 
     Args:
-        profile: `ssb` (2.25 kHz), `ssb_bpsk` (2.25 kHz), `narrow` (9 kHz) or `wide` (OFDM, 207 kHz).
+        profile: `ssb` or `ssb_bpsk` (2.25 kHz), `narrow` (9 kHz) or `wide` (OFDM, 207 kHz).
         modulation: `bpsk` or `qpsk` in place of the profile's; empty for that.
         code: `none`, `convolutional` or `ldpc` in place of the profile's; empty for that.
         key_up_ms: preamble before the first packet, for transmitters and gain controls that need
@@ -75,7 +75,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             raise ValueError(f"profile {profile!r} has no key_up_ms and is not continuous: use 0")
         make_chain = self._ofdm if ofdm else self._single_carrier
         chain = make_chain(key_up_ms, amplitude, continuous, queue_packets)
-        change = rate_changer(self.profile.sample_rate, sample_rate)
+        change = rate_changer(self.profile.sample_rate, sample_rate, receives=False)
         if change is not None:
             chain.append(change)
         self.connect(*chain, self)
@@ -94,10 +94,11 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             return make_burst(packet + check, profile, code)
 
         key_up = to_symbols(whitening(round(key_up_ms / 1000 * profile.symbol_rate)), 1)
+        first = np.concatenate([np.zeros(FIRST_SYMBOLS, dtype=np.complex64), key_up])
         self.source = burst_source(
             np.complex64,
             make,
-            key_up,
+            first,
             np.zeros(LAST_SYMBOLS, dtype=np.complex64),
             MOST_BYTES,
             queue_packets,
@@ -128,7 +129,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         )
         # The inverse FFT of 52 carriers of energy 1.
         scale = blocks.multiply_const_cc(amplitude / np.sqrt(52.0))
-        guard = digital.burst_shaper_cc([], 0, OFDM_GUARD_SAMPLES, False, LENGTH_TAG)
+        guard = digital.burst_shaper_cc([], OFDM_GUARD_SAMPLES, 0, False, LENGTH_TAG)
         return [self.source, modulator, scale, guard]
 
     def statistics(self) -> dict[str, int]:

@@ -52,7 +52,8 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             raise ValueError(f"noise_voltage {noise_voltage} is out of range: use 0 or more")
         if not abs(frequency_offset) <= 0.5:
             raise ValueError(
-                f"frequency_offset {frequency_offset} is out of range: use -0.5 to 0.5 cycles a sample"
+                f"frequency_offset {frequency_offset} is out of range: use -0.5 to 0.5, "
+                "in cycles a sample"
             )
         if not abs(clock_ppm) <= 1000:
             raise ValueError(f"clock_ppm {clock_ppm} is out of range: use -1000 to 1000")

@@ -5,25 +5,34 @@ from fractions import Fraction
 
 from gnuradio import filter
 
+# Of both numbers of the ratio.
+MOST = 1000
 
-def rate_changer(rate: float, to_rate: float) -> object | None:
+
+def rate_changer(profile_rate: float, sample_rate: float, receives: bool) -> object | None:
     """In-tree resampler for complex samples; None where there is nothing to do.
 
     Args:
-        rate: in samples a second.
-        to_rate: in samples a second; 0 for the same.
+        profile_rate: in samples a second.
+        sample_rate: of the radio, in samples a second; 0 for the profile's.
+        receives: from the radio to the profile, else the other way.
 
     Raises:
         ValueError: the rates have no small ratio.
     """
-    if to_rate in (0, rate):
+    if sample_rate in (0, profile_rate):
         return None
-    ratio = Fraction(to_rate / rate).limit_denominator(1000) if to_rate > 0 else Fraction(0)
-    if ratio <= 0 or ratio.numerator > 1000 or abs(float(ratio) * rate / to_rate - 1) > 1e-6:
+    ratio = Fraction(0)
+    if 0 < sample_rate < 1e4 * profile_rate:
+        ratio = Fraction(sample_rate / profile_rate).limit_denominator(MOST)
+    off = abs(float(ratio) * profile_rate / sample_rate - 1)
+    if not 0 < ratio.numerator <= MOST or off > 1e-6:
         raise ValueError(
-            f"sample_rate {to_rate:g} is no ratio of two numbers up to 1000 to the profile's "
-            f"{rate:g}: use one such as {4 * rate:g}"
+            f"sample_rate {sample_rate:g} has no ratio of whole numbers up to {MOST} to the "
+            f"profile's {profile_rate:g}: use one such as {4 * profile_rate:g}"
         )
+    if receives:
+        ratio = 1 / ratio
     return filter.rational_resampler_ccc(
         interpolation=ratio.numerator, decimation=ratio.denominator
     )

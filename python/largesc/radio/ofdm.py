@@ -23,7 +23,7 @@ ROWS_FROM_SYNC = 2
 
 
 def make_payload(packet: bytes, code: PacketCode) -> np.ndarray:
-    """Packet with its CRC to uint8 bytes, coded and whitened; a modulator sends the low bit first."""
+    """Packet with its CRC to coded and whitened bytes; a modulator sends the low bit first."""
     bits = code.encode(np.unpackbits(np.frombuffer(packet, dtype=np.uint8)))
     return np.packbits(bits ^ whitening(len(bits)), bitorder="little")
 

@@ -7,8 +7,8 @@ A single-carrier burst is, in symbols:
 
 An OFDM burst is, in OFDM symbols of 64 + 16 samples:
 
-    sync 2 | header 1 | payload: 8 (bytes + 2) bit, coded, and 32 bit of the modulator's own CRC,
-    on 48 carriers | guard 1
+    guard 1 | sync 2 | header 1 | payload: 8 (bytes + 2) bit, coded, and 32 bit of the modulator's
+    own CRC, on 48 carriers
 """
 
 from dataclasses import dataclass, replace
@@ -130,7 +130,9 @@ PROFILES = {
         RadioProfile("ssb", "single_carrier", "qpsk", 1800.0, 4, "convolutional"),
         RadioProfile("ssb_bpsk", "single_carrier", "bpsk", 1800.0, 4, "none"),
         RadioProfile("narrow", "single_carrier", "qpsk", 7200.0, 4, "ldpc"),
-        RadioProfile("wide", "ofdm", "bpsk", 250e3 / (OFDM_LENGTH + OFDM_PREFIX), 80, "convolutional"),
+        RadioProfile(
+            "wide", "ofdm", "bpsk", 250e3 / (OFDM_LENGTH + OFDM_PREFIX), 80, "convolutional"
+        ),
     )
 }
 
@@ -149,6 +151,4 @@ def find_profile(name: str, modulation: str = "", code: str = "") -> RadioProfil
         raise ValueError(f"modulation {modulation!r} is unknown: use one of {known}")
     if code and code not in CODES:
         raise ValueError(f"code {code!r} is unknown: use one of {', '.join(CODES)}")
-    return replace(
-        profile, modulation=modulation or profile.modulation, code=code or profile.code
-    )
+    return replace(profile, modulation=modulation or profile.modulation, code=code or profile.code)

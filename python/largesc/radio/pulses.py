@@ -20,7 +20,7 @@ def sync_symbols() -> np.ndarray:
 
 
 def to_symbols(bits: np.ndarray, bits_per_symbol: int) -> np.ndarray:
-    """Bits 0 and 1 to complex symbols of energy 1, ``[..., n]`` to ``[..., n / bits_per_symbol]``."""
+    """Bits ``[..., n]`` to complex symbols of energy 1, ``[..., n / bits_per_symbol]``."""
     signs = 2.0 * np.asarray(bits) - 1.0
     if bits_per_symbol == 1:
         return ((1 + 1j) / np.sqrt(2) * signs).astype(np.complex64)
@@ -44,7 +44,7 @@ def pulse(t: np.ndarray) -> np.ndarray:
 
 
 def pulse_taps(samples_per_symbol: int, late: float = 0.0) -> np.ndarray:
-    """float32 ``[2 * 8 * samples_per_symbol + 1]``: the pulse, ``late`` samples behind the middle."""
+    """float32 ``[16 * samples_per_symbol + 1]``: the pulse, ``late`` samples behind the middle."""
     half = SPAN * samples_per_symbol
     t = (np.arange(-half, half + 1) - late) / samples_per_symbol
     return (pulse(t) * (np.abs(t) <= SPAN + 0.5)).astype(np.float32)

@@ -56,7 +56,7 @@ class BurstReceiver:
         profile: of single carrier.
 
     Counters, in :attr:`counters`: ``syncs`` seen, ``headers`` believed, ``crowded`` (syncs left out
-    since too many bursts were under way), ``broken_samples`` (no number, or beyond 1e9: taken for 0).
+    since too many bursts were under way), ``broken_samples`` (no number, or beyond 1e9: now 0).
     """
 
     def __init__(self, profile: RadioProfile) -> None:

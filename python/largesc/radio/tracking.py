@@ -71,9 +71,7 @@ def fit_known(symbols: np.ndarray, known: np.ndarray) -> tuple[float, float, flo
     return float(np.angle(mean)), float(frequency), amplitude, noise
 
 
-def track(
-    symbols: np.ndarray, known: np.ndarray, bits_per_symbol: int
-) -> tuple[np.ndarray, float]:
+def track(symbols: np.ndarray, known: np.ndarray, bits_per_symbol: int) -> tuple[np.ndarray, float]:
     """Soft bits of what comes behind the known symbols.
 
     Args:
@@ -174,7 +172,7 @@ def follow(
 def _likelihood(
     symbols: np.ndarray, gain: float, level: np.ndarray, bits_per_symbol: int
 ) -> np.ndarray:
-    """Log likelihood ``[h]`` of symbols ``[h, n]`` of amplitude ``level`` ``[h]``, to a constant."""
+    """Log likelihood ``[h]`` of symbols ``[h, n]`` of amplitude ``level``, to a constant."""
     if bits_per_symbol == 1:
         rails = 2 * gain * level[:, None] * (symbols.real + symbols.imag) / np.sqrt(2)
         told = np.logaddexp(rails, -rails)
