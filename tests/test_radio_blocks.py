@@ -297,7 +297,7 @@ def test_idle_sender_takes_no_time():
         ("channel", {"clock_ppm": 1e4}, "clock_ppm 10000.0 is out of range"),
         ("channel", {"fading": "rice"}, "fading 'rice' is unknown"),
         ("channel", {"doppler": 1}, "doppler 1 is out of range"),
-        ("channel", {"delay": 9}, "delay 9 is out of range"),
+        ("channel", {"delay": 33}, "delay 33 is out of range"),
         ("channel", {"seed": 0}, "seed 0 is out of range"),
     ],
 )

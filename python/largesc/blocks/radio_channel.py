@@ -8,9 +8,9 @@ from gnuradio import channels, gr
 FADINGS = ("none", "rayleigh", "selective")
 # Sinusoids that a fading path is made of.
 SINUSOIDS = 8
-# Taps of the selective model: paths up to 6 samples apart, and room for their shape.
-SELECTIVE_TAPS = 16
-MOST_DELAY = 6.0
+# Taps of the selective model: how far paths may lie apart, and room for their shape.
+MOST_DELAY = 32.0
+SELECTIVE_TAPS = 48
 
 
 class radio_channel(gr.hier_block2):  # noqa: N801
@@ -25,7 +25,7 @@ class radio_channel(gr.hier_block2):  # noqa: N801
         fading: `none`, `rayleigh` (all frequencies alike) or `selective` (two Rayleigh paths of
             the same mean power).
         doppler: greatest Doppler shift in cycles a sample, up to 0.1.
-        delay: of the second path, in samples, up to 6.
+        delay: of the second path, in samples, up to 32.
         seed: of noise and fading, 1 or more.
 
     Raises:
