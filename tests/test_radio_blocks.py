@@ -220,6 +220,34 @@ def test_bursts_are_tagged_and_have_the_amplitude():
     assert np.sqrt(np.mean(np.abs(burst) ** 2)) == pytest.approx(0.25, rel=0.03)
 
 
+@pytest.mark.parametrize("profile", ["ssb", "narrow"])
+def test_tokens_over_the_air(profile):
+    """Two frames a packet, no CRC of their own, end of stream and all."""
+    tokens = np.random.default_rng(14).integers(0, 2048, (40, 8))
+    tb = gr.top_block("tokens", catch_exceptions=False)
+    packetizer = largesc.uep_packetizer(frames_per_packet=2, crc=False)
+    tx, rx = largesc.packet_radio_tx(profile), largesc.packet_radio_rx(profile)
+    depacketizer = largesc.uep_depacketizer(2, "sequential", False, "offline", 80, 10)
+    debug = blocks.message_debug()
+    tb.connect(tx, largesc.radio_channel(0.2, 0.002, 30.0), rx)
+    tb.msg_connect(packetizer, "packets", tx, "packets")
+    tb.msg_connect(rx, "packets", depacketizer, "packets")
+    tb.msg_connect(depacketizer, "tokens", debug, "store")
+    port = pmt.intern("tokens")
+    for frame in tokens:
+        vector = pmt.init_u16vector(8, frame.tolist())
+        packetizer._post(port, pmt.cons(pmt.make_dict(), vector))
+    over = pmt.dict_add(pmt.make_dict(), pmt.intern(keys.end_of_stream), pmt.PMT_T)
+    over = pmt.dict_add(over, pmt.intern(keys.frame_index), pmt.from_long(len(tokens)))
+    packetizer._post(port, pmt.cons(over, pmt.init_u16vector(0, [])))
+    tb.start()
+    tb.wait()
+    found = [debug.get_message(n) for n in range(debug.num_messages())]
+    assert pmt.dict_has_key(pmt.car(found[-1]), pmt.intern(keys.end_of_stream))
+    received = [pmt.u16vector_elements(pmt.cdr(message)) for message in found[:-1]]
+    assert np.array_equal(np.array(received), tokens)
+
+
 def test_refused_and_dropped_packets_are_counted():
     tb = gr.top_block("refuse", catch_exceptions=False)
     tx = largesc.packet_radio_tx("ssb", queue_packets=2)
