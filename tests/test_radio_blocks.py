@@ -189,12 +189,19 @@ def test_noise_gives_no_packets(profile, seconds):
     assert received == [] and counters["accepted"] == 0
 
 
-def test_what_is_no_number_does_no_harm():
-    packet = random_packets([25], 10)
-    bad = np.full(9000, np.nan + 1j * np.inf)
-    x = np.concatenate([bad, samples_of(packet, profile="ssb")])
-    received, counters = packets_in(x, profile="ssb")
-    assert received == packet and counters["broken_samples"] == 9000
+@pytest.mark.parametrize("profile", ["ssb", "wide"])
+@pytest.mark.parametrize("value", [np.nan + 1j * np.inf, 1e30])
+def test_what_is_no_number_does_no_harm(profile, value):
+    packets = random_packets([25, 25], 10)
+    good = samples_of(packets, profile=profile)
+    # In the middle of bursts as well.
+    bad = good.copy()
+    bad[200::50] = value
+    x = np.concatenate([np.full(9000, value), bad, good])
+    received, counters = packets_in(x, profile=profile)
+    assert received[-2:] == packets
+    if profile == "ssb":
+        assert counters["broken_samples"] >= 9000
 
 
 @pytest.mark.parametrize("sample_rate", [48000.0, 8000.0])
