@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gnuradio.largesc.radio.burst import make_burst
 from gnuradio.largesc.radio.codes import PacketCode
+from gnuradio.largesc.radio.equaliser import REACH, equalise
 from gnuradio.largesc.radio.header import all_words, encode_header, header_word, read_word
 from gnuradio.largesc.radio.profiles import CODES, PROFILES, find_profile
 from gnuradio.largesc.radio.receiver import MOST_WAITING, BurstReceiver
@@ -164,6 +165,30 @@ def test_any_amplitude(level):
     packets = random_packets([25], 6)
     x = level * noisy(transmit(packets, profile), 8, profile, 7)
     assert packets[0] in contents(BurstReceiver(profile).push(x))
+
+
+@pytest.mark.parametrize("delay", [4, 7])
+def test_echoes_are_taken_out(delay):
+    profile = find_profile("ssb")
+    got = 0
+    for seed in range(20):
+        packets = random_packets([25], seed)
+        x = np.pad(transmit(packets, profile), (0, 40))
+        # As strong as the first path but for 3 dB, a symbol or two later, at any phase.
+        x = x + 0.7 * np.exp(2j * np.pi * seed / 20) * np.roll(x, delay)
+        found = BurstReceiver(profile).push(noisy(x, 15, profile, seed))
+        got += packets[0] in contents(found)
+    assert got >= 19
+
+
+def test_equaliser_leaves_white_noise_alone():
+    random = np.random.default_rng(18)
+    sent = np.exp(2j * np.pi * random.integers(0, 4, 100) / 4)
+    samples = np.zeros(2 * 100 + 4 * REACH - 1, dtype=complex)
+    samples[2 * REACH : 2 * REACH + 200 : 2] = sent
+    samples += 0.2 * random.standard_normal((len(samples), 2)).view(complex)[:, 0]
+    out = equalise(samples, sent[:48])
+    assert np.array_equal(out, samples[2 * REACH : 2 * REACH + 200 : 2])
 
 
 def test_other_code_is_not_read():

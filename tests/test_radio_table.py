@@ -59,7 +59,6 @@ def test_codes_gain_four_decibels(setting):
 def test_command_writes_table_and_picture(tmp_path, monkeypatch):
     arguments = ["--output", str(tmp_path), "--packets", "10", "--only", "narrow", "--noise", "0.2"]
     monkeypatch.setattr(sys, "argv", ["radio_table", *arguments])
-    monkeypatch.setattr(radio_table, "RUN_PACKETS", 10)
     radio_table.main()
     assert (tmp_path / "radio_per.png").stat().st_size > 1000
     for name in ("radio_per.csv", "radio_summary.csv", "radio_noise.csv"):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .radio_runs import Setting, energies, random_packets, receive, transmit
+from .radio_table import alone
 from .table import write_csv
 
 # Es/N0 in dB.
@@ -127,7 +128,7 @@ def run(overs: Callable[[Condition], int]) -> list[dict]:
     rows = []
     for name in PROFILES:
         for condition in CONDITIONS:
-            rows.append(measure(Setting(name), condition, overs(condition)))
+            rows.append(alone(measure, Setting(name), condition, overs(condition)))
             print(rows[-1], flush=True)
     return rows
 

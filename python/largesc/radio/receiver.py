@@ -7,6 +7,7 @@ import numpy as np
 
 from .burst import BurstReader, Header
 from .codes import PacketCode
+from .equaliser import REACH, equalise
 from .profiles import GUARD_SYMBOLS, MOST_BYTES, SYNC_SYMBOLS, RadioProfile
 from .pulses import SPAN, pulse_taps, sync_symbols
 
@@ -77,8 +78,8 @@ class BurstReceiver:
         self._header_span = (SYNC_SYMBOLS + profile.header_symbols - 1) * self._sps
         longest = profile.burst_symbols(MOST_BYTES) - GUARD_SYMBOLS
         self.longest_samples = longest * self._sps + 2 * self._half
-        # Half a pulse, and the timing may move by a symbol.
-        self._edge = self._half + 2 * self._sps
+        # Half a pulse, the equaliser, and the timing may move by a symbol.
+        self._edge = self._half + (REACH + 2) * self._sps
         # A burst must be at hand as long as its start may still be found.
         late = 2 * APART_SYMBOLS + SYNC_SYMBOLS + LEAST_SEARCH
         self._keep = self.longest_samples + 2 * self._edge + late * self._sps
@@ -135,17 +136,32 @@ class BurstReceiver:
             self._waiting.append(_Waiting(start, 0.0, float(OFFSETS[np.argmax(fit[place])])))
         self._next = end - apart
 
-    def _symbols(self, at: _Waiting, count: int, late: float | None = None) -> np.ndarray:
-        """Symbols from a start on: offset taken away, pulse matched between the samples."""
-        late = at.late if late is None else late
+    def _matched(self, at: _Waiting, late: float, first: int, last: int, step: int) -> np.ndarray:
+        """Offset taken away, pulse matched between the samples.
+
+        Args:
+            late: samples behind the start.
+            first, last: places from there, in samples.
+            step: samples from one value to the next.
+        """
         whole = int(np.floor(late + 0.5))
-        begin = at.start + whole - self._half - self._first
-        x = self._samples[begin : begin + (count - 1) * self._sps + 2 * self._half + 1]
-        n = np.arange(len(x)) - self._half
+        begin = at.start + whole + first - self._half - self._first
+        x = self._samples[begin : begin + last - first + 2 * self._half + 1]
+        n = np.arange(len(x)) - self._half + first
         x = x * np.exp(-2j * np.pi * at.offset / self._sps * n)
-        windows = np.lib.stride_tricks.sliding_window_view(x, 2 * self._half + 1)[:: self._sps]
-        taps = pulse_taps(self._sps, late - whole) / self._sps
-        return windows @ taps
+        windows = np.lib.stride_tricks.sliding_window_view(x, 2 * self._half + 1)[::step]
+        return windows @ (pulse_taps(self._sps, late - whole) / self._sps)
+
+    def _symbols(self, at: _Waiting, count: int, late: float | None = None) -> np.ndarray:
+        """Symbols from a start on."""
+        late = at.late if late is None else late
+        return self._matched(at, late, 0, (count - 1) * self._sps, self._sps)
+
+    def _equalised(self, at: _Waiting, count: int, known: np.ndarray) -> np.ndarray:
+        """Symbols from a start on, echoes taken out."""
+        reach = REACH * self._sps
+        last = (count - 1) * self._sps + reach
+        return equalise(self._matched(at, at.late, -reach, last, self._sps // 2), known)
 
     def _refine(self, at: _Waiting) -> None:
         """Timing to a fraction of a sample and offset to a fraction of a step, by the sync."""
@@ -182,7 +198,8 @@ class BurstReceiver:
             if at.start + (count - 1) * self._sps + self._edge >= end:
                 waiting.append(at)
                 continue
-            packet, es_n0_db = self._reader.read_payload(self._symbols(at, count), at.header)
+            symbols = self._equalised(at, count, at.header.known)
+            packet, es_n0_db = self._reader.read_payload(symbols, at.header)
             found.append(Found(packet, at.start, at.offset, es_n0_db))
         self._waiting = waiting
         return found
