@@ -261,7 +261,8 @@ def test_refused_and_dropped_packets_are_counted():
     rx, debug = largesc.packet_radio_rx("ssb"), blocks.message_debug()
     tb.connect(tx, rx)
     tb.msg_connect(rx, "packets", debug, "store")
-    for message in (pmt.PMT_NIL, pmt.intern("x"), packet_pdu(b""), packet_pdu(bytes(111))):
+    odd = pmt.cons(pmt.cons(pmt.intern("a"), pmt.intern("b")), pmt.intern("c"))
+    for message in (pmt.PMT_NIL, odd, packet_pdu(b""), packet_pdu(bytes(111))):
         post(tx, message)
     packets = random_packets([6] * 5, 12)
     for packet in packets:

@@ -14,17 +14,18 @@ from .messages import STATUS_FRAMES, TokenBlock
 LENGTH_TAG = "packet_len"
 
 
-def read_packet(message: object) -> tuple[dict, bytes] | None:
-    """Metadata and bytes of a `packets` PDU; None when it is none."""
-    if not pmt.is_pair(message) or not pmt.is_u8vector(pmt.cdr(message)):
-        return None
-    head = pmt.car(message)
+def read_packet(message: object) -> tuple[bool, bytes | None]:
+    """Whether a message is the end of the stream, and the bytes of a `packets` PDU or None."""
+    if not pmt.is_pair(message):
+        return False, None
+    head, body = pmt.car(message), pmt.cdr(message)
     try:
+        # Every pair passes for a dict.
         meta = pmt.to_python(head) if pmt.is_dict(head) else {}
     except (RuntimeError, TypeError, ValueError):
-        return None
-    meta = meta if isinstance(meta, dict) else {}
-    return meta, bytes(pmt.u8vector_elements(pmt.cdr(message)))
+        meta = {}
+    over = isinstance(meta, dict) and bool(meta.get(keys.end_of_stream))
+    return over, bytes(pmt.u8vector_elements(body)) if pmt.is_u8vector(body) else None
 
 
 class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
@@ -66,20 +67,13 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         self._input_over = self._flushed = False
 
     def _on_packet(self, message: object) -> None:
-        found = read_packet(message)
-        if found is None:
-            # The end of a stream may come without a packet.
-            head = pmt.car(message) if pmt.is_pair(message) else pmt.PMT_NIL
-            over = pmt.intern(keys.end_of_stream)
-            if pmt.is_dict(head) and pmt.to_bool(pmt.dict_ref(head, over, pmt.PMT_F)):
-                self._input_over = True
-            else:
-                self.refuse("expected a PDU of bytes")
-            return
-        meta, packet = found
-        over = bool(meta.get(keys.end_of_stream))
+        over, packet = read_packet(message)
         self._input_over |= over
-        if 1 <= len(packet) <= self._most_bytes:
+        if packet is None:
+            # The end of a stream may come without a packet.
+            if not over:
+                self.refuse("expected a PDU of bytes")
+        elif 1 <= len(packet) <= self._most_bytes:
             self._packets.append(packet)
             if len(self._packets) > self._queue_packets:
                 self._packets.popleft()

@@ -36,7 +36,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         code: `none`, `convolutional` or `ldpc` in place of the profile's; empty for that.
         key_up_ms: preamble before the first packet, for transmitters and gain controls that need
             time; 0 to 5000. Single carrier only.
-        amplitude: RMS of a burst.
+        amplitude: RMS of a burst; peaks are 1.8 times as high, with OFDM 5 times (QPSK 6).
         sample_rate: of the stream in samples a second; 0 for the profile's own.
         continuous: silence between packets, for sound cards and radios that want a steady stream.
             Otherwise nothing comes out between packets.

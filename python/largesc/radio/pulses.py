@@ -62,8 +62,8 @@ def _whitening() -> np.ndarray:
 
 
 def whitening(count: int) -> np.ndarray:
-    """uint8 ``[count]``: bits that make every payload look like noise."""
-    return _whitening()[:count]
+    """uint8 ``[count]``: bits that make every payload look like noise; again after 32767."""
+    return np.resize(_whitening(), count)
 
 
 assert len(SYNC_BITS) == SYNC_SYMBOLS
