@@ -187,7 +187,7 @@ def test_equaliser_leaves_white_noise_alone():
     samples = np.zeros(2 * 100 + 4 * REACH - 1, dtype=complex)
     samples[2 * REACH : 2 * REACH + 200 : 2] = sent
     samples += 0.2 * random.standard_normal((len(samples), 2)).view(complex)[:, 0]
-    out = equalise(samples, sent[:48])
+    out = equalise(samples, sent[:48], 2)
     assert np.array_equal(out, samples[2 * REACH : 2 * REACH + 200 : 2])
 
 

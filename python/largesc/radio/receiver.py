@@ -161,7 +161,8 @@ class BurstReceiver:
         """Symbols from a start on, echoes taken out."""
         reach = REACH * self._sps
         last = (count - 1) * self._sps + reach
-        return equalise(self._matched(at, at.late, -reach, last, self._sps // 2), known)
+        samples = self._matched(at, at.late, -reach, last, self._sps // 2)
+        return equalise(samples, known, self.profile.bits_per_symbol)
 
     def _refine(self, at: _Waiting) -> None:
         """Timing to a fraction of a sample and offset to a fraction of a step, by the sync."""
