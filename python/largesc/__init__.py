@@ -27,6 +27,9 @@ _EXPORTS = {
     "speech_source": "blocks.speech_audio",
     "speech_sink": "blocks.speech_audio",
     "link_monitor": "blocks.link_monitor",
+    "packet_radio_tx": "blocks.packet_radio_tx",
+    "packet_radio_rx": "blocks.packet_radio_rx",
+    "radio_channel": "blocks.radio_channel",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block: packets to the items of their bursts, behind which the in-tree modulator stands."""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from .._core import keys
+from .messages import STATUS_FRAMES, TokenBlock
+
+LENGTH_TAG = "packet_len"
+
+
+def read_packet(message: object) -> tuple[bool, bytes | None]:
+    """Whether a message is the end of the stream, and the bytes of a `packets` PDU or None."""
+    if not pmt.is_pair(message):
+        return False, None
+    head, body = pmt.car(message), pmt.cdr(message)
+    try:
+        # Every pair passes for a dict.
+        meta = pmt.to_python(head) if pmt.is_dict(head) else {}
+    except (RuntimeError, TypeError, ValueError):
+        meta = {}
+    over = isinstance(meta, dict) and bool(meta.get(keys.end_of_stream))
+    return over, bytes(pmt.u8vector_elements(body)) if pmt.is_u8vector(body) else None
+
+
+class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
+    """Queue of packets in front of a modulator.
+
+    Input: message port `packets` (PDUs of bytes). Output: stream of items, each burst with the tag
+    `packet_len`; message port `status`. Behind the packet that is the end of the stream come the
+    items of ``last``, then the block ends.
+
+    Args:
+        item: type of an item.
+        make: packet to its items, at least one.
+        first: items before the first packet.
+        last: items behind the last one.
+        most_bytes: longer packets are refused, as are empty ones.
+        queue_packets: packets that wait at most; of more, the oldest are dropped.
+        idle_items: zeros that are put out at a time while no packet waits; 0 for none.
+    """
+
+    def __init__(
+        self,
+        item: type,
+        make: Callable[[bytes], np.ndarray],
+        first: np.ndarray,
+        last: np.ndarray,
+        most_bytes: int,
+        queue_packets: int,
+        idle_items: int,
+    ) -> None:
+        gr.sync_block.__init__(self, "burst_source", None, [item])
+        self.open_ports({"packets": self._on_packet}, [], "packets")
+        self.counters |= {"packets": 0, "dropped": 0}
+        self._make, self._most_bytes = make, most_bytes
+        self._packets: deque[bytes] = deque()
+        self._queue_packets = queue_packets
+        self._items = np.zeros(0, dtype=item)
+        self._first, self._last = first, last
+        self._idle = np.zeros(idle_items, dtype=item)
+        self._input_over = self._flushed = False
+
+    def _on_packet(self, message: object) -> None:
+        over, packet = read_packet(message)
+        self._input_over |= over
+        if packet is None:
+            # The end of a stream may come without a packet.
+            if not over:
+                self.refuse("expected a PDU of bytes")
+        elif 1 <= len(packet) <= self._most_bytes:
+            self._packets.append(packet)
+            if len(self._packets) > self._queue_packets:
+                self._packets.popleft()
+                self.counters["dropped"] += 1
+        elif not over:
+            self.refuse(f"a packet of {len(packet)} bytes: 1 to {self._most_bytes} go on the air")
+
+    def work(self, input_items: list, output_items: list) -> int:
+        out = output_items[0]
+        if len(self._items) == 0 and not self._next_items():
+            self._ended = True
+            self.publish_status()
+            return -1
+        count = min(len(out), len(self._items))
+        out[:count] = self._items[:count]
+        self._items = self._items[count:]
+        return count
+
+    def _next_items(self) -> bool:
+        """Fetches what comes next; False when nothing ever will."""
+        if self._packets:
+            items = self._make(self._packets.popleft())
+            if len(self._first):
+                items = np.concatenate([self._first, items])
+                self._first = self._first[:0]
+            self.counters["packets"] += 1
+            if self.counters["packets"] % STATUS_FRAMES == 0:
+                self.publish_status()
+            self._tag(len(items))
+        elif not self._input_over:
+            items = self._idle
+        elif self._flushed or not len(self._last):
+            return False
+        else:
+            items, self._flushed = self._last, True
+            self._tag(len(items))
+        self._items = items
+        return True
+
+    def _tag(self, length: int) -> None:
+        key = pmt.intern(LENGTH_TAG)
+        self.add_item_tag(0, self.nitems_written(0), key, pmt.from_long(length))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block: equalised carriers to packets."""
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from .._core import keys
+from ..radio.ofdm import OfdmReader
+from ..radio.profiles import CRC_BYTES, RadioProfile
+from .burst_sink import packet_crc
+from .messages import STATUS_FRAMES, TokenBlock
+from .ofdm_demodulator import carrier_order
+
+CHANNEL_TAG = "ofdm_sync_chan_taps"
+
+
+class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
+    """Decodes OFDM payloads and keeps those whose CRC is right.
+
+    Input: message ports `symbols`, `header` of an ofdm_demodulator. Output: message ports
+    `packets` (PDUs of bytes, no metadata), `status`.
+
+    Args:
+        profile: of OFDM.
+    """
+
+    def __init__(self, profile: RadioProfile) -> None:
+        gr.basic_block.__init__(self, "ofdm_sink", None, None)
+        inputs = {"symbols": self._on_symbols, "header": self._on_header}
+        self.open_ports(inputs, ["packets"], "symbols")
+        self.counters |= dict.fromkeys(
+            ("syncs", "headers", "crc_failures", "other_lengths", "accepted"), 0
+        )
+        self._reader = OfdmReader(profile, carrier_order())
+        self._crc = packet_crc()
+        self._es_n0_db = 0.0
+
+    def _on_header(self, message: object) -> None:
+        self.counters["syncs"] += 1
+        self.counters["headers"] += pmt.is_dict(message)
+
+    def _on_symbols(self, message: object) -> None:
+        if not pmt.is_pair(message):
+            self.refuse("expected a PDU of complex symbols")
+            return
+        meta, vector = pmt.car(message), pmt.cdr(message)
+        if pmt.is_dict(meta) and pmt.dict_has_key(meta, pmt.intern(keys.end_of_stream)):
+            self.finish()
+            return
+        if not pmt.is_c32vector(vector):
+            self.refuse("expected a PDU of complex symbols")
+            return
+        found = self._reader.read(np.array(pmt.c32vector_elements(vector)), self._channel(meta))
+        if found is None:
+            self.counters["other_lengths"] += 1
+            return
+        body, check = found[0][:-CRC_BYTES], found[0][-CRC_BYTES:]
+        if self._crc.compute(list(body)) != int.from_bytes(check, "big"):
+            self.counters["crc_failures"] += 1
+            return
+        self.counters["accepted"] += 1
+        self._es_n0_db = found[1]
+        self.publish("packets", pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(body), list(body))))
+        if self.counters["accepted"] % STATUS_FRAMES == 0:
+            self.publish_status()
+
+    @staticmethod
+    def _channel(meta: object) -> np.ndarray | None:
+        if not pmt.is_dict(meta):
+            return None
+        taps = pmt.dict_ref(meta, pmt.intern(CHANNEL_TAG), pmt.PMT_NIL)
+        return np.array(pmt.c32vector_elements(taps)) if pmt.is_c32vector(taps) else None
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters, and Es/N0 in dB of the last packet that was accepted."""
+        return {**self.counters, "es_n0_db": self._es_n0_db}

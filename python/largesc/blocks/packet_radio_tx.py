@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hierarchical block: packets to complex samples."""
+
+import numpy as np
+from gnuradio import blocks, digital, filter, gr
+
+from ..radio.burst import make_burst
+from ..radio.codes import PacketCode
+from ..radio.ofdm import make_payload
+from ..radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
+from ..radio.pulses import pulse_taps, to_symbols, whitening
+from .burst_sink import packet_crc
+from .burst_source import LENGTH_TAG, burst_source
+from .radio_rate import rate_changer
+
+MOST_KEY_UP_MS = 5000.0
+# Silence at both ends, so that resamplers and receiver see the first and last burst whole.
+FIRST_SYMBOLS, LAST_SYMBOLS = 16, 48
+IDLE_SYMBOLS = 16
+# The same for OFDM: a burst that is no packet of any code, since guards come only before others.
+LAST_BYTES = 1
+
+
+class packet_radio_tx(gr.hier_block2):  # noqa: N801
+    """Packets on the air: CRC, code, header, sync and pulses; or OFDM.
+
+    Input: message port `packets`, PDUs of 1 to 110 bytes. Output: complex stream, mean power
+    ``amplitude``² within a burst, each burst with the tag `packet_len` (in samples; without
+    ``sample_rate`` only); message port `status`.
+
+    A packet that is the end of the stream is sent, then the stream ends.
+
+    Args:
+        profile: `ssb` or `ssb_bpsk` (2.25 kHz), `narrow` (9 kHz) or `wide` (OFDM, 207 kHz).
+        modulation: `bpsk` or `qpsk` in place of the profile's; empty for that.
+        code: `none`, `convolutional` or `ldpc` in place of the profile's; empty for that.
+        key_up_ms: preamble before the first packet, for transmitters and gain controls that need
+            time; 0 to 5000. Single carrier only.
+        amplitude: RMS of a burst; peaks are 1.8 times as high, with OFDM 5 times (QPSK 6).
+        sample_rate: of the stream in samples a second; 0 for the profile's own.
+        continuous: silence between packets, for sound cards and radios that want a steady stream.
+            Otherwise nothing comes out between packets.
+        queue_packets: packets that wait at most; of more, the oldest are dropped and counted.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        profile: str = "ssb",
+        modulation: str = "",
+        code: str = "",
+        key_up_ms: float = 0.0,
+        amplitude: float = 0.5,
+        sample_rate: float = 0.0,
+        continuous: bool = False,
+        queue_packets: int = 64,
+    ) -> None:
+        gr.hier_block2.__init__(
+            self,
+            "packet_radio_tx",
+            gr.io_signature(0, 0, 0),
+            gr.io_signature(1, 1, gr.sizeof_gr_complex),
+        )
+        self.profile = find_profile(profile, modulation, code)
+        if not 0 <= key_up_ms <= MOST_KEY_UP_MS:
+            raise ValueError(f"key_up_ms {key_up_ms} is out of range: use 0 to {MOST_KEY_UP_MS:g}")
+        if not 0 < amplitude <= 1:
+            raise ValueError(f"amplitude {amplitude} is out of range: use more than 0, at most 1")
+        if queue_packets < 1:
+            raise ValueError(f"queue_packets {queue_packets} is too small: use 1 or more")
+        ofdm = self.profile.waveform == "ofdm"
+        if ofdm and (key_up_ms or continuous):
+            raise ValueError(f"profile {profile!r} has no key_up_ms and is not continuous: use 0")
+        make_chain = self._ofdm if ofdm else self._single_carrier
+        chain = make_chain(key_up_ms, amplitude, continuous, queue_packets)
+        change = rate_changer(self.profile.sample_rate, sample_rate, receives=False)
+        if change is not None:
+            chain.append(change)
+        self.connect(*chain, self)
+        self.message_port_register_hier_in("packets")
+        self.message_port_register_hier_out("status")
+        self.msg_connect(self, "packets", self.source, "packets")
+        self.msg_connect(self.source, "status", self, "status")
+
+    def _single_carrier(
+        self, key_up_ms: float, amplitude: float, continuous: bool, queue_packets: int
+    ) -> list:
+        profile, code, crc = self.profile, PacketCode(self.profile.code), packet_crc()
+
+        def make(packet: bytes) -> np.ndarray:
+            check = crc.compute(list(packet)).to_bytes(2, "big")
+            return make_burst(packet + check, profile, code)
+
+        key_up = to_symbols(whitening(round(key_up_ms / 1000 * profile.symbol_rate)), 1)
+        first = np.concatenate([np.zeros(FIRST_SYMBOLS, dtype=np.complex64), key_up])
+        self.source = burst_source(
+            np.complex64,
+            make,
+            first,
+            np.zeros(LAST_SYMBOLS, dtype=np.complex64),
+            MOST_BYTES,
+            queue_packets,
+            IDLE_SYMBOLS if continuous else 0,
+        )
+        sps = profile.samples_per_symbol
+        taps = amplitude * pulse_taps(sps)
+        pulses = filter.interp_fir_filter_ccf(sps, taps.tolist())
+        length = blocks.tagged_stream_multiply_length(gr.sizeof_gr_complex, LENGTH_TAG, sps)
+        return [self.source, pulses, length]
+
+    def _ofdm(
+        self, key_up_ms: float, amplitude: float, continuous: bool, queue_packets: int
+    ) -> list:
+        code, crc = PacketCode(self.profile.code), packet_crc()
+
+        def make(packet: bytes) -> np.ndarray:
+            check = crc.compute(list(packet)).to_bytes(2, "big")
+            return make_payload(packet + check, code)
+
+        empty = np.zeros(0, dtype=np.uint8)
+        last = np.zeros(LAST_BYTES, dtype=np.uint8)
+        self.source = burst_source(np.uint8, make, empty, last, MOST_BYTES, queue_packets, 0)
+        modulator = digital.ofdm_tx(
+            packet_length_tag_key=LENGTH_TAG,
+            bps_header=1,
+            bps_payload=self.profile.bits_per_symbol,
+        )
+        # The inverse FFT of 52 carriers of energy 1.
+        scale = blocks.multiply_const_cc(amplitude / np.sqrt(52.0))
+        guard = digital.burst_shaper_cc([], OFDM_GUARD_SAMPLES, 0, False, LENGTH_TAG)
+        return [self.source, modulator, scale, guard]
+
+    def statistics(self) -> dict[str, int]:
+        """Counters: packets sent, refused, dropped."""
+        return self.source.statistics()

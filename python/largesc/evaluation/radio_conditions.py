@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What carrier and clock offsets, key-up, fades and multipath cost, as a CSV file.
+
+    python -m gnuradio.largesc.evaluation.radio_conditions --output FOLDER
+
+Every trial is an over of its own, with a receiver that has heard nothing before. Es/N0 is that of
+a payload symbol or carrier, 3 dB above what loses 1 % of the packets; 20 dB on average where
+the signal fades.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .radio_runs import Setting, energies, random_packets, receive, transmit
+from .radio_table import alone
+from .table import write_csv
+
+# Es/N0 in dB.
+PROFILES = {"ssb": 6.5, "ssb_bpsk": 12.0, "narrow": 6.0, "wide": 12.0}
+FADING_DB = 20.0
+FADE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One row of the table.
+
+    Attributes:
+        packets: in an over.
+        packet_bytes: of each.
+        key_up_ms: single carrier only.
+        offset: of the carrier, as a share of the symbol rate; either sign in turn.
+        clock_ppm: either sign in turn.
+        fade: silence of 2 s in the middle.
+        doppler_hz, delay_us: of Rayleigh fading, by profile; a delay makes it selective.
+    """
+
+    name: str
+    packets: int = 1
+    packet_bytes: int = 25
+    key_up_ms: float = 0.0
+    offset: float = 0.0
+    clock_ppm: float = 0.0
+    fade: bool = False
+    doppler_hz: dict = field(default_factory=dict)
+    delay_us: dict = field(default_factory=dict)
+
+
+SLOW = {"ssb": 1.0, "ssb_bpsk": 1.0, "narrow": 10.0, "wide": 20.0}
+SHORT = {"ssb": 100.0, "ssb_bpsk": 100.0, "narrow": 10.0, "wide": 5.0}
+LONG = {"ssb": 1000.0, "ssb_bpsk": 1000.0, "narrow": 100.0, "wide": 40.0}
+CONDITIONS = (
+    Condition("cold burst"),
+    Condition("cold burst, carrier off by 1 %, clock by 50 ppm", offset=0.01, clock_ppm=50.0),
+    Condition("the same, 110 bytes", packet_bytes=110, offset=0.01, clock_ppm=50.0),
+    Condition("cold burst, carrier off by 10 %, no key-up", offset=0.1, clock_ppm=50.0),
+    Condition("key-up of 200 ms, carrier off by 10 %", 3, 25, 200.0, 0.1, 50.0),
+    Condition("fade of 2 s in an over of 20", 20, offset=0.01, clock_ppm=50.0, fade=True),
+    Condition("Rayleigh", 20, doppler_hz=SLOW),
+    Condition("Rayleigh, two paths a little apart", 20, doppler_hz=SLOW, delay_us=SHORT),
+    Condition("Rayleigh, two paths far apart", 20, doppler_hz=SLOW, delay_us=LONG),
+)
+
+
+def over(setting: Setting, condition: Condition, seed: int) -> list[bool]:
+    """Which packets of one over arrive."""
+    radio, energy = setting.radio, energies(setting, condition.packet_bytes)
+    es_n0_db = FADING_DB if condition.doppler_hz else PROFILES[setting.profile]
+    packets = random_packets(condition.packets, condition.packet_bytes, seed)
+    key_up_ms = 0.0 if radio.waveform == "ofdm" else condition.key_up_ms
+    x = transmit(setting, packets, key_up_ms)
+    if condition.fade:
+        half = len(x) // 2
+        gap = np.zeros(round(FADE_SECONDS * radio.sample_rate), dtype=np.complex64)
+        # As long as it lasts, what is sent is lost.
+        x = np.concatenate([x[:half], gap, x[half + len(x) // 25 :]])
+    # The receiver hears noise before the first burst.
+    before = 1000 + np.random.default_rng(seed).integers(0, 500)
+    x = np.concatenate([np.zeros(before, dtype=np.complex64), x])
+    sign = 1 - 2 * (seed % 2)
+    channel: dict[str, object] = {
+        "frequency_offset": sign * condition.offset / radio.samples_per_symbol,
+        "clock_ppm": sign * condition.clock_ppm,
+    }
+    if condition.doppler_hz:
+        channel["doppler"] = condition.doppler_hz[setting.profile] / radio.sample_rate
+        channel["fading"] = "selective" if condition.delay_us else "rayleigh"
+    if condition.delay_us:
+        channel["delay"] = condition.delay_us[setting.profile] * 1e-6 * radio.sample_rate
+    noise_power = energy.symbol / 10 ** (es_n0_db / 10)
+    received = set(receive(setting, x, noise_power, seed, **channel)[0])
+    return [packet in received for packet in packets]
+
+
+def measure(setting: Setting, condition: Condition, overs: int) -> dict[str, object]:
+    """One row: packets lost, overs whose first packet was lost, longest run of losses."""
+    results = [over(setting, condition, seed) for seed in range(1, overs + 1)]
+    sent = sum(map(len, results))
+    return {
+        "profile": setting.profile,
+        "condition": condition.name,
+        "esn0_db": FADING_DB if condition.doppler_hz else PROFILES[setting.profile],
+        "doppler_hz": condition.doppler_hz.get(setting.profile, ""),
+        "delay_us": condition.delay_us.get(setting.profile, ""),
+        "overs": overs,
+        "packets": sent,
+        "lost": sent - sum(map(sum, results)),
+        "first_lost": sum(not got[0] for got in results),
+        "longest_loss": max(map(longest_loss, results)),
+    }
+
+
+def longest_loss(got: list[bool]) -> int:
+    """Length of the longest run of lost packets."""
+    longest = now = 0
+    for there in got:
+        now = 0 if there else now + 1
+        longest = max(longest, now)
+    return longest
+
+
+def run(overs: Callable[[Condition], int]) -> list[dict]:
+    """All rows."""
+    rows = []
+    for name in PROFILES:
+        for condition in CONDITIONS:
+            rows.append(alone(measure, Setting(name), condition, overs(condition)))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--overs", type=int, default=20, help="of many packets; of few, 5 times that"
+    )
+    args = parser.parse_args()
+    if args.overs < 1:
+        parser.error("--overs must be 1 or more")
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows = run(lambda condition: args.overs * (1 if condition.packets > 3 else 5))
+    write_csv(rows, args.output / "radio_conditions.csv")
+
+
+if __name__ == "__main__":
+    main()

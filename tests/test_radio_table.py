@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Theory and table of the radio's packet error rates."""
+
+import csv
+import math
+import sys
+
+import numpy as np
+import pytest
+from gnuradio.largesc.evaluation import radio_table
+from gnuradio.largesc.evaluation.radio_runs import Setting, energies, transmit
+from gnuradio.largesc.evaluation.radio_theory import crossing, packet_error_rate, q_function
+
+UNCODED = [Setting("ssb_bpsk"), Setting("ssb", "qpsk", "none")]
+
+
+def test_theory():
+    # A bit error rate of 1e-5 at 9.6 dB is in every textbook.
+    assert q_function(math.sqrt(2 * 10**0.96)) == pytest.approx(1e-5, rel=0.1)
+    bpsk, qpsk = (setting.radio for setting in UNCODED)
+    # 3 dB between them, of a symbol.
+    assert packet_error_rate(bpsk, 25, 8.0) == pytest.approx(packet_error_rate(qpsk, 25, 16.0))
+    coded = Setting("ssb", "bpsk", "convolutional").radio
+    assert packet_error_rate(coded, 25, 2.0) < 1e-4 < packet_error_rate(bpsk, 25, 2.0)
+    assert math.isnan(packet_error_rate(Setting("narrow").radio, 25, 2.0))
+
+
+def test_crossing():
+    assert crossing([1.0, 2.0, 3.0], [0.1, 0.01, 0.001], 10**-1.5) == pytest.approx(1.5)
+    assert math.isnan(crossing([1.0, 2.0], [0.1, 0.05]))
+
+
+def test_interval():
+    low, high = radio_table.interval(10, 1000)
+    assert low < 0.01 < high and radio_table.interval(0, 1000)[1] < 0.005
+
+
+@pytest.mark.parametrize("setting", [Setting("ssb"), Setting("narrow"), Setting("wide")])
+def test_energies_are_those_of_the_samples(setting):
+    packets = [bytes([n] * 25) for n in range(40)]
+    power = np.sum(np.abs(transmit(setting, packets)) ** 2)
+    assert power == pytest.approx(40 * energies(setting, 25).burst, rel=0.05)
+
+
+@pytest.mark.parametrize("setting", UNCODED)
+def test_uncoded_is_within_a_decibel_and_a_half_of_theory(setting):
+    # Uncoded bits alone would lose 1 % of the packets at 8.8 dB.
+    assert radio_table.ideal_per(setting, 8.79, 25) == pytest.approx(0.01, rel=0.03)
+    row = radio_table.measure(setting, 8.79 + 1.5, 200, 25, seed=1)
+    assert row["lost"] <= 4 and row["false"] == 0
+
+
+@pytest.mark.parametrize("setting", [Setting("ssb"), Setting("narrow")])
+def test_codes_gain_four_decibels(setting):
+    row = radio_table.measure(setting, 8.79 - 4.0, 200, 25, seed=1)
+    assert row["lost"] <= 5 and row["false"] == 0
+
+
+def test_command_writes_table_and_picture(tmp_path, monkeypatch):
+    arguments = ["--output", str(tmp_path), "--packets", "10", "--only", "narrow", "--noise", "0.2"]
+    monkeypatch.setattr(sys, "argv", ["radio_table", *arguments])
+    radio_table.main()
+    assert (tmp_path / "radio_per.png").stat().st_size > 1000
+    for name in ("radio_per.csv", "radio_summary.csv", "radio_noise.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            assert list(csv.DictReader(file))
+
+
+def test_command_refuses_an_unknown_setting(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["radio_table", "--output", str(tmp_path), "--only", "am"])
+    with pytest.raises(SystemExit):
+        radio_table.main()
+    assert "leaves no setting" in capsys.readouterr().err
