@@ -3,9 +3,9 @@
 
     largesc train estimator --config estimator.yaml --work WORK --lm MODEL --output MODEL
 
-The frame before a gap is known, within a gap it is an estimate: two rounds, the second with those of
-the first. For the cases with a language model that runs as in the link, on fewer frames, and what
-it puts into lost ones is kept.
+The frame before a gap is known, within a gap it is an estimate: two rounds, the second with those
+of the first. The language model runs as in the link, over fewer frames, and what it puts into lost
+ones is kept.
 """
 
 from dataclasses import replace
