@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 from gnuradio import blocks, gr, largesc, zeromq
+from gnuradio.largesc.radio.profiles import PROFILES
 from radio_devices import Radio
 from sigmf_files import append_silence, recording_sink, recording_source
-
-from gnuradio.largesc.radio.profiles import PROFILES
 
 # As many as the table of docs/over-the-air.md fits into a burst.
 FRAMES_PER_PACKET = 2
@@ -73,12 +72,7 @@ class Sender(gr.top_block):
         radio, profile = radio_of(args), PROFILES[args.profile]
         if args.simulate is not None and radio:
             raise ValueError("--simulate takes the place of a radio: use it with --to")
-        if (
-            args.carrier_offset
-            and args.simulate is None
-            or args.fading != "none"
-            and args.simulate is None
-        ):
+        if args.simulate is None and (args.carrier_offset or args.fading != "none"):
             raise ValueError("--carrier-offset and --fading are those of --simulate")
         rate = args.sample_rate or profile.sample_rate
         single = profile.waveform == "single_carrier"
@@ -109,13 +103,16 @@ class Sender(gr.top_block):
             chain.append(
                 largesc.radio_channel(noise, offset, 0.0, args.fading, doppler, seed=args.seed)
             )
+        if single and not radio:
+            chain.append(paced(rate))
+        for block in chain[1:]:
+            # Silence fills buffers, and speech would wait behind it.
+            block.set_max_output_buffer(buffer_for(rate))
         if radio:
             # Bursts where nothing else will do; resampled, they have no lengths.
             bursts = not single and rate == profile.sample_rate
             chain.append(radio.sink("packet_len" if bursts else ""))
         else:
-            if single:
-                chain.append(paced(rate))
             chain.append(self._samples_sink(args, rate))
         self.connect(speech, self.speech)
         self.msg_connect(self.speech, "packets", self.modem, "packets")

@@ -48,24 +48,21 @@ class Radio:
         return self._opened("sink", length_tag)
 
     def _opened(self, end: str, length_tag: str) -> object:
-        make, setup = (
-            (make_uhd, self._set_uhd) if self.library == "uhd" else (make_soapy, self._set_soapy)
-        )
+        soapy = self.library == "soapy"
         try:
-            block = make(end, self.device, length_tag)
+            block = (make_soapy if soapy else make_uhd)(end, self.device, length_tag)
         except (ImportError, RuntimeError, ValueError, LookupError) as error:
-            reason = " ".join(str(error).split())
+            lister = "SoapySDRUtil --find" if soapy else "uhd_find_devices"
             raise ValueError(
-                f"no radio answers to {self.device!r} ({self.library}: {reason}). Is it plugged in, its driver "
-                "installed, is it free? '"
-                + ("uhd_find_devices" if self.library == "uhd" else "SoapySDRUtil --find")
-                + "' lists what there is; --to and --from a file, or --simulate, need no radio"
+                f"no radio answers to {self.device!r} ({self.library}: {one_line(error)}). Is it "
+                f"plugged in, is it free, is its driver installed? {lister!r} lists what there is"
             ) from error
         try:
-            rate = setup(block)
+            rate = self._set_soapy(block) if soapy else self._set_uhd(block)
         except (RuntimeError, ValueError, LookupError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"the radio {self.device!r} refuses a setting: {reason}") from error
+            raise ValueError(
+                f"the radio {self.device!r} refuses a setting: {one_line(error)}"
+            ) from error
         if abs(rate - self.sample_rate) > RATE_TOLERANCE * self.sample_rate:
             raise ValueError(
                 f"the radio {self.device!r} runs at {rate:.10g} samples a second instead of "
@@ -92,6 +89,11 @@ class Radio:
         for name, gain in self.gains.items():
             block.set_gain(gain, *([name] if name else []), 0)
         return block.get_samp_rate()
+
+
+def one_line(error: Exception) -> str:
+    """Text of an error; UHD's has several lines."""
+    return " ".join(str(error).split())
 
 
 def make_soapy(end: str, device: str, length_tag: str) -> object:
