@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from gnuradio import blocks, gr, largesc, zeromq
+from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from radio_devices import Radio
 from sigmf_files import append_silence, recording_sink, recording_source
@@ -76,6 +77,12 @@ class Sender(gr.top_block):
             raise ValueError("--carrier-offset and --fading are those of --simulate")
         rate = args.sample_rate or profile.sample_rate
         single = profile.waveform == "single_carrier"
+        if radio:
+            # Bursts where nothing else will do; resampled, they have no lengths.
+            bursts = not single and rate == profile.sample_rate
+            sink = radio.sink("packet_len" if bursts else "")
+        else:
+            sink = self._samples_sink(args, rate)
         amplitude = AMPLITUDES[profile.waveform]
         self.silence = 0 if single else round(SILENCE_SECONDS * rate)
         kind = "file" if args.wav else "sound_card"
@@ -108,15 +115,9 @@ class Sender(gr.top_block):
         for block in chain[1:]:
             # Silence fills buffers, and speech would wait behind it.
             block.set_max_output_buffer(buffer_for(rate))
-        if radio:
-            # Bursts where nothing else will do; resampled, they have no lengths.
-            bursts = not single and rate == profile.sample_rate
-            chain.append(radio.sink("packet_len" if bursts else ""))
-        else:
-            chain.append(self._samples_sink(args, rate))
         self.connect(speech, self.speech)
         self.msg_connect(self.speech, "packets", self.modem, "packets")
-        self.connect(*chain)
+        self.connect(*chain, sink)
 
     def _samples_sink(self, args: argparse.Namespace, rate: float) -> object:
         if args.samples.startswith(ADDRESSES):
@@ -264,16 +265,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     end = math.inf if args.seconds is None else time.monotonic() + args.seconds
     tb.start()
-    waiter = threading.Thread(target=tb.wait, daemon=True)
-    waiter.start()
+    over = threading.Event()
+    threading.Thread(target=lambda: (tb.wait(), over.set()), daemon=True).start()
     try:
-        while waiter.is_alive() and time.monotonic() < end:
-            waiter.join(min(2.0, max(0.0, end - time.monotonic())))
+        while not over.wait(min(2.0, max(0.0, end - time.monotonic()))):
             print(short(tb.statistics(), SHOWN), file=sys.stderr)
+            if time.monotonic() >= end:
+                break
     except KeyboardInterrupt:
         pass
     tb.stop()
-    waiter.join()
+    over.wait()
     if args.command == "tx" and not args.device and args.uhd is None:
         if tb.silence and not args.samples.startswith(ADDRESSES):
             append_silence(Path(args.samples), tb.silence)
