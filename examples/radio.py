@@ -121,7 +121,7 @@ class Sender(gr.top_block):
 
     def _samples_sink(self, args: argparse.Namespace, rate: float) -> object:
         if args.samples.startswith(ADDRESSES):
-            return zeromq.push_sink(gr.sizeof_gr_complex, 1, args.samples)
+            return zmq_end(zeromq.push_sink, args.samples)
         about = f"speech as tokens, gr-largesc, profile {args.profile}"
         return recording_sink(Path(args.samples), rate, args.frequency - args.tune_below, about)
 
@@ -141,7 +141,7 @@ class Receiver(gr.top_block):
         if radio:
             source = radio.source()
         elif args.samples.startswith(ADDRESSES):
-            source = zeromq.pull_source(gr.sizeof_gr_complex, 1, args.samples)
+            source = zmq_end(zeromq.pull_source, args.samples)
         else:
             source, rate = recording_source(Path(args.samples), args.sample_rate or 0.0)
             rate, live = rate or profile.sample_rate, False
@@ -176,6 +176,18 @@ def paced(rate: float) -> object:
     pace = blocks.throttle(gr.sizeof_gr_complex, rate)
     pace.set_max_noutput_items(round(rate / 50))
     return pace
+
+
+def zmq_end(make: object, address: str) -> object:
+    """In-tree ZMQ source or sink.
+
+    Raises:
+        ValueError: there is no such address, or it is in use.
+    """
+    try:
+        return make(gr.sizeof_gr_complex, 1, address)
+    except RuntimeError as error:
+        raise ValueError(f"{address} cannot be used: {error}") from error
 
 
 def gain_of(text: str) -> tuple[str, float]:
