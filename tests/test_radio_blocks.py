@@ -204,7 +204,7 @@ def test_what_is_no_number_does_no_harm(profile, value):
         assert counters["broken_samples"] >= 9000
 
 
-@pytest.mark.parametrize("sample_rate", [48000.0, 8000.0])
+@pytest.mark.parametrize("sample_rate", [48000.0, 8000.0, 7.2e6])
 def test_other_sample_rates(sample_rate):
     packets = random_packets([25] * 4, 11)
     options = {"profile": "ssb", "sample_rate": sample_rate}
