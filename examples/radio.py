@@ -81,8 +81,6 @@ class Sender(gr.top_block):
             # Bursts where nothing else will do; resampled, they have no lengths.
             bursts = not single and rate == profile.sample_rate
             sink = radio.sink("packet_len" if bursts else "")
-        else:
-            sink = self._samples_sink(args, rate)
         amplitude = AMPLITUDES[profile.waveform]
         self.silence = 0 if single else round(SILENCE_SECONDS * rate)
         kind = "file" if args.wav else "sound_card"
@@ -115,6 +113,9 @@ class Sender(gr.top_block):
         for block in chain[1:]:
             # Silence fills buffers, and speech would wait behind it.
             block.set_max_output_buffer(buffer_for(rate))
+        if not radio:
+            # Last: it writes over what is there.
+            sink = self._samples_sink(args, rate)
         self.connect(speech, self.speech)
         self.msg_connect(self.speech, "packets", self.modem, "packets")
         self.connect(*chain, sink)
@@ -137,6 +138,8 @@ class Receiver(gr.top_block):
         gr.top_block.__init__(self, "LargeSC radio receiver")
         radio, profile = radio_of(args), PROFILES[args.profile]
         rate = args.sample_rate or profile.sample_rate
+        if args.record and args.record == args.samples:
+            raise ValueError("--record would write over what --from plays: use another name")
         live = True
         if radio:
             source = radio.source()

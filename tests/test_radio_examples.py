@@ -205,6 +205,7 @@ def test_radios_are_set_as_told(radio, monkeypatch):
         (["rx", "o.wav", "--from", "x", "--uhd", ""], "given: --uhd, --from"),
         (["rx", "o.wav", "--uhd", ""], "--uhd needs --frequency and --sample-rate"),
         (["rx", "o.wav", "--from", "nothing.sigmf-data"], "nothing.sigmf-data is not there"),
+        (["rx", "o.wav", "--from", "x", "--record", "x"], "write over what --from plays"),
         (["tx", "IN", "--to", "no/folder"], "no is no folder"),
         (["tx", "IN", "--to", "tcp://127.0.0.1:0:x"], "tcp://127.0.0.1:0:x"),
         (["tx", "no.wav", "--to", "DIR/x"], "'no.wav' is no file"),
