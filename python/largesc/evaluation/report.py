@@ -13,7 +13,7 @@ from .sweep import audio_name
 from .table import number_of, paired, read_csv
 
 PICTURES = {
-    "against_loss.png": "Quality against loss: means over utterances, 95 % interval of the first one",
+    "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",
     "differences.png": "Differences, utterance by utterance, with 95 % bootstrap intervals",
     "against_rate.png": "Quality against the rate on a bare radio frame (header, payload and CRC)",
     "bars.png": "At the highest loss",
