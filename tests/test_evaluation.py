@@ -122,7 +122,7 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
 
     page = report.write_report(tmp_path / "a", "ours", {"Other": "its models"})
     text = page.read_text()
-    assert "Other: needs its models" in text and text.count("data:image/png") == 4
+    assert "Other: needs its models" in text and text.count("data:image/png") == 5
     assert "data:audio/flac" in text and "bursts of 240 ms, 30 %" in text
     # The seed draws the losses.
     again = sweep.cells_of(setting, files, 6)

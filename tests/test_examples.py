@@ -60,8 +60,10 @@ def wait_for(condition, seconds: float = 120.0) -> None:
         time.sleep(0.2)
 
 
-def test_two_processes_over_udp(tmp_path):
-    script_tx, script_rx = compiled("tx", tmp_path), compiled("rx", tmp_path)
+# Packets over UDP; samples over ZMQ, with a modem and a channel in between.
+@pytest.mark.parametrize("prefix", ["", "radio_"])
+def test_two_processes(tmp_path, prefix):
+    script_tx, script_rx = (compiled(prefix + end, tmp_path) for end in ("tx", "rx"))
     out = tmp_path / "out.wav"
 
     def receiving() -> bool:

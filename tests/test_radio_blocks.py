@@ -204,7 +204,7 @@ def test_what_is_no_number_does_no_harm(profile, value):
         assert counters["broken_samples"] >= 9000
 
 
-@pytest.mark.parametrize("sample_rate", [48000.0, 8000.0])
+@pytest.mark.parametrize("sample_rate", [48000.0, 8000.0, 7.2e6])
 def test_other_sample_rates(sample_rate):
     packets = random_packets([25] * 4, 11)
     options = {"profile": "ssb", "sample_rate": sample_rate}
@@ -368,3 +368,40 @@ def test_channel_repeats_with_its_seed(fading):
 
     assert np.array_equal(through(3), through(3))
     assert not np.array_equal(through(3), through(4))
+
+
+class gate(gr.sync_block):  # noqa: N801
+    """Takes nothing until it is opened; how many samples come before a burst."""
+
+    def __init__(self) -> None:
+        gr.sync_block.__init__(self, "gate", [np.complex64], None)
+        self.opened, self.before, self.found = False, 0, False
+
+    def work(self, input_items: list, output_items: list) -> int:
+        if not self.opened:
+            time.sleep(0.002)
+            return 0
+        loud = np.flatnonzero(np.abs(input_items[0]) > 0.1)
+        if not self.found:
+            self.found = len(loud) > 0
+            self.before += int(loud[0]) if self.found else len(input_items[0])
+        return len(input_items[0])
+
+
+@pytest.mark.parametrize("profile, rate", [("ssb", 7200), ("ssb", 250e3), ("narrow", 28800)])
+def test_steady_stream_keeps_no_packet_waiting(profile, rate):
+    """Before a sink that is slow, as radios are, silence fills the buffers."""
+    tb = gr.top_block("steady", catch_exceptions=False)
+    tx = largesc.packet_radio_tx(profile, sample_rate=rate, continuous=True)
+    sink = gate()
+    tb.connect(tx, sink)
+    tb.start()
+    written = -1
+    while written != (written := tx.source.nitems_written(0)) or written == 0:
+        time.sleep(0.2)
+    post(tx, packet_pdu(bytes(25)))
+    post(tx, packet_pdu(b"", over=True))
+    sink.opened = True
+    tb.wait()
+    assert sink.found
+    assert sink.before < (0.55 if profile == "ssb" else 0.2) * rate

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hierarchical block: complex samples to packets."""
 
-from gnuradio import gr
+from gnuradio import blocks, gr
 
 from ..radio.profiles import find_profile
 from .burst_sink import burst_sink
 from .ofdm_demodulator import ofdm_demodulator
 from .ofdm_sink import ofdm_sink
 from .radio_rate import rate_changer
+
+# Samples: of a thousand to one, the resampler reads 35000 for each that it gives.
+RESAMPLER_INPUT = 131072
 
 
 class packet_radio_rx(gr.hier_block2):  # noqa: N801
@@ -42,7 +45,12 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
         )
         self.profile = find_profile(profile, modulation, code)
         change = rate_changer(self.profile.sample_rate, sample_rate, receives=True)
-        chain = [self] if change is None else [self, change]
+        chain = [self]
+        if change is not None:
+            # A long filter that its input buffer cannot feed gives nothing, for ever.
+            room = blocks.copy(gr.sizeof_gr_complex)
+            room.set_min_output_buffer(0, RESAMPLER_INPUT)
+            chain += [room, change]
         self.message_port_register_hier_out("packets")
         self.message_port_register_hier_out("status")
         if self.profile.waveform == "ofdm":

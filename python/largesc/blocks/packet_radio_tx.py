@@ -20,6 +20,15 @@ IDLE_SYMBOLS = 16
 # The same for OFDM: a burst that is no packet of any code, since guards come only before others.
 LAST_BYTES = 1
 
+# A page of complex samples: buffers cannot be smaller.
+LEAST_BUFFER = 512
+BUFFER_SECONDS = 0.04
+
+
+def buffer_for(sample_rate: float) -> int:
+    """Samples of a buffer of about 40 ms, in whole pages."""
+    return max(1, round(BUFFER_SECONDS * sample_rate / LEAST_BUFFER)) * LEAST_BUFFER
+
 
 class packet_radio_tx(gr.hier_block2):  # noqa: N801
     """Packets on the air: CRC, code, header, sync and pulses; or OFDM.
@@ -39,7 +48,8 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         amplitude: RMS of a burst; peaks are 1.8 times as high, with OFDM 5 times (QPSK 6).
         sample_rate: of the stream in samples a second; 0 for the profile's own.
         continuous: silence between packets, for sound cards and radios that want a steady stream.
-            Otherwise nothing comes out between packets.
+            Otherwise nothing comes out between packets. A packet waits for the silence that lies in
+            buffers, up to 0.5 s (`narrow` 0.15 s), and for that in buffers behind this block.
         queue_packets: packets that wait at most; of more, the oldest are dropped and counted.
 
     Raises:
@@ -78,6 +88,12 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         change = rate_changer(self.profile.sample_rate, sample_rate, receives=False)
         if change is not None:
             chain.append(change)
+        if continuous:
+            # Silence fills every buffer; what a packet must wait for is kept at half a second.
+            rate = sample_rate or self.profile.sample_rate
+            for block in chain:
+                block.set_max_output_buffer(LEAST_BUFFER)
+            chain[-1].set_max_output_buffer(buffer_for(rate))
         self.connect(*chain, self)
         self.message_port_register_hier_in("packets")
         self.message_port_register_hier_out("status")

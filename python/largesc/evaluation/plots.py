@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Plots of an evaluation, from the rows of its CSV."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -10,7 +11,7 @@ matplotlib.use("Agg")
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
-from .table import bootstrap, number_of  # noqa: E402
+from .table import bootstrap, number_of, paired  # noqa: E402
 
 COLOURS = plt.get_cmap("tab20").colors
 
@@ -43,32 +44,67 @@ def count_of(rows: list[dict]) -> int:
     return len({row["utterance"] for row in rows})
 
 
-def against_loss(rows: list[dict], measures: list[str], path: Path) -> None:
-    """One panel a measure and kind of loss: means with intervals against the loss rate."""
-    channels = channels_of(rows)
+def panels(rows: list[dict], measures: list[str], values: Callable, path: Path) -> None:
+    """One panel a measure and kind of loss, with a line for each system against the loss rate.
+
+    Args:
+        rows: of the CSV.
+        measures: a row of panels each.
+        values: of system, measure and channel: dict of loss rate to mean and its interval.
+        path: PNG to write.
+    """
+    channels, names = channels_of(rows), systems_of(rows)
     size = (5.2 * len(channels) + 3.5, 3.2 * len(measures))
     figure, axes = plt.subplots(len(measures), len(channels), figsize=size, squeeze=False)
-    names = systems_of(rows)
     for line, measure in zip(axes, measures, strict=True):
         for axis, channel in zip(line, channels, strict=True):
             for number, system in enumerate(names):
-                losses = losses_of([r for r in rows if r["system"] == system], channel)
-                own = [r for r in rows if r["channel"] in (channel, "none")]
-                found = [mean_of(own, measure, system=system, loss=p) for p in losses]
+                found = values(system, measure, channel)
                 if not found:
                     continue
-                mean, half = np.array(found).T
-                places = 100 * np.array(losses, float) + 0.15 * (number - len(names) / 2)
-                style = {"label": system, "capsize": 2, "marker": "o", "ms": 3}
-                axis.errorbar(places, mean, half, color=COLOURS[number % 20], **style)
+                mean, low, high = np.array(list(found.values())).T
+                places = 100 * np.array(list(found), float) + 0.15 * (number - len(names) / 2)
+                style = {"label": system, "capsize": 2, "marker": "o", "ms": 3, "lw": 1}
+                span = np.maximum([mean - low, high - mean], 0.0)
+                axis.errorbar(places, mean, span, color=COLOURS[number % 20], **style)
             axis.set_title(f"{channel}, {count_of(rows)} utterances", fontsize=9)
             axis.set_xlabel("time that the channel is shut (%)")
             axis.set_ylabel(measure)
             axis.grid(alpha=0.3)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="center right", fontsize=8)
+    found = {}
+    for axis in axes.flat:
+        found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(found.values(), found.keys(), loc="center right", fontsize=8)
     figure.tight_layout(rect=(0, 0, 1 - 3.3 / size[0], 1))
     save(figure, path)
+
+
+def against_loss(rows: list[dict], measures: list[str], path: Path) -> None:
+    """Means with the intervals of the first system; those of all would hide the lines."""
+    first = systems_of(rows)[0]
+
+    def values(system: str, measure: str, channel: str) -> dict:
+        own = [r for r in rows if r["system"] == system and r["channel"] in (channel, "none")]
+        found = {p: mean_of(own, measure, loss=p) for p in losses_of(own, channel)}
+        shown = 1.0 if system == first else 0.0
+        return {p: (m, m - shown * half, m + shown * half) for p, (m, half) in found.items()}
+
+    panels(rows, measures, values, path)
+
+
+def differences(rows: list[dict], reference: str, measures: list[str], path: Path) -> None:
+    """Differences to the system ``reference``, utterance by utterance, with their intervals."""
+    found = {measure: paired(rows, reference, measure) for measure in measures}
+
+    def values(system: str, measure: str, channel: str) -> dict:
+        own = {
+            loss: value
+            for (name, where, loss), value in found[measure].items()
+            if name == system and where in (channel, "none")
+        }
+        return dict(sorted(own.items(), key=lambda item: float(item[0])))
+
+    panels(rows, measures, values, path)
 
 
 def against_rate(rows: list[dict], measure: str, path: Path) -> None:

@@ -13,7 +13,8 @@ from .sweep import audio_name
 from .table import number_of, paired, read_csv
 
 PICTURES = {
-    "against_loss.png": "Quality against loss: means over utterances, 95 % bootstrap intervals",
+    "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",
+    "differences.png": "Differences, utterance by utterance, with 95 % bootstrap intervals",
     "against_rate.png": "Quality against the rate on a bare radio frame (header, payload and CRC)",
     "bars.png": "At the highest loss",
     "latency.png": "Delay by design and computing",
@@ -128,6 +129,7 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
         raise ValueError(f"{folder}/results.csv has no rows: run largesc evaluate again")
     measures = measures_in(rows)
     plots.against_loss(rows, measures, folder / "against_loss.png")
+    plots.differences(rows, reference, measures, folder / "differences.png")
     plots.against_rate(rows, measures[0], folder / "against_rate.png")
     plots.bars(rows, measures[0], folder / "bars.png")
     plots.latency(rows, times, folder / "latency.png")
@@ -138,9 +140,10 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
         f"<li>{html.escape(name)}: needs {html.escape(why)}</li>" for name, why in absent.items()
     )
     pictures = "".join(
-        f"<h2>{title}</h2><img alt='{title}' src='data:image/png;base64,"
+        f"<h2>{said}</h2><img alt='{said}' src='data:image/png;base64,"
         f"{base64.b64encode((folder / name).read_bytes()).decode()}'>"
         for name, title in PICTURES.items()
+        for said in [html.escape(title + (f", to {reference}" if "Diff" in title else ""))]
     )
     page = (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>largesc evaluate</title>"

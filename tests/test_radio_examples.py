@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""examples/radio.py: recordings, ZMQ, radios that are not there and radios that stand in."""
+
+import json
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from gnuradio import gr, largesc
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FRAMES = 20
+RADIO = ["--frequency", "433.5e6", "--sample-rate", "250e3"]
+
+
+@pytest.fixture
+def radio(monkeypatch):
+    """The example, without the language model, which takes seconds to load."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import radio
+
+    monkeypatch.setattr(largesc, "speech_rx", partial(largesc.speech_rx, method="repeat"))
+
+    return radio
+
+
+@pytest.fixture
+def wav(tmp_path, speech) -> str:
+    soundfile.write(tmp_path / "in.wav", speech[: FRAMES * 1920 - 480], 24000)
+    return str(tmp_path / "in.wav")
+
+
+def result(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
+    recording = tmp_path / "over.sigmf-data"
+    out = str(tmp_path / "out.wav")
+    air = ["--simulate", "12", "--carrier-offset", "15"]
+    tuned = ["--tune-below", "5e3"]
+    where = [*tuned, "--sample-rate", "48e3", "--frequency", "433.5e6", "--to", str(recording)]
+    assert radio.main(["tx", wav, *air, *where]) == 0
+    sent = result(capsys)
+    assert sent["speech"]["encoder"]["frames"] == FRAMES
+    assert sent["modem"]["dropped"] == 0
+
+    meta = json.loads(recording.with_suffix(".sigmf-meta").read_text())
+    assert set(meta) == {"global", "captures", "annotations"}
+    assert meta["global"]["core:datatype"] == "cf32_le"
+    assert meta["global"]["core:sample_rate"] == 48000
+    assert meta["global"]["core:version"].startswith("1.")
+    assert meta["captures"] == [{"core:sample_start": 0, "core:frequency": 433.495e6}]
+    assert meta["annotations"] == []
+    samples = np.fromfile(recording, dtype="<c8")
+    assert recording.stat().st_size == 8 * len(samples) and np.isfinite(samples).all()
+    # The power lies where the radio is not tuned to.
+    power = np.abs(np.fft.fft(samples)) ** 2
+    centre = np.abs(np.fft.fftfreq(len(samples), 1 / 48000)) < 500
+    shifted = np.abs(np.fft.fftfreq(len(samples), 1 / 48000) - 5000) < 500
+    assert power[shifted].sum() > 3 * power[centre].sum()
+
+    assert radio.main(["rx", out, *tuned, "--from", str(recording)]) == 0
+    got = result(capsys)
+    assert got["modem"]["accepted"] == sent["modem"]["packets"]
+    assert got["modem"]["es_n0_db"] == pytest.approx(12, abs=2.5)
+    assert got["modem"]["carrier_offset_hz"] == pytest.approx(15, abs=5)
+    assert got["speech"]["decoder"]["frames"] == FRAMES
+    assert got["speech"]["concealer"]["concealed_frames"] == 0
+    heard = soundfile.read(out)[0]
+    assert len(heard) == FRAMES * 1920
+    assert np.sqrt(np.mean(heard**2)) > 3e-3
+
+    # Noise drowns it: not a packet, and no speech, but a good end.
+    loud = np.random.default_rng(0).standard_normal((len(samples), 2)).astype(np.float32)
+    (samples + 20 * loud.view(np.complex64)[:, 0]).astype("<c8").tofile(recording)
+    assert radio.main(["rx", out, *tuned, "--from", str(recording)]) == 0
+    assert result(capsys)["modem"]["accepted"] == 0
+
+
+def test_recording_of_ofdm_ends_with_silence(radio, wav, tmp_path, capsys):
+    path = tmp_path / "wide.cf32"
+    assert radio.main(["tx", wav, "--profile", "wide", "--simulate", "--to", str(path)]) == 0
+    samples = np.fromfile(path, dtype="<c8")
+    assert not samples[-75000:].any() and samples[-75200:-75000].any()
+    assert not path.with_suffix(".sigmf-meta").exists()
+    from sigmf_files import recording_source
+
+    source, rate = recording_source(path, 250e3)
+    tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx("wide")
+    tb.connect(source, rx)
+    tb.run()
+    assert rate == 250e3
+    assert rx.statistics()["accepted"] == result(capsys)["modem"]["packets"]
+
+
+def test_live_over_zmq_with_a_record_of_it(radio, wav, tmp_path):
+    address, record = f"ipc://{tmp_path}/air", str(tmp_path / "heard.sigmf-data")
+    parse = radio.parser().parse_args
+    out = str(tmp_path / "out.wav")
+    receiver = radio.Receiver(parse(["rx", out, "--from", address, "--record", record]))
+    sender = radio.Sender(parse(["tx", wav, "--simulate", "--to", address]))
+    receiver.start()
+    sender.run()
+    sent = sender.statistics()
+    end = time.monotonic() + 30
+    while receiver.statistics()["speech"]["decoder"]["frames"] < FRAMES:
+        assert time.monotonic() < end, receiver.statistics()
+        time.sleep(0.1)
+    receiver.stop()
+    receiver.wait()
+    got = receiver.statistics()
+    assert got["modem"]["accepted"] == sent["modem"]["packets"]
+    assert got["speech"]["depacketizer"]["frames_lost"] == 0
+    # What was recorded is what came in, and plays as well.
+    from sigmf_files import recording_source
+
+    source, rate = recording_source(Path(record), 0)
+    tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx("ssb")
+    tb.connect(source, rx)
+    tb.run()
+    assert rate == 7200 and rx.statistics()["accepted"] == sent["modem"]["packets"]
+
+
+@pytest.mark.parametrize("command", ["tx", "rx"])
+@pytest.mark.parametrize("option, device", [("--device", "driver=rtlsdr"), ("--uhd", "type=b200")])
+def test_missing_radio_is_named(radio, wav, tmp_path, capsys, command, option, device):
+    file = wav if command == "tx" else str(tmp_path / "out.wav")
+    assert radio.main([command, file, option, device, *RADIO]) == 2
+    said = capsys.readouterr().err
+    assert f"no radio answers to '{device}'" in said
+    assert ("SoapySDRUtil" if option == "--device" else "uhd_find_devices") in said
+    assert "Traceback" not in said
+
+
+def test_missing_radio_is_exit_status_2(tmp_path):
+    script, device = str(EXAMPLES / "radio.py"), ["--device", "driver=hackrf"]
+    command = [sys.executable, script, "rx", str(tmp_path / "out.wav"), *device, *RADIO]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "no radio answers to 'driver=hackrf'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class StandIn:
+    """Takes every call of a radio's block and remembers it."""
+
+    rate = 250e3
+
+    def __init__(self, *made) -> None:
+        self.calls = [("made", *made)]
+
+    def __getattr__(self, name: str):
+        def call(*arguments):
+            self.calls.append((name, *arguments))
+            return self.rate if name in ("get_sample_rate", "get_samp_rate") else True
+
+        return call
+
+
+def test_radios_are_set_as_told(radio, monkeypatch):
+    from gnuradio import soapy, uhd
+
+    for module, end in ((soapy, "source"), (uhd, "usrp_sink")):
+        monkeypatch.setattr(module, end, StandIn)
+    gains = ["--gain", "30", "--gain", "LNA=-2.5", "--antenna", "A", "--tune-below", "50e3"]
+    parse = radio.parser().parse_args
+    made = radio.radio_of(parse(["rx", "--device", "driver=x", *RADIO, *gains])).source()
+    for call in [
+        ("made", "driver=x", "fc32", 1, "", "", [""], [""]),
+        ("set_sample_rate", 0, 250e3),
+        ("set_frequency", 0, 433.45e6),
+        ("set_antenna", 0, "A"),
+        ("set_gain_mode", 0, False),
+        ("set_gain", 0, 30.0),
+        ("set_gain", 0, "LNA", -2.5),
+    ]:
+        assert call in made.calls
+    made = radio.radio_of(parse(["rx", "--device", "driver=x", *RADIO])).source()
+    assert ("set_gain_mode", 0, True) in made.calls
+    made = radio.radio_of(parse(["tx", "--uhd", "type=y", *RADIO, *gains])).sink("packet_len")
+    assert made.calls[0][1] == "type=y" and made.calls[0][3] == "packet_len"
+    for call in [
+        ("set_samp_rate", 250e3),
+        ("set_center_freq", 433.45e6, 0),
+        ("set_antenna", "A", 0),
+        ("set_gain", 30.0, 0),
+        ("set_gain", -2.5, "LNA", 0),
+    ]:
+        assert call in made.calls
+    monkeypatch.setattr(StandIn, "rate", 256e3)
+    with pytest.raises(ValueError, match="runs at 256000 samples"):
+        radio.radio_of(parse(["tx", "--uhd", "type=y", *RADIO])).sink()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["rx", "o.wav"], "give one of --device, --uhd, --from; given: none"),
+        (["rx", "o.wav", "--from", "x", "--uhd", ""], "given: --uhd, --from"),
+        (["rx", "o.wav", "--uhd", ""], "--uhd needs --frequency and --sample-rate"),
+        (["rx", "o.wav", "--from", "nothing.sigmf-data"], "nothing.sigmf-data is not there"),
+        (["rx", "o.wav", "--from", "x", "--record", "x"], "write over what --from plays"),
+        (["tx", "IN", "--to", "no/folder"], "no is no folder"),
+        (["tx", "IN", "--to", "tcp://127.0.0.1:0:x"], "tcp://127.0.0.1:0:x"),
+        (["tx", "no.wav", "--to", "DIR/x"], "'no.wav' is no file"),
+        (["tx", "IN", "--to", "DIR/x", "--fading", "rayleigh"], "those of --simulate"),
+        (["tx", "IN", "--uhd", "", *RADIO, "--simulate"], "takes the place of a radio"),
+    ],
+)
+def test_wrong_arguments_say_what(radio, wav, tmp_path, capsys, arguments, message):
+    given = [a.replace("IN", wav).replace("DIR", str(tmp_path)) for a in arguments]
+    assert radio.main(given) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "meta, message",
+    [
+        ("{", "cannot be read"),
+        ('{"global": 1}', "cannot be read"),
+        ('{"global": {"core:datatype": "cu8", "core:sample_rate": 1e6}}', "cu8"),
+        ('{"global": {"core:datatype": "cf32_le", "core:sample_rate": 1e6}}', "1e\\+06 samples"),
+    ],
+)
+def test_other_recordings_are_refused(radio, tmp_path, meta, message):
+    from sigmf_files import recording_source
+
+    (tmp_path / "x.sigmf-data").write_bytes(bytes(80))
+    (tmp_path / "x.sigmf-meta").write_text(meta)
+    with pytest.raises(ValueError, match=message):
+        recording_source(tmp_path / "x.sigmf-meta", 48e3)
