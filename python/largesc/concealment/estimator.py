@@ -12,6 +12,9 @@ import numpy as np
 
 from .._core import ERASED_TOKEN
 
+# Received prefixes of more tokens are nearer to the original as they are (development speech).
+MOST_PREFIX_TOKENS = 4
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -139,13 +142,15 @@ class FrameCompleter:
     ) -> np.ndarray:
         """All tokens of a frame, uint16 ``[8]``; those that are there stay.
 
+        A prefix of more than :data:`MOST_PREFIX_TOKENS` is returned as it is.
+
         Args:
             tokens: what was received, 0xFFFF where a token is missing.
             following: the same of the frame behind it, as far as it is there.
             guess: what a language model put in for a lost frame.
         """
         known = self.surroundings(tokens, following, guess)
-        if known.count < len(tokens):
+        if known.count <= MOST_PREFIX_TOKENS:
             estimate = self.estimator.estimate(known)
             if estimate is not None:
                 tokens = nearest_tokens(tokens, estimate - known.prefix, self.codebooks)

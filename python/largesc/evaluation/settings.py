@@ -112,7 +112,8 @@ def ablation(sources: Sources) -> Setting:
     """The paper's ablations at one rate, and other language models."""
     systems = [
         ours(sources),
-        ours(sources, name="no language model", concealer="repeat"),
+        ours(sources, name="no language model", concealer="interpolate"),
+        ours(sources, name="no model at all, repeat", concealer="repeat"),
         ours(sources, name="no copies", policy="fixed", tokens=(8, 0)),
         ours(sources, name="policy table", policy="table"),
         ours(sources, name="policy learned", policy="learned"),
@@ -129,7 +130,8 @@ def concealment(sources: Sources) -> Setting:
     """The concealers alone: all tokens once, no copies; and prefixes without losses."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
     systems = [
-        ours(sources, name="language model, mean of 8", **plain),
+        ours(sources, name="language model and frames around", **plain),
+        ours(sources, name="frames around", concealer="interpolate", **plain),
         ours(sources, name="language model, one sample", samples=1, **plain),
         ours(sources, name="repeat", concealer="repeat", **plain),
         ours(sources, name="silence", concealer="silence", **plain),
