@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.evaluation import report, settings, sweep
+from gnuradio.largesc.evaluation import codec_pictures, report, settings, steps_picture, sweep
 from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost_at
 from gnuradio.largesc.evaluation.settings import Setting, Sources, grid, share_lost
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
@@ -120,9 +120,10 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
     lossy = [r for r in rows if r["loss"] and r["system"] == "ours"]
     assert all(r["packets_lost"] > 0 and r["radio_bps"] <= 1500 for r in lossy)
 
-    page = report.write_report(tmp_path / "a", "ours", {"Other": "its models"})
+    page = report.write_report(tmp_path / "a", "ours", {"Other": "its models", "ours": "nothing"})
     text = page.read_text()
-    assert "Other: needs its models" in text and text.count("data:image/png") == 5
+    assert "Other: needs its models" in text and "ours: needs" not in text
+    assert text.count("data:image/png") == 5
     assert "data:audio/flac" in text and "bursts of 240 ms, 30 %" in text
     # The seed draws the losses.
     again = sweep.cells_of(setting, files, 6)
@@ -140,3 +141,17 @@ def test_command_line_names_what_is_wrong(tmp_path, capsys):
     ):
         assert main([*common, *more]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_pictures_of_codec_and_policies(models, speech, tmp_path, monkeypatch):
+    path = tmp_path / "a.flac"
+    sweep.write_audio(path, speech)
+    command = ["x", "--speech", str(path), "--codec", models, "--output", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
+    codec_pictures.main()
+    assert (tmp_path / "spectrograms.png").stat().st_size > 10_000
+    picture = tmp_path / "steps.png"
+    table = ["x", "--speech", str(tmp_path), "--policies", "exact", "--output", str(picture)]
+    monkeypatch.setattr("sys.argv", table)
+    steps_picture.main()
+    assert picture.stat().st_size > 10_000

@@ -156,6 +156,8 @@ def test_pair_in_one_packet_is_lost_as_a_whole(models, speech):
 def test_parity_repairs_what_it_can(models, speech, block, parity):
     system = installed(Parity(4, block, parity, ours(models, concealer="repeat")))
     packets = system.encode(speech, LossChannel(0.0))
+    behind = packets.leave_ms[np.flatnonzero(packets.facts["order"] == block + parity - 1)[0]]
+    assert behind - 80.0 == system.latency.waiting_ms
     clean = system.decode(packets, np.zeros(len(packets.data), bool), len(speech)).speech
     lost = np.zeros(len(packets.data), dtype=bool)
     # As many as there are parities, of the first block.

@@ -78,8 +78,8 @@ def main() -> None:
     coders = [own_coder(args.codec, tokens) for tokens in (8, 4, 2)]
     if args.lyra:
         coders.append(Lyra(args.lyra, 3200))
-    coded = {coder.name: coded(coder, speech)[0] for coder in coders}
-    draw_spectrograms(speech, coded, args.output / "spectrograms.png")
+    shown = {coder.name: coded(coder, speech)[0] for coder in coders}
+    draw_spectrograms(speech, shown, args.output / "spectrograms.png")
     if args.curves:
         with args.curves.open(newline="") as file:
             draw_curves(list(csv.DictReader(file)), args.output / "learning_curve.png")

@@ -156,8 +156,6 @@ MEASURES = {
 }
 # The recogniser knows no other language.
 ENGLISH_MEASURES = ("words", "inserted")
-# Less is better.
-ERRORS = ("words", "inserted", "f0")
 
 
 def missing(names: list[str]) -> list[str]:

@@ -44,6 +44,12 @@ def count_of(rows: list[dict]) -> int:
     return len({row["utterance"] for row in rows})
 
 
+def title_of(place: tuple[str, str]) -> str:
+    """Of a channel and its loss rate."""
+    channel, loss = place
+    return "no loss" if channel == "none" else f"{channel}, {100 * float(loss):g} %"
+
+
 def panels(rows: list[dict], measures: list[str], values: Callable, path: Path) -> None:
     """One panel a measure and kind of loss, with a line for each system against the loss rate.
 
@@ -122,8 +128,7 @@ def against_rate(rows: list[dict], measure: str, path: Path) -> None:
             )
             style = {"fmt": "o", "capsize": 2, "label": system}
             axis.errorbar(rate / 1000.0, mean, half, color=COLOURS[number % 20], **style)
-        title = "no loss" if channel == "none" else f"{channel}, {100 * float(loss):g} %"
-        axis.set_title(f"{title}, {count_of(rows)} utterances", fontsize=9)
+        axis.set_title(f"{title_of((channel, loss))}, {count_of(rows)} utterances", fontsize=9)
         axis.set_xscale("log")
         axis.set_xticks(ticks := [1, 1.5, 2, 3, 5, 7, 10, 20], [f"{t:g}" for t in ticks])
         axis.set_xticks([], minor=True)
@@ -145,8 +150,8 @@ def bars(rows: list[dict], measure: str, path: Path) -> None:
         found = [mean_of(rows, measure, system=s, channel=channel, loss=loss) for s in names]
         mean, half = np.array(found).T
         places = np.arange(len(names)) + 0.8 * (number + 0.5) / len(channels) - 0.4
-        label = f"{channel}, {100 * float(loss):g} %"
-        axis.barh(places, mean, 0.75 / len(channels), xerr=half, label=label, capsize=2)
+        style = {"label": title_of((channel, loss)), "capsize": 2}
+        axis.barh(places, mean, 0.75 / len(channels), xerr=half, **style)
         for place, value in zip(places, mean, strict=True):
             axis.text(0.02 * np.nanmax(mean), place, f"{value:.2f}", va="center", fontsize=7)
     axis.set_yticks(range(len(names)), names, fontsize=8)

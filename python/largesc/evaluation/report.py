@@ -30,16 +30,10 @@ def measures_in(rows: list[dict]) -> list[str]:
     return [m for m in MEASURES if any(not np.isnan(number_of(r.get(m))) for r in rows)]
 
 
-def title_of(place: tuple[str, str]) -> str:
-    """Of a channel and its loss rate."""
-    channel, loss = place
-    return "no loss" if channel == "none" else f"{channel}, {100 * float(loss):g} %"
-
-
 def paper_table(rows: list[dict], measure: str) -> list[list[str]]:
     """Systems against loss rates, in the form of the paper's tables; the head is the first line."""
     columns = list(dict.fromkeys((r["channel"], r["loss"]) for r in rows))
-    head = [measure, "radio bit/s", *map(title_of, columns)]
+    head = [measure, "radio bit/s", *map(plots.title_of, columns)]
     lines = [head]
     for system in plots.systems_of(rows):
         own = [r for r in rows if r["system"] == system]
@@ -55,7 +49,7 @@ def difference_table(rows: list[dict], reference: str, measure: str) -> list[lis
     """Each system less the reference, utterance by utterance, with 95 % bootstrap intervals."""
     found = paired(rows, reference, measure)
     places = list(dict.fromkeys(key[1:] for key in found))
-    lines = [[f"{measure}, less “{reference}”", *map(title_of, places)]]
+    lines = [[f"{measure}, less “{reference}”", *map(plots.title_of, places)]]
     for system in dict.fromkeys(key[0] for key in found):
         cells = []
         for place in places:
@@ -96,7 +90,7 @@ def players(rows: list[dict], folder: Path) -> str:
     places = list(dict.fromkeys((r["channel"], r["loss"]) for r in rows))
     # The file would grow beyond what a mail takes: no loss, and the worst of each kind.
     shown = [p for p in places if p[0] == "none" or p[1] == plots.losses_of(rows, p[0])[-1]]
-    head = "".join(f"<th>{html.escape(title_of(place))}</th>" for place in shown)
+    head = "".join(f"<th>{html.escape(plots.title_of(place))}</th>" for place in shown)
     lines = [f"<tr><th></th>{head}</tr>"]
     for system in plots.systems_of(rows):
         cells = "".join(
@@ -127,6 +121,8 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
     rows, times = read_csv(folder / "results.csv"), read_csv(folder / "times.csv")
     if not rows:
         raise ValueError(f"{folder}/results.csv has no rows: run largesc evaluate again")
+    # Of an earlier call with more at hand, they may be there all the same.
+    absent = {k: v for k, v in absent.items() if k not in plots.systems_of(rows)}
     measures = measures_in(rows)
     plots.against_loss(rows, measures, folder / "against_loss.png")
     plots.differences(rows, reference, measures, folder / "differences.png")

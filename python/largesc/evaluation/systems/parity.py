@@ -26,8 +26,8 @@ class Parity:
         self.tokens, self.block, self.parity, self.own = tokens, block, parity, own
         kind = "XOR" if parity == 1 else "Reed-Solomon"
         self.name = f"{kind} {block}+{parity}, {tokens} tokens"
-        # The first frame of a block waits for the last one and the parity.
-        self.latency = Latency(FRAME_MS, FRAME_MS * (block - 0.5))
+        # The first frame of a block waits for the last one and the last parity.
+        self.latency = Latency(FRAME_MS, FRAME_MS * (block + parity - 1.5))
 
     def missing(self) -> str:
         return "" if find_spec("reedsolo") else "reedsolo (requirements-evaluation.txt)"
