@@ -41,6 +41,11 @@ bool live_from_string(const std::string& mode)
     return mode == "live";
 }
 
+pmt::pmt_t to_pmt(const ::largesc::tokens_t& tokens)
+{
+    return pmt::init_u16vector(tokens.size(), tokens.data());
+}
+
 } // namespace
 
 uep_depacketizer::sptr uep_depacketizer::make(int frames_per_packet,
@@ -208,7 +213,8 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
     static const pmt::pmt_t k_index = pmt::mp(keys::frame_index),
                             k_received = pmt::mp(keys::received_tokens),
                             k_lost = pmt::mp(keys::lost), k_silence = pmt::mp(keys::silence),
-                            k_repair = pmt::mp(keys::repair);
+                            k_repair = pmt::mp(keys::repair),
+                            k_following = pmt::mp(keys::following_tokens);
     static const std::vector<pmt::pmt_t> counts = small_integers();
     // Keys that differ need no search for an earlier value: acons is dict_add without it.
     pmt::pmt_t meta = pmt::make_dict();
@@ -216,9 +222,12 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
     meta = pmt::acons(k_silence, frame.silence ? pmt::PMT_T : pmt::PMT_F, meta);
     meta = pmt::acons(k_lost, frame.lost ? pmt::PMT_T : pmt::PMT_F, meta);
     meta = pmt::acons(k_received, counts[frame.received_tokens()], meta);
+    // Only where something is missing, which it can help to guess.
+    if (frame.received_tokens() < ::largesc::TOKENS_PER_FRAME &&
+        ::largesc::any_known(frame.following))
+        meta = pmt::acons(k_following, to_pmt(frame.following), meta);
     meta = pmt::acons(k_index, pmt::from_long(frame.index), meta);
-    message_port_pub(
-        OUT, pmt::cons(meta, pmt::init_u16vector(frame.tokens.size(), frame.tokens.data())));
+    message_port_pub(OUT, pmt::cons(meta, to_pmt(frame.tokens)));
 }
 
 void uep_depacketizer_impl::on_end(int64_t total_frames)

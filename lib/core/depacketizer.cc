@@ -288,6 +288,7 @@ std::optional<received_frame> depacketizer::release_frame()
     received_frame f;
     r.index[i] = f.index = d_next_index++;
     f.tokens = r.tokens[i];
+    f.following = known_of_next();
     const bool tokens = any_known(f.tokens);
     if (code >= CODE_COMFORT)
         d_in_silence = f.silence = true;
@@ -304,6 +305,13 @@ std::optional<received_frame> depacketizer::release_frame()
     d_counters.frames_lost += f.lost;
     d_counters.silence_frames += f.silence;
     return f;
+}
+
+/// Tokens of the frame that is released next, as far as they have come.
+tokens_t depacketizer::known_of_next() const
+{
+    const record& r = d_records[d_next_slot % d_records.size()];
+    return r.used && r.slot == d_next_slot ? r.tokens[d_next_frame] : erased_frame();
 }
 
 std::optional<received_frame> depacketizer::pop()

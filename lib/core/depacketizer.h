@@ -14,6 +14,8 @@ namespace largesc {
 struct received_frame {
     std::uint64_t index = 0; ///< counts the frames that went out, from 0
     tokens_t tokens = erased_frame();
+    /// What is there of the frame behind it, so that a gap can be filled from both sides.
+    tokens_t following = erased_frame();
     bool lost = false;    ///< nothing of it was received
     bool silence = false; ///< DTX: nothing was to be said
     bool repair = false;  ///< played before, now with more tokens
@@ -80,6 +82,7 @@ private:
     void start(std::uint64_t slot, std::int64_t now_ns);
     void stop();
     record& at(std::uint64_t slot);
+    tokens_t known_of_next() const;
     void store_sequential(const packet_fields& fields, std::uint64_t slot);
     void store_pair(const packet_fields& fields, std::uint64_t slot);
     void repaired(const record& r, int i);

@@ -235,3 +235,19 @@ BOOST_AUTO_TEST_CASE(bad_parameters_are_named)
     config.hold_packets = 33;
     BOOST_CHECK_THROW(depacketizer{ config }, std::invalid_argument);
 }
+
+BOOST_AUTO_TEST_CASE(gap_knows_what_follows)
+{
+    depacketizer rx({});
+    const auto packets = stream(20);
+    for (const std::size_t n : { 0, 1, 3, 6, 7, 8, 9, 10 })
+        push(rx, packets[n]);
+    rx.flush(20);
+    const auto frames = take(rx);
+    BOOST_REQUIRE_EQUAL(frames.size(), 20u);
+    BOOST_TEST((frames[2].lost && frames[2].following == numbered(3)));
+    BOOST_TEST((frames[4].lost && !any_known(frames[4].following)));
+    BOOST_TEST((frames[5].lost && frames[5].following == numbered(6)));
+    BOOST_TEST((frames[7].following == numbered(8)));
+    BOOST_TEST((!any_known(frames[19].following)));
+}

@@ -134,3 +134,16 @@ BOOST_AUTO_TEST_CASE(live_burst_after_a_jam_inserts_nothing)
     BOOST_TEST(rx.counters().late >= 6u);
     BOOST_TEST(rx.counters().repairs == rx.counters().late);
 }
+
+BOOST_AUTO_TEST_CASE(live_gap_knows_the_packet_behind_it)
+{
+    depacketizer rx(live(80));
+    const auto packets = stream(4);
+    push(rx, packets[0], 0);
+    BOOST_TEST(rx.pull(80 * MS).has_value());
+    // Packet 1 is lost, and packet 2 is there when frame 1 is due.
+    push(rx, packets[2], 160 * MS);
+    const auto f = rx.pull(160 * MS);
+    BOOST_REQUIRE(f.has_value());
+    BOOST_TEST((f->lost && f->following == numbered(2)));
+}

@@ -16,6 +16,7 @@ constexpr const char* copy_distance = "copy_distance";
 constexpr const char* comfort = "comfort";
 constexpr const char* skip = "skip";
 constexpr const char* received_tokens = "received_tokens";
+constexpr const char* following_tokens = "following_tokens";
 constexpr const char* lost = "lost";
 constexpr const char* silence = "silence";
 constexpr const char* repair = "repair";

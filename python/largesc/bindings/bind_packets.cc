@@ -32,6 +32,7 @@ void bind_keys(py::module_& m)
                               k::comfort,
                               k::skip,
                               k::received_tokens,
+                              k::following_tokens,
                               k::lost,
                               k::silence,
                               k::repair,
@@ -106,6 +107,7 @@ void bind_depacketizer(py::module_& m)
     py::class_<received_frame>(m, "ReceivedFrame", "One frame for playout, or a repair.")
         .def_readonly("index", &received_frame::index)
         .def_readonly("tokens", &received_frame::tokens)
+        .def_readonly("following", &received_frame::following)
         .def_property_readonly("received_tokens", &received_frame::received_tokens)
         .def_readonly("lost", &received_frame::lost)
         .def_readonly("silence", &received_frame::silence)

@@ -9,6 +9,7 @@ from gnuradio import gr
 
 from .._core import keys
 from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_concealer
+from ..concealment.estimator import FrameCompleter
 from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu, read_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
@@ -23,8 +24,9 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     `tokens` (metadata: frame_index, concealed_tokens, gain), `status`.
 
     Args:
-        method: ``lm`` (moshi's LMModel), ``repeat`` or ``silence``.
-        model: source of the language model, see ``models.loader``.
+        method: ``interpolate`` (from the frames around), ``lm`` (moshi's LMModel, and the frames
+            around where the model has an estimator), ``repeat`` or ``silence``.
+        model: source of language model and estimator, see ``models.loader``.
         temperature: of the sampling, 0 for the most likely token.
         top_k: tokens to choose among.
         seed: of the sampling.
@@ -42,7 +44,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
 
     def __init__(
         self,
-        method: str = "lm",
+        method: str = "interpolate",
         model: str = "embedded",
         temperature: float = 0.7,
         top_k: int = 50,
@@ -57,12 +59,23 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     ) -> None:
         if other_streams not in OTHER_STREAMS:
             raise ValueError(f"other_streams {other_streams!r} is unknown: use zero or silence")
-        network, options = None, {}
+        network, completer, books, options = None, None, None, {}
+        if method == "interpolate" or (method == "lm" and samples > 1):
+            from ..codec.codebooks import codebooks_of
+            from ..models.loader import load_codec, load_estimator
+
+            books = codebooks_of(load_codec(codec).model)
+            if (estimator := load_estimator(model)) is not None:
+                completer = FrameCompleter(estimator, books)
+            elif method == "interpolate":
+                raise ValueError(
+                    f"model {model!r} has no estimator, which method 'interpolate' needs: make one "
+                    "with `largesc train estimator`, or use method 'lm'"
+                )
         if method == "lm":
             import torch
 
-            from ..codec.codebooks import codebooks_of
-            from ..models.loader import load_codec, load_language_model
+            from ..models.loader import load_language_model
 
             torch.set_num_threads(threads)
             network = load_language_model(model).model
@@ -74,9 +87,9 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 "other_tokens": silence_tokens(codec)[:others] if other_streams != "zero" else None,
                 "seed": seed,
                 "samples": samples,
-                "codebooks": codebooks_of(load_codec(codec).model) if samples > 1 else None,
+                "codebooks": books,
             }
-        self._core = make_concealer(method, network, fade_after_frames, **options)
+        self._core = make_concealer(method, network, fade_after_frames, completer, **options)
         self._live = live
         gr.basic_block.__init__(self, "moshi_concealer", None, None)
         self.open_ports({"tokens": self._on_tokens}, ["tokens"], "tokens")
@@ -129,7 +142,10 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
 
     def _take(self, meta: dict, tokens: object, late: bool) -> None:
         frame = ReceivedFrame(
-            int(meta.get(keys.frame_index, 0)), tokens, bool(meta.get(keys.silence, False))
+            int(meta.get(keys.frame_index, 0)),
+            tokens,
+            bool(meta.get(keys.silence, False)),
+            following_of(meta),
         )
         self.times.start()
         if meta.get(keys.repair):
@@ -157,6 +173,12 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     def statistics(self) -> dict[str, int]:
         """Counters: frames, concealed frames and tokens, repairs, failures, late, refused."""
         return self.counters | self._core.statistics()
+
+
+def following_of(meta: dict) -> np.ndarray | None:
+    """Tokens of the frame behind, where there are any."""
+    found = meta.get(keys.following_tokens)
+    return found if isinstance(found, np.ndarray) and found.shape == (8,) else None
 
 
 def silence_tokens(codec: str) -> list[int]:

@@ -9,7 +9,7 @@ from .. import __version__
 from .evaluate import add_evaluate
 from .options import add_channel, add_link, add_receiver, add_sender
 
-RECIPES = ("codec", "export", "tokens", "lm", "lora", "controller", "card")
+RECIPES = ("codec", "export", "tokens", "lm", "lora", "estimator", "controller", "card")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._core import ERASED_TOKEN
+from .estimator import FrameCompleter
 
-METHODS = ("lm", "repeat", "silence")
+METHODS = ("lm", "interpolate", "repeat", "silence")
 FADE_STEP = 1.0 / 3.0
 # Of a single sample; a mean is played whole. Chosen on development speech.
 FILL_TOKENS = 4
@@ -24,11 +25,13 @@ class ReceivedFrame:
         index: number of the frame.
         tokens: uint16 ``[8]``, 0xFFFF where a token is missing.
         silence: the sender said nothing here (DTX).
+        following: as ``tokens``, of the frame behind it as far as it is there; None: nothing is.
     """
 
     index: int
     tokens: np.ndarray
     silence: bool = False
+    following: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -113,17 +116,35 @@ class SilenceConcealer(RepeatConcealer):
         return frame.tokens
 
 
+class InterpolatingConcealer(RepeatConcealer):
+    """Completes frames from those around them, see ``estimator``.
+
+    Args:
+        completer: ``FrameCompleter``.
+        fade_after_frames: as for :class:`RepeatConcealer`.
+    """
+
+    def __init__(self, completer: FrameCompleter, fade_after_frames: int = 3) -> None:
+        super().__init__(fade_after_frames)
+        self.completer = completer
+
+    def _complete(self, frame: ReceivedFrame) -> np.ndarray:
+        return completed(self.completer, frame, None)
+
+
 class LanguageModelConcealer(RepeatConcealer):
     """Generates missing tokens with a language model, and repairs its context.
 
-    The model's context is always complete. What is played is less: a received prefix as it is,
-    since what follows it can hardly be guessed, and ``fill_tokens`` of a lost frame.
+    The model's context is always complete. With a ``completer`` all of a frame is played, from what
+    the model put into a lost one and from the frames around it. Without, what is played is less: a
+    received prefix as it is, since what follows it can hardly be guessed, and ``fill_tokens`` of a
+    lost frame.
 
     Args:
         stream: ``LanguageModelStream``.
         fade_after_frames: as for :class:`RepeatConcealer`.
         fill_tokens: tokens that a lost frame gets, 1 to 8; none: 4 of a single sample, 8 of a mean.
-        prefix_tokens: tokens that a frame with a received prefix gets at least, 0 to 8.
+        completer: ``FrameCompleter``, or None.
 
     Raises:
         ValueError: a parameter is out of range.
@@ -134,66 +155,65 @@ class LanguageModelConcealer(RepeatConcealer):
         stream: object,
         fade_after_frames: int = 3,
         fill_tokens: int | None = None,
-        prefix_tokens: int = 0,
+        completer: FrameCompleter | None = None,
     ) -> None:
         super().__init__(fade_after_frames)
         if fill_tokens is None:
             fill_tokens = FILL_TOKENS if stream.samples == 1 else 8
         if not 1 <= fill_tokens <= 8:
             raise ValueError(f"fill_tokens {fill_tokens} is out of range: use 1 to 8")
-        if not 0 <= prefix_tokens <= 8:
-            raise ValueError(f"prefix_tokens {prefix_tokens} is out of range: use 0 to 8")
-        self.stream, self.fill_tokens, self.prefix_tokens = stream, fill_tokens, prefix_tokens
+        self.stream, self.fill_tokens, self.completer = stream, fill_tokens, completer
         self._next_index = 0
-        self._held: tuple[ReceivedFrame, int] | None = None
+        # With a model that waits for the next frame: the one that waits, and whether it came late.
+        self._held: tuple[ReceivedFrame | None, bool] = (None, False)
 
     def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
-        count = max(self.prefix_tokens, known_tokens(frame.tokens))
-        if is_lost(frame):
-            count = self.fill_tokens
-        return self._advance(frame, frame.tokens, count)
+        return self._advance(frame, frame.tokens, False)
 
     def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
-        """Repeats the frame; the model sees it as if it had been generated."""
+        """Goes without the model, which sees the frame before once more."""
         self.counters["late"] += 1
         repeated = RepeatConcealer._complete(self, frame)
         known = np.where(repeated == ERASED_TOKEN, self._last, repeated)
-        tokens = np.where(known == ERASED_TOKEN, 0, known)
-        return self._advance(frame, tokens, known_tokens(repeated))
+        return self._advance(frame, np.where(known == ERASED_TOKEN, 0, known), True)
 
     def finish(self) -> ConcealedFrame | None:
-        held, self._held = self._held, None
-        if held is None:
+        (frame, late), self._held = self._held, (None, False)
+        if frame is None:
             return None
-        frame, count = held
-        return self._release(frame, self._attempt(self.stream.flush, frame, count))
+        return self._release(frame, self._attempt(self.stream.flush, frame, late))
 
     def _advance(
-        self, frame: ReceivedFrame, tokens: np.ndarray, count: int
+        self, frame: ReceivedFrame, tokens: np.ndarray, late: bool
     ) -> ConcealedFrame | None:
-        """Steps the model with ``tokens``; ``count`` of the frame's tokens are worth playing."""
+        """Steps the model with ``tokens``, and releases the frame that is due."""
         self._next_index = frame.index + 1
         due = frame
         if self.stream.lag_frames:
-            (due, count), self._held = self._held or (None, 0), (frame, count)
-        done = self._attempt(lambda: self.stream.step(tokens), due, count)
+            (due, late), self._held = self._held, (frame, late)
+        done = self._attempt(lambda: self.stream.step(tokens), due, late)
         return None if due is None else self._release(due, done)
 
-    def _attempt(self, step: Callable, due: ReceivedFrame | None, count: int) -> np.ndarray | None:
+    def _attempt(self, step: Callable, due: ReceivedFrame | None, late: bool) -> np.ndarray | None:
+        """Tokens to play of the frame that is due, from what ``step`` makes of it."""
         try:
-            tokens = step()
-            if tokens is not None:
-                tokens = np.where(np.arange(len(tokens)) < count, tokens, ERASED_TOKEN)
+            made = step()
+            return None if due is None else self._played(due, made, late)
         except Exception:
             # A model that fails must never silence the audio.
             self.counters["failures"] += 1
             if self.counters["failures"] == 1:
                 log.exception("the language model failed, the frame is repeated instead")
             self._recover()
-            tokens = None
-        if tokens is None and due is not None:
-            tokens = RepeatConcealer._complete(self, due)
-        return tokens
+            return None if due is None else RepeatConcealer._complete(self, due)
+
+    def _played(self, due: ReceivedFrame, made: np.ndarray, late: bool) -> np.ndarray:
+        if self.completer is not None:
+            return completed(self.completer, due, None if late else made)
+        if late:
+            return RepeatConcealer._complete(self, due)
+        count = self.fill_tokens if is_lost(due) else known_tokens(due.tokens)
+        return np.where(np.arange(len(made)) < count, made, ERASED_TOKEN)
 
     def repair(self, frame: ReceivedFrame) -> None:
         """Rewinds to the frame, corrects it and replays what came after."""
@@ -211,6 +231,16 @@ class LanguageModelConcealer(RepeatConcealer):
             log.exception("the language model cannot be reset")
 
 
+def completed(
+    completer: FrameCompleter, frame: ReceivedFrame, guess: np.ndarray | None
+) -> np.ndarray:
+    """All tokens of a frame; one of DTX silence is left to the comfort noise."""
+    if frame.silence and is_lost(frame):
+        completer.reset()
+        return frame.tokens
+    return completer.complete(frame.tokens, frame.following, guess if is_lost(frame) else None)
+
+
 def is_lost(frame: ReceivedFrame) -> bool:
     """Whether not one token of the frame is there."""
     return bool(np.all(frame.tokens == ERASED_TOKEN))
@@ -226,27 +256,34 @@ def make_concealer(
     method: str,
     model: object | None = None,
     fade_after_frames: int = 3,
+    completer: FrameCompleter | None = None,
     **stream_options: object,
 ) -> RepeatConcealer:
     """Makes a concealer.
 
     Args:
-        method: ``lm``, ``repeat`` or ``silence``.
+        method: ``lm``, ``interpolate``, ``repeat`` or ``silence``.
         model: moshi ``LMModel``, for ``lm``.
         fade_after_frames: lost frames in a row before the fade to comfort noise.
+        completer: for ``interpolate``, and for ``lm`` where there is one.
         stream_options: for ``lm``, as for ``LanguageModelStream``.
 
     Raises:
-        ValueError: unknown method, or no model for ``lm``.
+        ValueError: unknown method, no model for ``lm``, or no completer for ``interpolate``.
     """
     if method == "repeat":
         return RepeatConcealer(fade_after_frames)
     if method == "silence":
         return SilenceConcealer(fade_after_frames)
+    if method == "interpolate":
+        if completer is None:
+            raise ValueError("method 'interpolate' needs an estimator: `largesc train estimator`")
+        return InterpolatingConcealer(completer, fade_after_frames)
     if method != "lm":
         raise ValueError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")
     if model is None:
         raise ValueError("method 'lm' needs a model: load one with load_language_model")
     from .lm_stream import LanguageModelStream
 
-    return LanguageModelConcealer(LanguageModelStream(model, **stream_options), fade_after_frames)
+    stream = LanguageModelStream(model, **stream_options)
+    return LanguageModelConcealer(stream, fade_after_frames, completer=completer)

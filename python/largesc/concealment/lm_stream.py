@@ -19,6 +19,7 @@ from moshi.modules.transformer import StreamingMultiheadAttention, StreamingTran
 from .._core import ERASED_TOKEN
 from ..models.graph import record
 from .depth import check_depth_transformer, depth_step, no_past, token_logits
+from .estimator import nearest_tokens
 
 HISTORY_FRAMES = 32
 # Repairs come a few frames late; longer replays are rare, and run without a recording.
@@ -265,15 +266,11 @@ def mean_tokens(column: np.ndarray, drawn: np.ndarray, codebooks: np.ndarray) ->
         drawn: samples of the first tokens, int64 ``[samples, any]``.
         codebooks: float ``[tokens, entries, dimension]``, as of these tokens.
     """
-    out = column.copy()
     missing = np.flatnonzero(column == ERASED_TOKEN)
-    left = np.zeros(codebooks.shape[2], dtype=np.float32)
+    mean = np.zeros(codebooks.shape[2], dtype=np.float32)
     for k in missing[missing < drawn.shape[1]]:
-        left += codebooks[k][drawn[:, k]].mean(axis=0)
-    for k in missing:
-        out[k] = np.square(codebooks[k] - left).sum(axis=1).argmin()
-        left -= codebooks[k][out[k]]
-    return out
+        mean += codebooks[k][drawn[:, k]].mean(axis=0)
+    return nearest_tokens(column, mean, codebooks)
 
 
 def acoustic_delay(model: object) -> int:

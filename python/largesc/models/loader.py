@@ -118,6 +118,22 @@ def load_adapted(folder: Path, source: str) -> LanguageModel:
     return LanguageModel(model.eval(), base.acoustic_delay, source)
 
 
+def load_estimator(source: str = "embedded") -> object | None:
+    """Loads the ``LatentEstimator`` beside a model; None where there is none, as with Moshi."""
+    path = resolve(source, "lm") / "estimator.safetensors"
+    if not path.is_file():
+        return None
+    from safetensors.numpy import load_file
+
+    from ..concealment.estimator import LatentEstimator
+
+    check_sha256(path)
+    try:
+        return LatentEstimator(load_file(str(path)))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is no estimator that can be read: {error}") from error
+
+
 def load_controller(source: str = "embedded") -> object:
     """Loads the learned controller network; ``embedded`` or a folder.
 

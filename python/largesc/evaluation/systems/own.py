@@ -16,9 +16,10 @@ from ...codec.codebooks import codebooks_of
 from ...codec.speech_decoder import SpeechDecoder
 from ...codec.speech_encoder import EncodedFrame, SpeechEncoder
 from ...concealment.concealer import ReceivedFrame, RepeatConcealer, make_concealer
+from ...concealment.estimator import FrameCompleter
 from ...control.policies import Channel, Controller, Decision, Frame
 from ...models.dynamic_int8 import quantised
-from ...models.loader import load_codec, load_controller, load_language_model
+from ...models.loader import load_codec, load_controller, load_estimator, load_language_model
 from ..loss_timeline import LossChannel
 from .system import CRC_BYTES, Decoded, Latency, Packets
 
@@ -36,7 +37,7 @@ class OwnSystem:
         policy: as for ``Controller``.
         rate_bps: what is sent on a bare radio frame at most, by the budget that comes nearest.
         tokens: sent and repeated, for the policy ``fixed``; the rate is then what it is.
-        concealer: ``lm``, ``repeat`` or ``silence``.
+        concealer: ``lm``, ``interpolate``, ``repeat`` or ``silence``.
         samples: drawn of a lost frame by the language model, whose mean is played.
         wait: for copies. Otherwise a lost frame is made up at once, and a copy mends the context.
         deadline_ms: how far copies may lie behind.
@@ -48,7 +49,7 @@ class OwnSystem:
     policy: str = "exact"
     rate_bps: float = 1500.0
     tokens: tuple[int, int] = (8, 0)
-    concealer: str = "lm"
+    concealer: str = "interpolate"
     samples: int = 8
     wait: bool = True
     deadline_ms: int = 80
@@ -170,13 +171,16 @@ class OwnSystem:
         return best or self.decide(frames, channels, LOWEST_BPS)
 
     def _concealer(self) -> RepeatConcealer:
+        completer = None
+        if self.samples > 1 and (estimator := load_estimator(self.lm)) is not None:
+            completer = FrameCompleter(estimator, codebooks(self.codec))
         if self.concealer != "lm":
-            return make_concealer(self.concealer)
+            return make_concealer(self.concealer, completer=completer)
         from ...concealment.concealer import LanguageModelConcealer
 
         stream = stream_of(self.lm, self.codec, self.samples, self.int8)
         stream.reset()
-        return LanguageModelConcealer(stream)
+        return LanguageModelConcealer(stream, completer=completer)
 
 
 def packed(frames: list[EncodedFrame], decisions: list[Decision], layout: str) -> list:
@@ -221,7 +225,12 @@ def arrived(
     receiver.flush(frames)
     found = []
     while (frame := receiver.pop()) is not None:
-        found.append(ReceivedFrame(frame.index, np.array(frame.tokens, np.uint16), frame.silence))
+        # Behind the deadline of one packet the next frame has come only by its own packet.
+        n = frame.index + 1
+        behind = wait and layout == "sequential" and n < len(lost) and not lost[n]
+        following = np.array(frame.following, np.uint16) if behind else None
+        tokens = np.array(frame.tokens, np.uint16)
+        found.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
     # Of a stream whose packets were all lost not one frame is known.
     for n in range(len(found), frames):
         found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
@@ -287,6 +296,12 @@ def decoder_of(codec: str) -> SpeechDecoder:
 
 
 @cache
+def codebooks(codec: str) -> np.ndarray:
+    """Entries of a codec's codebooks, ``[8, entries, dimension]``."""
+    return codebooks_of(load_codec(codec).model)
+
+
+@cache
 def controller_network(source: str) -> object:
     """One network a process."""
     return load_controller(source)
@@ -297,7 +312,7 @@ def stream_of(lm: str, codec: str, samples: int, int8: bool) -> object:
     """One language model a process and setting, for the tokens of ``codec``."""
     from ...concealment.lm_stream import LanguageModelStream
 
-    books, model = codebooks_of(load_codec(codec).model), load_language_model(lm).model
+    model = load_language_model(lm).model
     if int8:
         model = quantised(model)
-    return LanguageModelStream(model, samples=samples, codebooks=books)
+    return LanguageModelStream(model, samples=samples, codebooks=codebooks(codec))
