@@ -8,6 +8,7 @@ from importlib import import_module
 from .. import __version__
 from .evaluate import add_evaluate
 from .options import add_channel, add_link, add_receiver, add_sender
+from .signing import add_key
 
 RECIPES = ("codec", "export", "tokens", "lm", "lora", "controller", "card")
 
@@ -43,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
         part.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
     for part in (loop, tx, channel, rx):
         add_link(part)
+    for part in (loop, tx, rx):
+        add_key(part)
     for part in (loop, tx):
         add_sender(part)
     for part in (loop, channel):

@@ -91,7 +91,8 @@ def link_of(args: argparse.Namespace) -> dict:
         "codec": args.codec,
         "frames_per_packet": args.frames_per_packet,
         "layout": args.layout,
-        "crc": args.crc,
+        # The tag of a signed packet does what the CRC does.
+        "crc": args.crc and not args.key,
         "threads": args.threads,
     }
 
