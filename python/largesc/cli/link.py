@@ -193,7 +193,8 @@ def rx(args: argparse.Namespace) -> int:
     tb = gr.top_block("largesc rx", catch_exceptions=False)
     source, port = packet_source(args.listen)
     mode = "live" if args.listen else "offline"
-    receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True)
+    most = options.max_deadline_ms(args)
+    receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
     sink = blocks.vector_sink_f()
     if args.listen:
         tb.connect(receiver, real_time(), sink)

@@ -34,6 +34,12 @@ def parser() -> argparse.ArgumentParser:
     rx = command("rx", "packets to speech, from UDP or stdin")
     rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")
     rx.add_argument("--deadline-ms", type=int, default=80, help="live: wait for copies [80]")
+    rx.add_argument(
+        "--max-deadline-ms",
+        type=int,
+        metavar="MS",
+        help="live: the wait may grow to this where packets come late; 0: fixed [400]",
+    )
     for part in (channel, rx):
         part.add_argument("--listen", metavar="HOST:PORT", help="receive over UDP")
         part.add_argument(

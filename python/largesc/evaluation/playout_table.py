@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an adaptive playout costs in delay and saves in late tokens, over synthetic jitter.
 
-Run as ``python -m gnuradio.largesc.evaluation.playout_table --output FILE``; prints a Markdown table
-and writes a CSV file of a row for each jitter, loss and playout.
+Run as ``python -m gnuradio.largesc.evaluation.playout_table --output FILE``; prints a table
+(Markdown) and writes a CSV file of a row for each jitter, loss and playout.
 """
 
 import argparse
@@ -172,7 +172,9 @@ def markdown(rows: list[dict]) -> str:
         cells = [f"{found[p]['delay_ms']:.0f} / {found[p]['late_percent']:.2f}" for p in playouts]
         last = found[playouts[-1]]
         changes = last["inserted_per_minute"] + last["dropped_per_minute"]
-        lines.append(f"| {jitter} | {100 * loss:.0f} % | " + " | ".join(cells) + f" | {changes:.1f} |")
+        lines.append(
+            f"| {jitter} | {100 * loss:.0f} % | " + " | ".join(cells) + f" | {changes:.1f} |"
+        )
     return "\n".join(lines)
 
 
