@@ -98,6 +98,8 @@ received_frame depacketizer::insert_frame()
     f.index = d_next_index++;
     f.silence = d_in_silence;
     f.lost = !d_in_silence;
+    if (d_correction == 0)
+        f.following = known_of_next();
     return f;
 }
 
