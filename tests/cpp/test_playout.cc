@@ -131,6 +131,36 @@ BOOST_AUTO_TEST_CASE(step_of_jitter_is_followed_and_forgotten)
     l.check_continuity();
 }
 
+BOOST_AUTO_TEST_CASE(pairs_and_several_frames_a_packet_are_followed)
+{
+    for (layout kind : { layout::sequential, layout::pair })
+        for (int frames : { 1, 2, 4 }) {
+            // The two packets of a pair come together.
+            const int together = kind == layout::pair ? 2 : 1;
+            depacketizer_config config = adaptive(80 * frames, 80 * frames + 320);
+            config.kind = kind;
+            config.frames_per_packet = frames;
+            const int count = 8000 / frames;
+            std::mt19937 rng(7);
+            std::vector<double> late(count);
+            for (int n = 0; n < count; ++n)
+                late[n] = n % together ? late[n - 1] - 80 * frames
+                                       : 80 * frames * (together - 1) + rng() % 180;
+            jittery_link l(config);
+            l.send(
+                stream(8000, {}, 0, frames, kind), [&](int n) { return late[n]; }, 0, count);
+            BOOST_TEST_CONTEXT("frames " << frames << ", pair " << (kind == layout::pair))
+            {
+                // Of the last three quarters, where it has settled.
+                BOOST_TEST(l.broken(2000) <= 60);
+                BOOST_TEST(l.delay_ms <= 80 * frames * together + 280);
+                const auto& c = l.rx.counters();
+                BOOST_TEST(c.playout_grown + c.playout_shrunk <= 12u);
+            }
+            l.check_continuity();
+        }
+}
+
 BOOST_AUTO_TEST_CASE(a_fixed_deadline_loses_what_an_adaptive_one_keeps)
 {
     const auto packets = stream(5000);
