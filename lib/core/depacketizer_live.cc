@@ -3,6 +3,8 @@
 // long it waits for packets that come late.
 #include "depacketizer.h"
 
+#include <cstdlib>
+
 namespace largesc {
 
 namespace {
@@ -39,7 +41,8 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
     if (d_correction != 0 && correction_is_due()) {
         if (d_correction > 0)
             return insert_frame();
-        drop_frame(now_ns);
+        while (d_correction < 0)
+            drop_frame(now_ns);
     }
     return next_frame(now_ns);
 }
@@ -53,8 +56,9 @@ std::int64_t depacketizer::playout_delay_ns() const
 void depacketizer::choose_correction()
 {
     d_correction = d_skew.take_correction();
-    // More than one frame is missing only when every packet is late: nothing is left to spoil.
-    d_patience = d_correction > 1 ? 0 : PATIENCE;
+    // More than one frame is missing only when every packet is late, and too many only behind a
+    // backlog: nothing is left to spoil.
+    d_patience = std::abs(d_correction) > 1 ? 0 : PATIENCE;
     d_adapting = d_correction == 0;
     if (d_adapting) {
         d_correction = d_jitter.take_correction(d_skew.delay_ns(), d_least_ns, d_most_ns);

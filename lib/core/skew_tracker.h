@@ -34,8 +34,10 @@ public:
             return;
         if (at_ns - d_window_start_ns < WINDOW_NS)
             return;
+        // Clocks drift by one frame at a time; a backlog is many, and skipped at once.
+        const std::int64_t excess = (d_best_ns - d_most_ns) / FRAME_NS;
         if (d_best_ns > d_most_ns + FRAME_NS)
-            d_correction = -1;
+            d_correction = excess < BACKLOG ? -1 : -static_cast<int>(std::min(excess, MOST_FRAMES));
         else if (d_best_ns < std::max<std::int64_t>(0, d_deadline_ns - FRAME_NS))
             d_correction = 1;
         d_delay_ns = d_best_ns;
@@ -76,7 +78,7 @@ private:
     static constexpr std::int64_t WINDOW_NS = 5'000 * MS;
     static constexpr std::int64_t NEVER = std::numeric_limits<std::int64_t>::min();
     static constexpr int LATE_RUN = 4;
-    static constexpr int MAX_INSERTED = 64;
+    static constexpr std::int64_t BACKLOG = 4, MOST_FRAMES = 64;
 
     /// A sender that stalled and did not catch up makes every packet late: that must not take a
     /// window a frame. A burst of packets that were held up together is over at once, and no stall.
@@ -97,7 +99,7 @@ private:
         const std::int64_t best_ns = d_run_best_ns;
         reset();
         d_delay_ns = best_ns;
-        d_correction = static_cast<int>(std::min<std::int64_t>(missing, MAX_INSERTED));
+        d_correction = static_cast<int>(std::min(missing, MOST_FRAMES));
         return true;
     }
 

@@ -280,6 +280,21 @@ BOOST_AUTO_TEST_CASE(stall_of_the_sender_is_followed)
     BOOST_TEST(l.delay_ms <= MOST_MS + 40);
 }
 
+BOOST_AUTO_TEST_CASE(backlog_is_skipped)
+{
+    for (int most : { 0, MOST_MS }) {
+        // The receiver was busy for 3 s, and takes all packets of that time at once.
+        jittery_link l(adaptive(LEAST_MS, most));
+        l.send(
+            stream(1000), [](int n) { return std::max(0, 3000 - 80 * n); }, 0, 1000);
+        BOOST_TEST(l.most_ms >= 2500);
+        BOOST_TEST(l.delay_ms <= std::max(most, LEAST_MS) + 80);
+        BOOST_TEST(l.rx.counters().skew_dropped <= 40u);
+        BOOST_TEST(l.broken() == 0);
+        l.check_continuity();
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_frame_of_silence_goes_first)
 {
     jittery_link l;
