@@ -153,10 +153,13 @@ void depacketizer::drop_frame(std::int64_t now_ns)
 {
     ++d_correction;
     ++(d_adapting ? d_counters.playout_shrunk : d_counters.skew_dropped);
-    if (!next_frame(now_ns))
+    const auto dropped = next_frame(now_ns);
+    if (!dropped)
         return;
     --d_next_index;
     --d_counters.frames_released;
+    d_counters.frames_lost -= dropped->lost;
+    d_counters.silence_frames -= dropped->silence;
     for (const std::uint64_t slot : { d_next_slot - 1, d_next_slot })
         for (std::int64_t& index : at(slot).index)
             if (index == static_cast<std::int64_t>(d_next_index))
