@@ -55,13 +55,14 @@ uep_depacketizer::sptr uep_depacketizer::make(int frames_per_packet,
                                               int deadline_ms,
                                               int hold_packets,
                                               int report_interval_packets,
-                                              bool end_with_sender)
+                                              bool end_with_sender,
+                                              int max_deadline_ms)
 {
-    const ::largesc::depacketizer_config config{ frames_per_packet,
-                                                 ::largesc::layout_from_string(layout),
-                                                 live_from_string(mode),
-                                                 deadline_ms,
-                                                 hold_packets };
+    const ::largesc::depacketizer_config config{
+        frames_per_packet,      ::largesc::layout_from_string(layout),
+        live_from_string(mode), deadline_ms,
+        hold_packets,           max_deadline_ms
+    };
     return gnuradio::make_block_sptr<uep_depacketizer_impl>(
         config, crc, report_interval_packets, end_with_sender);
 }
@@ -262,7 +263,10 @@ pmt::pmt_t uep_depacketizer_impl::statistics() const
                       { "frames_lost", c.frames_lost },
                       { "silence_frames", c.silence_frames },
                       { "skew_dropped", c.skew_dropped },
-                      { "skew_inserted", c.skew_inserted } });
+                      { "skew_inserted", c.skew_inserted },
+                      { "playout_grown", c.playout_grown },
+                      { "playout_shrunk", c.playout_shrunk },
+                      { "playout_delay_ms", d_core.playout_delay_ns() / 1'000'000 } });
 }
 
 } // namespace gr::largesc

@@ -28,16 +28,31 @@ bool fill(std::uint16_t& place, std::uint16_t token)
     return true;
 }
 
+std::int64_t longest_wait_ns(const depacketizer_config& config)
+{
+    return std::max(config.deadline_ms, config.max_deadline_ms) * std::int64_t(1'000'000);
+}
+
 } // namespace
 
 depacketizer::depacketizer(const depacketizer_config& config)
     : d_config(config),
       d_frames(checked_frames_per_packet(config.frames_per_packet)),
-      d_skew(config.deadline_ms, config.frames_per_packet)
+      d_least_ns(config.deadline_ms * std::int64_t(1'000'000)),
+      d_most_ns(longest_wait_ns(config)),
+      d_start_ns(d_least_ns),
+      d_skew(config.deadline_ms,
+             std::max(config.deadline_ms, config.max_deadline_ms),
+             config.frames_per_packet)
 {
     if (config.deadline_ms < 0 || config.deadline_ms > 5000)
         throw std::invalid_argument("deadline_ms " + std::to_string(config.deadline_ms) +
                                     " is out of range: use 0 to 5000");
+    const int most = config.max_deadline_ms;
+    if (most != 0 && (most < config.deadline_ms || most > 5000))
+        throw std::invalid_argument("max_deadline_ms " + std::to_string(most) +
+                                    " is out of range: use 0 (fixed), or deadline_ms (" +
+                                    std::to_string(config.deadline_ms) + ") to 5000");
     if (config.hold_packets < 1 || config.hold_packets > 32)
         throw std::invalid_argument("hold_packets " + std::to_string(config.hold_packets) +
                                     " is out of range: use 1 to 32");
@@ -84,10 +99,10 @@ bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t
         if (newest && d_config.live && r.index[0] >= 0)
             measure_wait(r, r.released_ns, now_ns);
     }
-    if (d_config.kind == layout::pair)
-        store_pair(*fields, slot);
-    else
-        store_sequential(*fields, slot);
+    const auto news =
+        d_config.kind == layout::pair ? store_pair(*fields, slot) : store_sequential(*fields, slot);
+    if (news)
+        measure_slack(*news, now_ns);
     if (!d_config.live && d_highest >= d_next_slot + d_config.hold_packets)
         release_until(d_highest + 1 - d_config.hold_packets);
     return true;
@@ -192,6 +207,7 @@ void depacketizer::stop()
     d_first_stream = false;
     d_end_slot.reset();
     d_next_frame = d_candidates = d_correction = 0;
+    d_start_ns = std::clamp(d_skew.delay_ns(), d_least_ns, d_most_ns);
     d_skew.reset();
     for (record& r : d_records)
         r.used = false;
@@ -223,15 +239,20 @@ void depacketizer::repaired(const record& r, int i)
     d_ready.push_back(f);
 }
 
-void depacketizer::store_sequential(const packet_fields& fields, std::uint64_t slot)
+/// Returns the first slot of which there was something new.
+std::optional<std::uint64_t> depacketizer::store_sequential(const packet_fields& fields,
+                                                            std::uint64_t slot)
 {
     const std::uint16_t* token = fields.tokens.data();
+    std::optional<std::uint64_t> first;
     const auto store = [&](record& r, int i, int count) {
         bool news = false;
         for (int j = 0; j < count; ++j)
             news |= fill(r.tokens[i][j], *token++);
-        if (news)
-            repaired(r, i);
+        if (!news)
+            return;
+        first = r.slot;
+        repaired(r, i);
     };
     record& own = at(slot);
     for (int i = 0; i < fields.slots; ++i) {
@@ -239,15 +260,18 @@ void depacketizer::store_sequential(const packet_fields& fields, std::uint64_t s
         store(own, i, fields.slot_list[i].tokens());
     }
     if (fields.distance == 0 || slot - fields.distance < d_first_slot)
-        return;
+        return first;
     record& earlier = at(slot - fields.distance);
     for (int i = 0; i < fields.slots; ++i)
         store(earlier, i, fields.slot_list[i].copies);
+    return first;
 }
 
-void depacketizer::store_pair(const packet_fields& fields, std::uint64_t slot)
+std::optional<std::uint64_t> depacketizer::store_pair(const packet_fields& fields,
+                                                      std::uint64_t slot)
 {
     const int half = slot % 2;
+    std::optional<std::uint64_t> first;
     const std::uint16_t* token = fields.tokens.data();
     for (int n = 0; n < fields.slots; ++n) {
         const largesc::slot& s = fields.slot_list[n];
@@ -260,9 +284,12 @@ void depacketizer::store_pair(const packet_fields& fields, std::uint64_t slot)
             if (j < (first ? s.tokens() : s.copies))
                 news |= fill(home.tokens[i][j], *token++);
         }
-        if (news)
-            repaired(home, i);
+        if (!news)
+            continue;
+        first = std::min(first.value_or(home.slot), home.slot);
+        repaired(home, i);
     }
+    return first;
 }
 
 void depacketizer::release_until(std::uint64_t slot)

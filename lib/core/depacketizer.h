@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include "jitter_tracker.h"
 #include "loss_estimator.h"
 #include "packet_format.h"
 #include "skew_tracker.h"
@@ -30,6 +31,8 @@ struct depacketizer_config {
     bool live = false;
     int deadline_ms = 80;  ///< live: wait for the first frame, and so for every copy
     int hold_packets = 10; ///< offline: packets to wait for copies and reordered packets
+    /// live: as long the wait may become where packets come late; 0: fixed, deadline_ms
+    int max_deadline_ms = 0;
 };
 
 /// `packets_lost` are those that were not there when their frames were released; one that comes
@@ -37,7 +40,8 @@ struct depacketizer_config {
 struct depacketizer_counters {
     std::uint64_t packets_received = 0, packets_lost = 0, packets_refused = 0, duplicates = 0,
                   late = 0, resyncs = 0, repairs = 0, frames_released = 0, frames_lost = 0,
-                  silence_frames = 0, skew_dropped = 0, skew_inserted = 0;
+                  silence_frames = 0, skew_dropped = 0, skew_inserted = 0, playout_grown = 0,
+                  playout_shrunk = 0;
 };
 
 /// Packets of any order and quality in, frames in playout order out. Its own state is bounded
@@ -61,6 +65,8 @@ public:
 
     const depacketizer_counters& counters() const { return d_counters; }
     const loss_estimator& losses() const { return d_losses; }
+    /// Live: what the packet that was fastest lately waited for its playout.
+    std::int64_t playout_delay_ns() const;
 
 private:
     /// What is known of one packet slot.
@@ -83,18 +89,23 @@ private:
     void stop();
     record& at(std::uint64_t slot);
     tokens_t known_of_next() const;
-    void store_sequential(const packet_fields& fields, std::uint64_t slot);
-    void store_pair(const packet_fields& fields, std::uint64_t slot);
+    std::optional<std::uint64_t> store_sequential(const packet_fields& fields, std::uint64_t slot);
+    std::optional<std::uint64_t> store_pair(const packet_fields& fields, std::uint64_t slot);
     void repaired(const record& r, int i);
     void release_until(std::uint64_t slot);
     std::optional<received_frame> release_frame();
     std::optional<received_frame> next_frame(std::int64_t now_ns);
     void measure_wait(const record& r, std::int64_t played_ns, std::int64_t came_ns);
+    void measure_slack(std::uint64_t slot, std::int64_t now_ns);
+    void choose_correction();
+    bool correction_is_due();
+    received_frame insert_frame();
     void drop_frame(std::int64_t now_ns);
     bool next_is_calm();
 
     const depacketizer_config d_config;
     const int d_frames;
+    const std::int64_t d_least_ns, d_most_ns; ///< limits of the playout delay
     std::array<record, 128> d_records;
     bool d_started = false;    ///< a packet of this stream has been placed
     bool d_playing = false;    ///< live: the first frame of the stream has been released
@@ -105,13 +116,16 @@ private:
     std::uint64_t d_next_slot = 0; ///< of the frame that is released next
     int d_next_frame = 0;
     std::uint64_t d_next_index = 0;
-    std::int64_t d_first_ns = 0, d_last_ns = 0;
+    std::int64_t d_first_ns = 0, d_last_ns = 0, d_pulled_ns = 0;
+    std::int64_t d_start_ns; ///< that the first frame waits, as long as the last stream did
     std::optional<std::uint64_t> d_end_slot;
     std::uint8_t d_candidate = 0;
     int d_candidates = 0;
     std::deque<received_frame> d_ready;
     skew_tracker d_skew;
-    int d_correction = 0, d_patience = 0;
+    jitter_tracker d_jitter;
+    int d_correction = 0, d_pulls_waited = 0, d_patience = 0, d_fewest_tokens = 0;
+    bool d_adapting = false; ///< the correction follows the jitter, not the skew
     depacketizer_counters d_counters;
     loss_estimator d_losses;
 };

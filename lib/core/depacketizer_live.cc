@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Playout by pulls: when it begins and ends, and how the drift of the two clocks is taken up.
+// Playout by pulls: when it begins and ends, how the drift of the two clocks is taken up, and how
+// long it waits for packets that come late.
 #include "depacketizer.h"
+
+#include <cstdlib>
 
 namespace largesc {
 
@@ -9,8 +12,10 @@ namespace {
 /// Without any packet for this long, or so many slots, the stream is over.
 constexpr std::int64_t IDLE_NS = 5'000'000'000;
 constexpr std::uint64_t IDLE_SLOTS = 64;
-/// Pulls that a correction of the skew waits for a frame that nobody will miss.
+/// Pulls that a correction waits for a frame that nobody will miss: of the skew, of the jitter.
 constexpr int PATIENCE = 64;
+constexpr int GROWTH_PATIENCE = 12;
+constexpr std::int64_t FRAME_NS = FRAME_MS * 1'000'000LL;
 
 } // namespace
 
@@ -19,7 +24,7 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
     if (!d_started)
         return std::nullopt;
     if (!d_playing) {
-        if (now_ns - d_first_ns < std::int64_t(d_config.deadline_ms) * 1'000'000)
+        if (now_ns - d_first_ns < d_start_ns)
             return std::nullopt;
         d_playing = true;
     }
@@ -31,28 +36,75 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         d_finished = over;
         return std::nullopt;
     }
-    if (d_correction == 0) {
-        d_correction = d_skew.take_correction();
-        // More than one frame is missing only when every packet is late: nothing is left to spoil.
-        d_patience = d_correction > 1 ? 0 : PATIENCE;
-    }
-    if (d_correction != 0 && (d_patience-- <= 0 || next_is_calm())) {
-        d_patience = 0;
-        if (d_correction > 0) {
-            --d_correction;
-            ++d_counters.skew_inserted;
-            ++d_counters.frames_released;
-            received_frame f;
-            f.index = d_next_index++;
-            f.silence = d_in_silence;
-            f.lost = !d_in_silence;
-            return f;
-        }
-        ++d_correction;
-        ++d_counters.skew_dropped;
-        drop_frame(now_ns);
+    if (d_correction == 0)
+        choose_correction();
+    if (d_correction != 0 && correction_is_due()) {
+        if (d_correction > 0)
+            return insert_frame();
+        while (d_correction < 0)
+            drop_frame(now_ns);
     }
     return next_frame(now_ns);
+}
+
+std::int64_t depacketizer::playout_delay_ns() const
+{
+    return d_playing ? std::max<std::int64_t>(0, d_skew.delay_ns()) : d_start_ns;
+}
+
+/// The skew comes first: where every packet is late, it is no jitter.
+void depacketizer::choose_correction()
+{
+    d_correction = d_skew.take_correction();
+    // More than one frame is missing only when every packet is late, and too many only behind a
+    // backlog: nothing is left to spoil.
+    d_patience = std::abs(d_correction) > 1 ? 0 : PATIENCE;
+    d_adapting = d_correction == 0;
+    if (d_adapting) {
+        d_correction = d_jitter.take_correction(d_skew.delay_ns(), d_least_ns, d_most_ns);
+        if (d_correction > 0)
+            d_patience = GROWTH_PATIENCE;
+    }
+    d_pulls_waited = 0;
+    d_fewest_tokens = TOKENS_PER_FRAME;
+    if (d_correction != 0) {
+        d_skew.moved(d_correction);
+        d_jitter.moved(d_correction);
+    }
+}
+
+/// The next frame is calm; or the last quarter of the patience is left, and it has as few tokens as
+/// any that went by: a sender that knows how loud frames are gives the soft ones few.
+bool depacketizer::correction_is_due()
+{
+    const int waited = d_pulls_waited++;
+    if (waited >= d_patience || next_is_calm()) {
+        // What follows goes with the first one: a single gap, not several.
+        d_patience = 0;
+        return true;
+    }
+    const int tokens = at(d_next_slot).code[d_next_frame];
+    if (tokens > d_fewest_tokens)
+        return false;
+    d_fewest_tokens = tokens;
+    if (waited < d_patience * 3 / 4)
+        return false;
+    d_patience = 0;
+    return true;
+}
+
+received_frame depacketizer::insert_frame()
+{
+    --d_correction;
+    ++(d_adapting ? d_counters.playout_grown : d_counters.skew_inserted);
+    ++d_counters.frames_released;
+    received_frame f;
+    f.index = d_next_index++;
+    f.silence = d_in_silence;
+    f.lost = !d_in_silence;
+    if (d_correction == 0)
+        f.following = known_of_next();
+    return f;
 }
 
 void depacketizer::measure_wait(const record& r, std::int64_t played_ns, std::int64_t came_ns)
@@ -63,8 +115,25 @@ void depacketizer::measure_wait(const record& r, std::int64_t played_ns, std::in
         d_skew.add(played_ns - came_ns, std::max(played_ns, came_ns));
 }
 
+/// Tokens of a slot have come: how long before its frames are played, or after?
+void depacketizer::measure_slack(std::uint64_t slot, std::int64_t now_ns)
+{
+    if (!d_playing || d_correction != 0 || d_most_ns == d_least_ns)
+        return;
+    const record& r = at(slot);
+    const bool released = slot < d_next_slot || r.index[0] >= 0;
+    // Of what lies before the stream nobody knows when it would have been played.
+    if (released && r.released_ns == 0)
+        return;
+    const std::int64_t frames =
+        static_cast<std::int64_t>(slot - d_next_slot) * d_frames - d_next_frame + 1;
+    const std::int64_t due_ns = released ? r.released_ns : d_pulled_ns + frames * FRAME_NS;
+    d_jitter.add(due_ns - now_ns, now_ns);
+}
+
 std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
 {
+    d_pulled_ns = now_ns;
     // Slots without a frame fill at most one packet.
     for (int tries = 0; tries <= d_frames; ++tries) {
         record& r = at(d_next_slot);
@@ -82,10 +151,15 @@ std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
 /// The frame after the dropped one takes its index, and a repair of it has nowhere to go.
 void depacketizer::drop_frame(std::int64_t now_ns)
 {
-    if (!next_frame(now_ns))
+    ++d_correction;
+    ++(d_adapting ? d_counters.playout_shrunk : d_counters.skew_dropped);
+    const auto dropped = next_frame(now_ns);
+    if (!dropped)
         return;
     --d_next_index;
     --d_counters.frames_released;
+    d_counters.frames_lost -= dropped->lost;
+    d_counters.silence_frames -= dropped->silence;
     for (const std::uint64_t slot : { d_next_slot - 1, d_next_slot })
         for (std::int64_t& index : at(slot).index)
             if (index == static_cast<std::int64_t>(d_next_index))

@@ -16,8 +16,10 @@ namespace largesc {
 class skew_tracker
 {
 public:
-    skew_tracker(int deadline_ms, int frames_per_packet)
+    /// `most_ms` is the deadline where it is fixed, and else the longest one.
+    skew_tracker(int deadline_ms, int most_ms, int frames_per_packet)
         : d_deadline_ns(deadline_ms * MS),
+          d_most_ns(most_ms * MS),
           d_packet_ns(frames_per_packet * FRAME_NS)
     {
     }
@@ -32,10 +34,13 @@ public:
             return;
         if (at_ns - d_window_start_ns < WINDOW_NS)
             return;
-        if (d_best_ns > d_deadline_ns + FRAME_NS)
-            d_correction = -1;
+        // Clocks drift by one frame at a time; a backlog is many, and skipped at once.
+        const std::int64_t excess = (d_best_ns - d_most_ns) / FRAME_NS;
+        if (d_best_ns > d_most_ns + FRAME_NS)
+            d_correction = excess < BACKLOG ? -1 : -static_cast<int>(std::min(excess, MOST_FRAMES));
         else if (d_best_ns < std::max<std::int64_t>(0, d_deadline_ns - FRAME_NS))
             d_correction = 1;
+        d_delay_ns = d_best_ns;
         d_best_ns = NEVER;
     }
 
@@ -47,9 +52,23 @@ public:
         return frames;
     }
 
+    /// What the fastest packet waited lately: the delay that the playout adds.
+    std::int64_t delay_ns() const
+    {
+        const std::int64_t delay = std::max(d_delay_ns, d_best_ns);
+        return delay == NEVER ? d_deadline_ns : delay;
+    }
+
+    /// The playout waits so many frames longer from now on.
+    void moved(int frames)
+    {
+        d_delay_ns = delay_ns() + frames * FRAME_NS;
+        d_best_ns = NEVER;
+    }
+
     void reset()
     {
-        d_best_ns = d_run_best_ns = NEVER;
+        d_delay_ns = d_best_ns = d_run_best_ns = NEVER;
         d_run = d_correction = 0;
     }
 
@@ -59,7 +78,7 @@ private:
     static constexpr std::int64_t WINDOW_NS = 5'000 * MS;
     static constexpr std::int64_t NEVER = std::numeric_limits<std::int64_t>::min();
     static constexpr int LATE_RUN = 4;
-    static constexpr int MAX_INSERTED = 64;
+    static constexpr std::int64_t BACKLOG = 4, MOST_FRAMES = 64;
 
     /// A sender that stalled and did not catch up makes every packet late: that must not take a
     /// window a frame. A burst of packets that were held up together is over at once, and no stall.
@@ -77,12 +96,15 @@ private:
         if (d_run < LATE_RUN || at_ns - d_run_start_ns < 2 * d_packet_ns)
             return false;
         const std::int64_t missing = (d_deadline_ns - d_run_best_ns + FRAME_NS - 1) / FRAME_NS;
+        const std::int64_t best_ns = d_run_best_ns;
         reset();
-        d_correction = static_cast<int>(std::min<std::int64_t>(missing, MAX_INSERTED));
+        d_delay_ns = best_ns;
+        d_correction = static_cast<int>(std::min(missing, MOST_FRAMES));
         return true;
     }
 
-    const std::int64_t d_deadline_ns, d_packet_ns;
+    const std::int64_t d_deadline_ns, d_most_ns, d_packet_ns;
+    std::int64_t d_delay_ns = NEVER; ///< of the last window, and of what was moved since
     std::int64_t d_best_ns = NEVER, d_window_start_ns = 0;
     std::int64_t d_run_best_ns = NEVER, d_run_start_ns = 0;
     int d_run = 0, d_correction = 0;

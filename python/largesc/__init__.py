@@ -30,6 +30,8 @@ _EXPORTS = {
     "packet_radio_tx": "blocks.packet_radio_tx",
     "packet_radio_rx": "blocks.packet_radio_rx",
     "radio_channel": "blocks.radio_channel",
+    "packet_signer": "blocks.packet_security",
+    "packet_verifier": "blocks.packet_security",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // libFuzzer target: any bytes, in any order, at any time, into the depacketizer of any link.
 //
-// Input: 3 bytes choose the link, then come operations: a byte, and what it needs.
+// Input: 3 or 4 bytes choose the link, then come operations: a byte, and what it needs.
 #include "depacketizer.h"
 #include "packetizer.h"
 
@@ -87,6 +87,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     config.live = link & 8;
     config.deadline_ms = 10 * in.byte();
     config.hold_packets = 1 + in.byte() % 32;
+    if (link & 16)
+        config.max_deadline_ms = std::min(5000, config.deadline_ms + 20 * in.byte());
     depacketizer rx(config);
     std::optional<packetizer> tx(std::in_place, config.frames_per_packet, config.kind);
     listener out;
@@ -148,5 +150,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(c.frames_lost <= c.frames_released);
     require(rx.losses().loss_probability() >= 0.0 && rx.losses().loss_probability() <= 1.0);
     require(rx.losses().mean_burst() >= 1.0);
+    require(rx.playout_delay_ns() >= 0);
+    if (config.max_deadline_ms == 0)
+        require(c.playout_grown + c.playout_shrunk == 0);
     return 0;
 }

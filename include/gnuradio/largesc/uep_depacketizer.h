@@ -27,6 +27,7 @@ public:
      * \param hold_packets offline: packets to wait for copies and for reordered packets
      * \param report_interval_packets a report after so many packet times
      * \param end_with_sender end the stream when the sender's end packet comes
+     * \param max_deadline_ms live: as long the wait may become where packets come late; 0: fixed
      */
     static sptr make(int frames_per_packet = 1,
                      const std::string& layout = "sequential",
@@ -35,7 +36,8 @@ public:
                      int deadline_ms = 80,
                      int hold_packets = 10,
                      int report_interval_packets = 5,
-                     bool end_with_sender = false);
+                     bool end_with_sender = false,
+                     int max_deadline_ms = 0);
 
     /// Counters by name.
     virtual pmt::pmt_t statistics() const = 0;

@@ -114,14 +114,21 @@ void bind_depacketizer(py::module_& m)
         .def_readonly("repair", &received_frame::repair);
 
     py::class_<depacketizer>(m, "Depacketizer", "Packets to token frames in playout order.")
-        .def(py::init([](int frames, const std::string& kind, bool live, int deadline, int hold) {
-                 return depacketizer({ frames, layout_from_string(kind), live, deadline, hold });
+        .def(py::init([](int frames,
+                         const std::string& kind,
+                         bool live,
+                         int deadline,
+                         int hold,
+                         int most) {
+                 return depacketizer(
+                     { frames, layout_from_string(kind), live, deadline, hold, most });
              }),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
              py::arg("live") = false,
              py::arg("deadline_ms") = 80,
-             py::arg("hold_packets") = 10)
+             py::arg("hold_packets") = 10,
+             py::arg("max_deadline_ms") = 0)
         .def(
             "push",
             [](depacketizer& self, const std::string& data, std::int64_t now_ns) {
@@ -147,6 +154,8 @@ void bind_depacketizer(py::module_& m)
                                [](const depacketizer& d) { return d.losses().loss_probability(); })
         .def_property_readonly("mean_burst",
                                [](const depacketizer& d) { return d.losses().mean_burst(); })
+        .def_property_readonly("playout_delay_ms",
+                               [](const depacketizer& d) { return d.playout_delay_ns() / 1e6; })
         .def("statistics", [](const depacketizer& d) {
             const auto& c = d.counters();
             py::dict s;
@@ -162,6 +171,8 @@ void bind_depacketizer(py::module_& m)
             s["silence_frames"] = c.silence_frames;
             s["skew_dropped"] = c.skew_dropped;
             s["skew_inserted"] = c.skew_inserted;
+            s["playout_grown"] = c.playout_grown;
+            s["playout_shrunk"] = c.playout_shrunk;
             return s;
         });
 }

@@ -97,7 +97,9 @@ PYBIND11_MODULE(_blocks, m)
     bind<uep_depacketizer>(m,
                            "uep_depacketizer",
                            "Packets of any order and quality to token frames in playout order.\n\n"
-                           "Inputs `packets`, `pull`, outputs `tokens`, `report`, `status`.")
+                           "Inputs `packets`, `pull`, outputs `tokens`, `report`, `status`.\n\n"
+                           "max_deadline_ms: live, as long as the wait may become where packets\n"
+                           "come late; 0 for a fixed one of deadline_ms.")
         .def(py::init(&uep_depacketizer::make),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
@@ -106,7 +108,8 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("deadline_ms") = 80,
              py::arg("hold_packets") = 10,
              py::arg("report_interval_packets") = 5,
-             py::arg("end_with_sender") = false);
+             py::arg("end_with_sender") = false,
+             py::arg("max_deadline_ms") = 0);
 
     m.def(
         "input_done",

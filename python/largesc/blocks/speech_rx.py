@@ -38,6 +38,7 @@ class speech_rx(gr.hier_block2):  # noqa: N801
         delay_mode: str = "speculative",
         other_streams: str = "zero",
         samples: int = 8,
+        max_deadline_ms: int = 0,
     ) -> None:
         gr.hier_block2.__init__(
             self, "speech_rx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_float)
@@ -50,6 +51,7 @@ class speech_rx(gr.hier_block2):  # noqa: N801
             deadline_ms,
             hold_packets,
             end_with_sender=end_with_sender,
+            max_deadline_ms=max_deadline_ms,
         )
         self.concealer = moshi_concealer(
             method,

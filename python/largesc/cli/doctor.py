@@ -73,6 +73,7 @@ CHECKS: list[tuple[str, Callable[[], str], str]] = [
     ("torch", _version("torch"), "pip install -r requirements.txt"),
     ("moshi", _version("moshi"), "pip install --no-deps moshi==0.2.13"),
     ("peft", _version("peft"), "pip install -r requirements.txt"),
+    ("cryptography", _version("cryptography"), "pip install -r requirements.txt; for --key only"),
     ("models", _models, "reinstall the module, the weights come with it"),
     ("GPU", _gpu, "pip install -r requirements.txt; no GPU is needed"),
     ("GRC blocks", _grc, "set GRC_BLOCKS_PATH to PREFIX/share/gnuradio/grc/blocks"),
@@ -84,10 +85,10 @@ def doctor() -> int:
     missing = 0
     for name, check, remedy in CHECKS:
         try:
-            print(f"found    {name:11} {check()}")
+            print(f"found    {name:12} {check()}")
         except Exception as error:  # whatever is broken, the other checks still run
             missing += 1
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"missing  {name:11} {reason}\n         {'':11} remedy: {remedy}")
+            print(f"missing  {name:12} {reason}\n         {'':12} remedy: {remedy}")
     print("everything is in place" if not missing else f"{missing} missing, see the remedies")
     return 1 if missing else 0

@@ -11,9 +11,11 @@ from gnuradio import blocks, gr, network
 
 from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
+from ..security.signature import overhead_bytes
 from . import options
 from .audio import read_speech, say, write_speech
 from .packet_pipe import packet_reader, packet_writer
+from .signing import signed, verified
 
 MAX_IN_FLIGHT = 64
 FRAME_SAMPLES = 1920
@@ -36,8 +38,11 @@ class Loopback(gr.top_block):
         self.rx = options.make_rx(args, "offline", options.deadline_ms(args), False)
         self.connect(self.source, self.tx)
         self.connect(self.rx, self.sink)
-        self.msg_connect(self.tx, "packets", self.channel, "packets")
-        self.msg_connect(self.channel, "packets", self.rx, "packets")
+        self.signer = signed(self, self.tx, args.key)
+        self.msg_connect(self.signer, "packets", self.channel, "packets")
+        self.verifier, port = verified(self, self.channel, "packets", args.key)
+        self.msg_connect(self.verifier, port, self.rx, "packets")
+        self.signature_bytes = overhead_bytes() if args.key else 0
         self.msg_connect(self.rx, "report", self.tx, "report")
         for block in (self.channel, self.rx):
             self.msg_connect(block, "credit", self.tx, "credit")
@@ -67,16 +72,19 @@ class Loopback(gr.top_block):
         seconds = frames * 0.08
         payload = 11 * (tx["controller"]["tokens_sent"] + tx["controller"]["tokens_repeated"])
         channel = self.channel.statistics()
+        total = sent["bytes"] + self.signature_bytes * sent["packets"]
+        verifier = {"verifier": self.verifier.statistics()} if self.signature_bytes else {}
         return {
             "seconds": round(seconds, 2),
             "payload_bps": round(payload / seconds, 1),
-            "total_bps_radio": round(8 * sent["bytes"] / seconds, 1),
-            "total_bps_udp": round(8 * (sent["bytes"] + 28 * sent["packets"]) / seconds, 1),
+            "total_bps_radio": round(8 * total / seconds, 1),
+            "total_bps_udp": round(8 * (total + 28 * sent["packets"]) / seconds, 1),
             "loss": round(channel["dropped"] / max(1, channel["sent"]), 4),
             "concealed_frames": rx["concealer"]["concealed_frames"],
             "frames": frames,
             **tx,
             "channel": channel,
+            **verifier,
             **rx,
         }
 
@@ -137,7 +145,8 @@ def tx(args: argparse.Namespace) -> int:
         tb.connect(source, real_time(), sender)
     else:
         tb.connect(source, sender)
-    tb.msg_connect(sender, "packets", sink, port)
+    signer = signed(tb, sender, args.key)
+    tb.msg_connect(signer, "packets", sink, port)
     tb.start()
     # The sink has no end of its own: the sender's last packet is behind the end of its encoder.
     frames = -(-len(samples) // FRAME_SAMPLES)
@@ -147,7 +156,8 @@ def tx(args: argparse.Namespace) -> int:
     time.sleep(0.3)
     tb.stop()
     tb.wait()
-    report(args, sender.statistics()["packetizer"])
+    security = {"signature_bytes": overhead_bytes()} if args.key else {}
+    report(args, sender.statistics()["packetizer"] | security)
     return 0
 
 
@@ -183,13 +193,15 @@ def rx(args: argparse.Namespace) -> int:
     tb = gr.top_block("largesc rx", catch_exceptions=False)
     source, port = packet_source(args.listen)
     mode = "live" if args.listen else "offline"
-    receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True)
+    most = options.max_deadline_ms(args)
+    receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
     sink = blocks.vector_sink_f()
     if args.listen:
         tb.connect(receiver, real_time(), sink)
     else:
         tb.connect(receiver, sink)
-    tb.msg_connect(source, port, receiver, "packets")
+    verifier, port = verified(tb, source, port, args.key)
+    tb.msg_connect(verifier, port, receiver, "packets")
     tb.start()
     decoder = receiver.decoder
     wait_for(decoder.ended, args.seconds)
@@ -199,5 +211,6 @@ def rx(args: argparse.Namespace) -> int:
     found = np.array(sink.data(), dtype=np.float32)[receiver.delay_samples :]
     write_speech(args.output, found, bool(args.raw))
     facts = receiver.statistics()
-    report(args, facts["depacketizer"] | facts["concealer"])
+    security = verifier.statistics() if args.key else {}
+    report(args, security | facts["depacketizer"] | facts["concealer"])
     return 0

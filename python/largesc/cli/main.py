@@ -8,6 +8,7 @@ from importlib import import_module
 from .. import __version__
 from .evaluate import add_evaluate
 from .options import add_channel, add_link, add_receiver, add_sender
+from .signing import add_key
 
 RECIPES = ("codec", "export", "tokens", "lm", "lora", "estimator", "controller", "card")
 
@@ -33,6 +34,12 @@ def parser() -> argparse.ArgumentParser:
     rx = command("rx", "packets to speech, from UDP or stdin")
     rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")
     rx.add_argument("--deadline-ms", type=int, default=80, help="live: wait for copies [80]")
+    rx.add_argument(
+        "--max-deadline-ms",
+        type=int,
+        metavar="MS",
+        help="live: the wait may grow to this where packets come late; 0: fixed [400]",
+    )
     for part in (channel, rx):
         part.add_argument("--listen", metavar="HOST:PORT", help="receive over UDP")
         part.add_argument(
@@ -43,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
         part.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
     for part in (loop, tx, channel, rx):
         add_link(part)
+    for part in (loop, tx, rx):
+        add_key(part)
     for part in (loop, tx):
         add_sender(part)
     for part in (loop, channel):

@@ -6,6 +6,8 @@ import argparse
 from ..concealment.concealer import METHODS
 from ..control.policies import POLICIES
 
+MAX_DEADLINE_MS = 400
+
 
 def add_link(parser: argparse.ArgumentParser) -> None:
     """What both ends must agree on."""
@@ -91,7 +93,8 @@ def link_of(args: argparse.Namespace) -> dict:
         "codec": args.codec,
         "frames_per_packet": args.frames_per_packet,
         "layout": args.layout,
-        "crc": args.crc,
+        # The tag of a signed packet does what the CRC does.
+        "crc": args.crc and not args.key,
         "threads": args.threads,
     }
 
@@ -141,8 +144,17 @@ def make_channel(args: argparse.Namespace) -> object:
     )
 
 
-def make_rx(args: argparse.Namespace, mode: str, deadline: int, end_with_sender: bool) -> object:
-    """A speech_rx."""
+def max_deadline_ms(args: argparse.Namespace) -> int:
+    """The longest wait of a receiver on a network, where packets do not come evenly."""
+    if args.max_deadline_ms is None:
+        return max(MAX_DEADLINE_MS, args.deadline_ms)
+    return args.max_deadline_ms
+
+
+def make_rx(
+    args: argparse.Namespace, mode: str, deadline: int, end_with_sender: bool, most: int = 0
+) -> object:
+    """A speech_rx whose deadline is between ``deadline`` and ``most`` ms; 0: fixed."""
     from ..blocks.speech_rx import speech_rx
 
     return speech_rx(
@@ -158,4 +170,5 @@ def make_rx(args: argparse.Namespace, mode: str, deadline: int, end_with_sender:
         seed=args.seed,
         delay_mode=args.delay_mode,
         other_streams=args.other_streams,
+        max_deadline_ms=most,
     )
