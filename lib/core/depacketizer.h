@@ -61,6 +61,8 @@ public:
 
     const depacketizer_counters& counters() const { return d_counters; }
     const loss_estimator& losses() const { return d_losses; }
+    /// Frames up to the newest packet that still wait for their playout.
+    int buffered_frames() const;
 
 private:
     /// What is known of one packet slot.

@@ -30,6 +30,8 @@ _EXPORTS = {
     "packet_radio_tx": "blocks.packet_radio_tx",
     "packet_radio_rx": "blocks.packet_radio_rx",
     "radio_channel": "blocks.radio_channel",
+    "report_tx": "blocks.report_tx",
+    "report_rx": "blocks.report_rx",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -34,7 +34,7 @@ public:
                      const std::string& mode = "offline",
                      int deadline_ms = 80,
                      int hold_packets = 10,
-                     int report_interval_packets = 5,
+                     int report_interval_packets = 1,
                      bool end_with_sender = false);
 
     /// Counters by name.
