@@ -6,7 +6,8 @@ import time
 
 from gnuradio import gr
 
-from ..control.reports import ReportFollower, decode, is_report
+from ..control.policies import checked_burst, checked_probability
+from ..control.reports import Report, ReportFollower, decode, is_report
 from .messages import TokenBlock, packet_bytes, report_dict
 
 # While no report comes, what is believed goes out this often.
@@ -27,15 +28,22 @@ class report_rx(TokenBlock, gr.basic_block):  # noqa: N801
         timeout_ms: 100 to 3600000; half duplex above the length of an over.
         cautious_loss: 0 to 1.
         crc: as the speech packets of the link.
+        loss_probability, mean_burst_packets: until the first report, as in adaptive_controller.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
     def __init__(
-        self, timeout_ms: float = 3000.0, cautious_loss: float = 0.2, crc: bool = True
+        self,
+        timeout_ms: float = 3000.0,
+        cautious_loss: float = 0.2,
+        crc: bool = True,
+        loss_probability: float = 0.0,
+        mean_burst_packets: float = 1.0,
     ) -> None:
-        self._core = ReportFollower(timeout_ms, cautious_loss)
+        first = Report(checked_probability(loss_probability), checked_burst(mean_burst_packets))
+        self._core = ReportFollower(timeout_ms, cautious_loss, first)
         self._crc = crc
         self._lock = threading.Lock()
         self._stopped = threading.Event()

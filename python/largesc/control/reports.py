@@ -131,19 +131,25 @@ class ReportFollower:
     Args:
         timeout_ms: 100 or more.
         cautious_loss: 0 to 1.
+        report: believed until the first one comes.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, timeout_ms: float = 3000.0, cautious_loss: float = 0.2) -> None:
+    def __init__(
+        self,
+        timeout_ms: float = 3000.0,
+        cautious_loss: float = 0.2,
+        report: Report = Report(0.0),  # noqa: B008
+    ) -> None:
         if not 100 <= timeout_ms <= 3_600_000:
             raise ValueError(f"timeout_ms {timeout_ms} is out of range: use 100 to 3600000")
         if not 0.0 <= cautious_loss <= 1.0:
             raise ValueError(f"cautious_loss {cautious_loss} is out of range: use 0 to 1")
         self.timeout_ms, self.cautious_loss = timeout_ms, cautious_loss
         self.counters = {"reports": 0, "duplicates": 0, "late": 0, "timeouts": 0}
-        self.report = Report(0.0)
+        self.report = report
         self._sequence: int | None = None
         self._since_ms: float | None = None
         self._cautious = False
