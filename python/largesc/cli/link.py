@@ -123,22 +123,26 @@ def tx(args: argparse.Namespace) -> int:
     else:
         tb.connect(source, sender)
     tb.msg_connect(sender, "packets", sink, port)
-    watch, reports = None, None
+    watches, reports = [], None
     back = way_back(sink, args.report_from, packet_source)
     if back is not None:
         reports = options.make_report_rx(args)
         tb.msg_connect(*back, reports, "packets")
         tb.msg_connect(reports, "report", sender, "report")
-        watch = Watch(
-            lambda: reports.statistics()["reports"],
-            f"no report of the receiver for %s s: p rises to {args.cautious_loss:g}",
-            "reports of the receiver come again",
-            REPORTS_MISSING_S,
-        )
+        watches = [
+            Watch(
+                lambda: reports.statistics()["reports"],
+                f"no report of the receiver for %s s: p rises to {args.cautious_loss:g}",
+                "reports of the receiver come again",
+                REPORTS_MISSING_S,
+            )
+        ]
     tb.start()
+    if args.to:
+        say(f"sending to {args.to}")
     # The sink has no end of its own: the sender's last packet is behind the end of its encoder.
     frames = -(-len(samples) // FRAME_SAMPLES)
-    wait_for(lambda: sender.packetizer.statistics()["frames"] >= frames, 0, watch)
+    wait_for(lambda: sender.packetizer.statistics()["frames"] >= frames, 0, watches)
     # Time for the end packet to be written out.
     time.sleep(0.3)
     tb.stop()
@@ -166,6 +170,8 @@ def channel(args: argparse.Namespace) -> int:
         tb.msg_connect(back, "packets", source, source_port)
         facts = lambda: lossy.statistics() | {"back": back.statistics()}  # noqa: E731
     tb.start()
+    if args.listen:
+        say(f"listening at {args.listen}")
     wait_for(lambda: not args.listen and source.ended.is_set(), args.seconds)
     time.sleep(0.3)
     tb.stop()
@@ -201,12 +207,26 @@ class Watch:
             say(self._gone % f"{now - self._since:.0f}")
 
 
-def wait_for(ended: object, seconds: float, watch: Watch | None = None) -> None:
+class PeerWatch:
+    """Tells the user who sends, and when that changes; at most once a second."""
+
+    def __init__(self, block: udp_packets) -> None:
+        self._block, self._peer, self._said = block, None, 0.0
+
+    def look(self) -> None:
+        """Call it several times a second."""
+        peer, now = self._block.peer, time.monotonic()
+        if peer != self._peer and now - self._said > 1.0:
+            self._peer, self._said = peer, now
+            say(f"packets come from {peer[0]}:{peer[1]}")
+
+
+def wait_for(ended: object, seconds: float, watches: tuple = ()) -> None:
     """Until ``ended()``, or for ``seconds`` when they are above 0, or Ctrl-C."""
     begin = time.monotonic()
     try:
         while not ended() and not (seconds > 0 and time.monotonic() - begin > seconds):
-            if watch is not None:
+            for watch in watches:
                 watch.look()
             time.sleep(0.05)
     except KeyboardInterrupt:
@@ -230,17 +250,21 @@ def rx(args: argparse.Namespace) -> int:
         reports = report_tx(args.report_interval_ms, args.crc)
         tb.msg_connect(receiver, "report", reports, "report")
         tb.msg_connect(reports, "packets", *back)
-    watch = None
+    watches = [PeerWatch(source)] if isinstance(source, udp_packets) else []
     if args.listen:
-        watch = Watch(
-            lambda: heard(receiver.depacketizer.statistics()),
-            f"no packet for %s s at {args.listen}: is the sender running, and sending here?",
-            "packets come again",
-            FIRST_MISSING_S,
-        )
+        watches += [
+            Watch(
+                lambda: heard(receiver.depacketizer.statistics()),
+                f"no packet for %s s at {args.listen}: is the sender running, and sending here?",
+                "packets come again",
+                FIRST_MISSING_S,
+            )
+        ]
     tb.start()
+    if args.listen:
+        say(f"listening at {args.listen}")
     decoder = receiver.decoder
-    wait_for(decoder.ended, args.seconds, watch)
+    wait_for(decoder.ended, args.seconds, watches)
     time.sleep(0.1)
     tb.stop()
     tb.wait()
