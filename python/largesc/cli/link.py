@@ -116,8 +116,8 @@ def tx(args: argparse.Namespace) -> int:
     """Speech to packets; in real time over a network, as fast as can be on stdout."""
     samples = read_speech(args.input, args.raw)
     tb = gr.top_block("largesc tx", catch_exceptions=False)
-    source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     sink, port = packet_sink(args.to)
+    source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     if args.to:
         tb.connect(source, real_time(), sender)
     else:
@@ -204,7 +204,7 @@ class Watch:
             self._patience_s = self._later_s
         elif not self._missing and now - self._since > self._patience_s:
             self._missing = True
-            say(self._gone % f"{now - self._since:.0f}")
+            say(self._gone % f"{self._patience_s:.0f}")
 
 
 class PeerWatch:
