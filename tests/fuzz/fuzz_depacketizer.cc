@@ -148,5 +148,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(c.frames_lost <= c.frames_released);
     require(rx.losses().loss_probability() >= 0.0 && rx.losses().loss_probability() <= 1.0);
     require(rx.losses().mean_burst() >= 1.0);
+    require(rx.buffered_frames() >= 0);
     return 0;
 }
