@@ -14,7 +14,7 @@ from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
 from . import options
 from .audio import read_speech, say, write_speech
-from .transport import packet_sink, packet_source, udp_packets, way_back
+from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
 MAX_IN_FLIGHT = 64
 FRAME_SAMPLES = 1920
@@ -117,6 +117,7 @@ def tx(args: argparse.Namespace) -> int:
     samples = read_speech(args.input, args.raw)
     tb = gr.top_block("largesc tx", catch_exceptions=False)
     sink, port = packet_sink(args.to)
+    check_free(args.report_from)
     source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     if args.to:
         tb.connect(source, real_time(), sender)
@@ -236,9 +237,10 @@ def wait_for(ended: object, seconds: float, watches: tuple = ()) -> None:
 def rx(args: argparse.Namespace) -> int:
     """Packets to speech; live over a network, offline from stdin."""
     tb = gr.top_block("largesc rx", catch_exceptions=False)
-    source, port = packet_source(args.listen)
+    check_free(args.listen)
     mode = "live" if args.listen else "offline"
     receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True)
+    source, port = packet_source(args.listen)
     sink = blocks.vector_sink_f()
     if args.listen:
         tb.connect(receiver, real_time(), sink)

@@ -32,10 +32,40 @@ def resolved(text: str, passive: bool) -> tuple:
     host, port = address(text)
     flags = socket.AI_PASSIVE if passive else 0
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+        found = socket.getaddrinfo(
+            None if host == "*" else host, port, type=socket.SOCK_DGRAM, flags=flags
+        )
     except OSError as error:
         raise ValueError(f"host {host!r} was not found: {error.strerror}") from error
     return found[0][0], found[0][4]
+
+
+def check_free(at: str | None) -> None:
+    """Raises ValueError where :func:`packet_source` will, but without opening anything for long.
+
+    What is opened before the models are loaded has a queue of old packets when it starts.
+    """
+    if not at:
+        return
+    stream = at.startswith(ZMQ)
+    family, where = resolved(at.removeprefix(ZMQ), True)
+    kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
+    with socket.socket(family, kind) as probe:
+        if stream:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bind(probe, where, at)
+
+
+def bind(to_bind: socket.socket, where: tuple, text: str) -> None:
+    """Binds, or raises ValueError that names the address."""
+    try:
+        to_bind.bind(where)
+    except OSError as error:
+        to_bind.close()
+        raise ValueError(
+            f"{text} cannot be listened at: {error.strerror}; use an address of this machine and a "
+            "port that no other program has"
+        ) from error
 
 
 class udp_packets(gr.basic_block):  # noqa: N801
@@ -62,14 +92,7 @@ class udp_packets(gr.basic_block):  # noqa: N801
         self.peer = other if to else None
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(POLL_MS / 1000)
-        try:
-            self._socket.bind(other if listen else ("", 0))
-        except OSError as error:
-            self._socket.close()
-            raise ValueError(
-                f"{listen} cannot be listened at: {error.strerror}; use an address of this "
-                "machine and a port that no other program has"
-            ) from error
+        bind(self._socket, other if listen else ("", 0), listen)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.message_port_register_in(PACKETS)
