@@ -158,18 +158,19 @@ void uep_depacketizer_impl::publish_ready()
 
 void uep_depacketizer_impl::publish_reports()
 {
-    uint64_t known = 0, released = 0;
+    uint64_t packets = 0, released = 0;
     pmt::pmt_t report;
     {
         gr::thread::scoped_lock lock(d_mutex);
         const auto& c = d_core.counters();
-        known = c.packets_received + c.packets_lost;
         released = c.frames_released;
-        if (known >= d_reported + d_report_interval)
+        // In silence, too: who hears nothing of a receiver takes it for gone.
+        packets = released / d_config.frames_per_packet;
+        if (packets >= d_reported + d_report_interval)
             report = make_report();
     }
     if (report) {
-        d_reported = known;
+        d_reported = packets;
         message_port_pub(REPORT, report);
     }
     if (released >= d_status_frames + STATUS_FRAMES) {
@@ -184,10 +185,12 @@ pmt::pmt_t uep_depacketizer_impl::make_report() const
     static const pmt::pmt_t k_loss = pmt::mp(keys::loss_probability),
                             k_burst = pmt::mp(keys::mean_burst_packets),
                             k_received = pmt::mp(keys::packets_received),
-                            k_lost = pmt::mp(keys::packets_lost);
+                            k_lost = pmt::mp(keys::packets_lost),
+                            k_buffered = pmt::mp(keys::buffered_frames);
     const auto& c = d_core.counters();
     const auto& losses = d_core.losses();
     pmt::pmt_t report = pmt::make_dict();
+    report = pmt::acons(k_buffered, pmt::from_long(d_core.buffered_frames()), report);
     report = pmt::acons(k_lost, pmt::from_uint64(c.packets_lost), report);
     report = pmt::acons(k_received, pmt::from_uint64(c.packets_received), report);
     report = pmt::acons(k_burst, pmt::from_double(losses.mean_burst()), report);

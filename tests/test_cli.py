@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import soundfile
@@ -71,7 +70,7 @@ def test_two_processes_over_udp(tmp_path, speech, models):
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(6.0)
+    assert "listening" in rx.stderr.readline()
     subprocess.run([*LARGESC, "tx", source, "--to", address, *common], check=True, timeout=60)
     _, errors = rx.communicate(timeout=90)
     assert rx.returncode == 0, errors

@@ -60,6 +60,9 @@ depacketizer::depacketizer(const depacketizer_config& config)
 
 bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t now_ns)
 {
+    // It is for the other direction.
+    if (is_report(data, size))
+        return true;
     const auto fields = read_packet(data, size, d_config.kind, d_frames);
     if (!fields) {
         ++d_counters.packets_refused;
@@ -280,8 +283,8 @@ std::optional<std::uint64_t> depacketizer::store_pair(const packet_fields& field
         home.code[i] = s.code;
         bool news = false;
         for (int j = 0; j < TOKENS_PER_FRAME; ++j) {
-            const bool first = pair_half(frame_half, j) == half;
-            if (j < (first ? s.tokens() : s.copies))
+            const bool original = pair_half(frame_half, j) == half;
+            if (j < (original ? s.tokens() : s.copies))
                 news |= fill(home.tokens[i][j], *token++);
         }
         if (!news)
@@ -297,6 +300,13 @@ void depacketizer::release_until(std::uint64_t slot)
     while (d_next_slot < slot)
         if (auto f = release_frame())
             d_ready.push_back(*f);
+}
+
+int depacketizer::buffered_frames() const
+{
+    if (!d_started || d_highest < d_next_slot)
+        return 0;
+    return static_cast<int>(d_highest + 1 - d_next_slot) * d_frames - d_next_frame;
 }
 
 /// Takes the next frame out, none where the sender has padded its last packet.

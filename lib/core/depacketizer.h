@@ -67,6 +67,8 @@ public:
     const loss_estimator& losses() const { return d_losses; }
     /// Live: what the packet that was fastest lately waited for its playout.
     std::int64_t playout_delay_ns() const;
+    /// Frames up to the newest packet that still wait for their playout.
+    int buffered_frames() const;
 
 private:
     /// What is known of one packet slot.

@@ -12,6 +12,9 @@ namespace largesc {
 constexpr int CODE_COMFORT = 9;
 constexpr int CODE_EMPTY = 13;
 constexpr int CODE_END = 14;
+/// In the place of the first code: no speech, but a receiver's report.
+constexpr int CODE_REPORT = 15;
+constexpr std::size_t REPORT_BYTES = 4;
 constexpr int MAX_COMFORT_TOKENS = 3;
 
 /// Slots of one packet: up to 4 frames, or 8 half frames in the pair layout.
@@ -48,6 +51,12 @@ constexpr int pair_half(int frame_half, int j)
 
 /// Tokens that one pair packet (`half` 0 or 1) holds of a frame with n sent and c repeated.
 int pair_tokens(int half, int frame_half, int sent, int repeated);
+
+/// A receiver's report that shares the link, see docs/packet-format.md.
+inline bool is_report(const std::uint8_t* data, std::size_t size)
+{
+    return size == REPORT_BYTES && data[1] >> 4 == CODE_REPORT;
+}
 
 /// Bytes of a packet, without CRC. `out` is overwritten.
 void write_packet(const packet_fields& fields, layout kind, std::vector<std::uint8_t>& out);

@@ -32,6 +32,8 @@ _EXPORTS = {
     "radio_channel": "blocks.radio_channel",
     "packet_signer": "blocks.packet_security",
     "packet_verifier": "blocks.packet_security",
+    "report_tx": "blocks.report_tx",
+    "report_rx": "blocks.report_rx",
 }
 
 __all__ = sorted(_EXPORTS)

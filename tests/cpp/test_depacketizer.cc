@@ -225,6 +225,53 @@ BOOST_AUTO_TEST_CASE(estimate_of_losses)
     BOOST_TEST(burst == 4.0, boost::test_tools::tolerance(0.1));
 }
 
+BOOST_AUTO_TEST_CASE(estimate_follows_a_step_and_is_calm)
+{
+    // Median packets until half of a step is seen, over 200 drawings.
+    for (const double from : { 0.0, 0.3 }) {
+        const double to = 0.3 - from;
+        std::vector<int> taken;
+        for (unsigned seed = 1; seed <= 200; ++seed) {
+            std::mt19937 rng(seed);
+            std::uniform_real_distribution<> uniform;
+            loss_estimator losses;
+            for (int n = 0; n < 250; ++n)
+                losses.add(uniform(rng) < from);
+            int count = 0;
+            while ((losses.loss_probability() > 0.15) == (from > 0.15)) {
+                losses.add(uniform(rng) < to);
+                ++count;
+            }
+            taken.push_back(count);
+        }
+        std::nth_element(taken.begin(), taken.begin() + 100, taken.end());
+        BOOST_TEST(taken[100] <= (from == 0.0 ? 7 : 30));
+    }
+    for (const double p : { 0.02, 0.1, 0.3 }) {
+        std::mt19937 rng(7);
+        std::uniform_real_distribution<> uniform;
+        loss_estimator losses;
+        double square = 0.0;
+        for (int n = 0; n < 100'000; ++n) {
+            losses.add(uniform(rng) < p);
+            square += std::pow(losses.loss_probability() - p, 2) / 100'000;
+        }
+        BOOST_TEST(std::sqrt(square) < (p < 0.05 ? 0.03 : 0.055));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(report_on_a_shared_link_is_passed_over)
+{
+    depacketizer rx({});
+    push(rx, stream(1)[0]);
+    const std::uint8_t report[] = { 1, 0xF3, 0x8A, 0x7F };
+    BOOST_TEST(rx.push(report, 4, 0));
+    BOOST_TEST(!rx.push(report, 3, 0));
+    BOOST_TEST(rx.counters().packets_received == 1u);
+    BOOST_TEST(rx.counters().packets_refused == 1u);
+    BOOST_TEST(rx.buffered_frames() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(bad_parameters_are_named)
 {
     BOOST_CHECK_THROW(depacketizer({ 0 }), std::invalid_argument);

@@ -153,5 +153,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(rx.playout_delay_ns() >= 0);
     if (config.max_deadline_ms == 0)
         require(c.playout_grown + c.playout_shrunk == 0);
+    require(rx.buffered_frames() >= 0);
     return 0;
 }

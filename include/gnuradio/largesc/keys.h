@@ -27,5 +27,7 @@ constexpr const char* loss_probability = "loss_probability";
 constexpr const char* mean_burst_packets = "mean_burst_packets";
 constexpr const char* packets_received = "packets_received";
 constexpr const char* packets_lost = "packets_lost";
+constexpr const char* buffered_frames = "buffered_frames";
+constexpr const char* snr_db = "snr_db";
 
 } // namespace gr::largesc::keys

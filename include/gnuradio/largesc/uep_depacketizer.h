@@ -35,7 +35,7 @@ public:
                      const std::string& mode = "offline",
                      int deadline_ms = 80,
                      int hold_packets = 10,
-                     int report_interval_packets = 5,
+                     int report_interval_packets = 1,
                      bool end_with_sender = false,
                      int max_deadline_ms = 0);
 

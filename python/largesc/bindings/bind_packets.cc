@@ -42,7 +42,9 @@ void bind_keys(py::module_& m)
                               k::loss_probability,
                               k::mean_burst_packets,
                               k::packets_received,
-                              k::packets_lost })
+                              k::packets_lost,
+                              k::buffered_frames,
+                              k::snr_db })
         keys.attr(name) = name;
 }
 
@@ -156,6 +158,7 @@ void bind_depacketizer(py::module_& m)
                                [](const depacketizer& d) { return d.losses().mean_burst(); })
         .def_property_readonly("playout_delay_ms",
                                [](const depacketizer& d) { return d.playout_delay_ns() / 1e6; })
+        .def_property_readonly("buffered_frames", &depacketizer::buffered_frames)
         .def("statistics", [](const depacketizer& d) {
             const auto& c = d.counters();
             py::dict s;
@@ -196,6 +199,8 @@ void bind_packets(py::module_& m)
     m.attr("TOKEN_VALUES") = TOKEN_VALUES;
     m.attr("ERASED_TOKEN") = ERASED_TOKEN;
     m.attr("FRAME_MS") = FRAME_MS;
+    m.attr("CODE_REPORT") = CODE_REPORT;
+    m.attr("REPORT_BYTES") = REPORT_BYTES;
     m.attr("MAX_COPY_DISTANCE") = MAX_COPY_DISTANCE;
     m.attr("MAX_FRAMES_PER_PACKET") = MAX_FRAMES_PER_PACKET;
     bind_keys(m);

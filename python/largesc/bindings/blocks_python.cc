@@ -107,7 +107,7 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("mode") = "offline",
              py::arg("deadline_ms") = 80,
              py::arg("hold_packets") = 10,
-             py::arg("report_interval_packets") = 5,
+             py::arg("report_interval_packets") = 1,
              py::arg("end_with_sender") = false,
              py::arg("max_deadline_ms") = 0);
 

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: decides how many tokens of each frame are sent and repeated."""
 
-import math
-
 import numpy as np
-import pmt
 from gnuradio import gr
 
 from .._core import keys
 from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
-from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu
+from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu, read_report
 
 
 class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
@@ -117,18 +114,10 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
 
     def _on_report(self, message: object) -> None:
         try:
-            value = pmt.dict_ref(message, pmt.intern(keys.loss_probability), pmt.PMT_NIL)
-            p = pmt.to_double(value)
-            value = pmt.dict_ref(message, pmt.intern(keys.mean_burst_packets), pmt.from_double(1.0))
-            burst = pmt.to_double(value)
-        except (RuntimeError, TypeError, ValueError):
-            self.refuse("expected a report, a dict with loss_probability")
-            return
-        if not (math.isfinite(p) and 0.0 <= p <= 1.0):
-            self.refuse(f"loss_probability {p} of the report is out of range")
-            return
-        if not (math.isfinite(burst) and burst >= 1.0):
-            self.refuse(f"mean_burst_packets {burst} of the report is out of range")
+            report = read_report(message)
+        except ValueError as error:
+            self.refuse(str(error))
             return
         self.counters["reports"] += 1
-        self.loss_probability, self.mean_burst_packets = p, burst
+        self.loss_probability = report.loss_probability
+        self.mean_burst_packets = report.mean_burst_packets

@@ -2,6 +2,7 @@
 """Reading and making the messages of docs/architecture.md."""
 
 import logging
+import math
 import time
 from collections import deque
 
@@ -10,6 +11,7 @@ import pmt
 
 from .. import _core
 from .._core import keys
+from ..control.reports import Report
 
 # Counters go out once a second of speech or so.
 STATUS_FRAMES = 12
@@ -72,6 +74,55 @@ def read_pdu(message: object) -> tuple[dict, np.ndarray] | None:
     if np.any((tokens >= _core.TOKEN_VALUES) & (tokens != _core.ERASED_TOKEN)):
         return None
     return meta, tokens
+
+
+def read_report(message: object) -> Report:
+    """A report from its dict, see docs/architecture.md.
+
+    Raises:
+        ValueError: it is no dict with loss_probability, or a value is out of range.
+    """
+    try:
+        facts = pmt.to_python(message)
+        p = float(facts[keys.loss_probability])
+        burst = float(facts.get(keys.mean_burst_packets, 1.0))
+        snr_db, frames = facts.get(keys.snr_db), facts.get(keys.buffered_frames)
+        report = Report(
+            p,
+            burst,
+            None if snr_db is None else float(snr_db),
+            None if frames is None else int(frames),
+        )
+    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError("expected a report, a dict with loss_probability") from error
+    if not (math.isfinite(p) and 0.0 <= p <= 1.0):
+        raise ValueError(f"loss_probability {p} of the report is out of range")
+    if not (math.isfinite(burst) and burst >= 1.0):
+        raise ValueError(f"mean_burst_packets {burst} of the report is out of range")
+    return report
+
+
+def report_dict(report: Report) -> object:
+    """The dict of a report, without what is not known."""
+    facts = {
+        keys.loss_probability: report.loss_probability,
+        keys.mean_burst_packets: report.mean_burst_packets,
+        keys.snr_db: report.snr_db,
+        keys.buffered_frames: report.buffered_frames,
+    }
+    return to_pmt({key: value for key, value in facts.items() if value is not None})
+
+
+def make_packet(data: bytes) -> object:
+    """A `packets` PDU."""
+    return pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(data), list(data)))
+
+
+def packet_bytes(message: object) -> bytes | None:
+    """Bytes of a `packets` PDU; None when it is none."""
+    if not pmt.is_pair(message) or not pmt.is_u8vector(pmt.cdr(message)):
+        return None
+    return bytes(pmt.u8vector_elements(pmt.cdr(message)))
 
 
 class FrameTimes:

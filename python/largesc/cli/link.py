@@ -7,18 +7,25 @@ import sys
 import time
 
 import numpy as np
-from gnuradio import blocks, gr, network
+from gnuradio import blocks, gr
 
+from ..blocks.report_tx import report_tx
 from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
 from ..security.signature import overhead_bytes
 from . import options
 from .audio import read_speech, say, write_speech
-from .packet_pipe import packet_reader, packet_writer
 from .signing import signed, verified
+from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
 MAX_IN_FLIGHT = 64
 FRAME_SAMPLES = 1920
+# Seconds without a packet, or the first report, until the user hears of it.
+FIRST_MISSING_S = 1.8
+# Some reports may be lost.
+REPORTS_MISSING_S = 3.0
+# About the time between two reports, which a channel's jitter is measured by.
+BACK_MS = 600.0
 
 
 class Loopback(gr.top_block):
@@ -113,98 +120,166 @@ def loopback(args: argparse.Namespace) -> int:
     return 0
 
 
-def address(text: str) -> tuple[str, str]:
-    """``host:port`` to both parts."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"address {text!r} is not of the form host:port")
-    return host, port
-
-
-def packet_sink(to: str | None) -> tuple[object, str]:
-    """Where packets go: UDP, or stdout."""
-    if to:
-        return network.socket_pdu("UDP_CLIENT", *address(to), 1500, False), "pdus"
-    return packet_writer(sys.stdout.buffer), "packets"
-
-
-def packet_source(at: str | None) -> tuple[object, str]:
-    """Where packets come from: UDP, or stdin."""
-    if at:
-        return network.socket_pdu("UDP_SERVER", *address(at), 1500, False), "pdus"
-    return packet_reader(sys.stdin.fileno()), "packets"
-
-
 def tx(args: argparse.Namespace) -> int:
-    """Speech to packets; in real time over UDP, as fast as can be on stdout."""
+    """Speech to packets; in real time over a network, as fast as can be on stdout."""
     samples = read_speech(args.input, args.raw)
     tb = gr.top_block("largesc tx", catch_exceptions=False)
-    source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     sink, port = packet_sink(args.to)
+    check_free(args.report_from)
+    source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     if args.to:
         tb.connect(source, real_time(), sender)
     else:
         tb.connect(source, sender)
     signer = signed(tb, sender, args.key)
     tb.msg_connect(signer, "packets", sink, port)
+    watches, reports = [], None
+    back = way_back(sink, args.report_from, packet_source)
+    if back is not None:
+        reports = options.make_report_rx(args)
+        tb.msg_connect(*back, reports, "packets")
+        tb.msg_connect(reports, "report", sender, "report")
+        watches = [
+            Watch(
+                lambda: reports.statistics()["reports"],
+                f"no report of the receiver for %s s: p rises to {args.cautious_loss:g}",
+                "reports of the receiver come again",
+                REPORTS_MISSING_S,
+            )
+        ]
     tb.start()
+    if args.to:
+        say(f"sending to {args.to}")
     # The sink has no end of its own: the sender's last packet is behind the end of its encoder.
     frames = -(-len(samples) // FRAME_SAMPLES)
-    while sender.packetizer.statistics()["frames"] < frames:
-        time.sleep(0.05)
+    wait_for(lambda: sender.packetizer.statistics()["frames"] >= frames, 0, watches)
     # Time for the end packet to be written out.
     time.sleep(0.3)
     tb.stop()
     tb.wait()
-    security = {"signature_bytes": overhead_bytes()} if args.key else {}
-    report(args, sender.statistics()["packetizer"] | security)
+    facts = sender.statistics()["packetizer"]
+    if args.key:
+        facts |= {"signature_bytes": overhead_bytes()}
+    if reports is not None:
+        facts |= {"loss_probability": round(sender.controller.loss_probability, 3)}
+        facts |= {"reports": reports.statistics()}
+    report(args, facts)
     return 0
 
 
 def channel(args: argparse.Namespace) -> int:
-    """Packets to packets, some lost."""
+    """Packets to packets, some lost; over UDP both ways."""
     tb = gr.top_block("largesc channel", catch_exceptions=False)
     source, source_port = packet_source(args.listen)
     sink, sink_port = packet_sink(args.to)
     lossy = options.make_channel(args)
     tb.msg_connect(source, source_port, lossy, "packets")
     tb.msg_connect(lossy, "packets", sink, sink_port)
+    facts = lossy.statistics
+    if isinstance(source, udp_packets) and isinstance(sink, udp_packets):
+        back = options.make_channel(args, BACK_MS, 1)
+        tb.msg_connect(sink, sink_port, back, "packets")
+        tb.msg_connect(back, "packets", source, source_port)
+        facts = lambda: lossy.statistics() | {"back": back.statistics()}  # noqa: E731
     tb.start()
+    if args.listen:
+        say(f"listening at {args.listen}")
     wait_for(lambda: not args.listen and source.ended.is_set(), args.seconds)
     time.sleep(0.3)
     tb.stop()
     tb.wait()
-    report(args, lossy.statistics())
+    report(args, facts())
     return 0
 
 
-def wait_for(ended: object, seconds: float) -> None:
+class Watch:
+    """Tells the user when nothing comes any more, and when it comes again.
+
+    Args:
+        count: of what should come.
+        gone, back: what to say; ``%s`` in ``gone`` is the time.
+        patience_s: seconds without any, once the first has come; before that, 2 s at most.
+    """
+
+    def __init__(self, count: object, gone: str, back: str, patience_s: float) -> None:
+        self._count, self._gone, self._back = count, gone, back
+        self._patience_s, self._later_s = FIRST_MISSING_S, patience_s
+        self._seen, self._since, self._missing = 0, time.monotonic(), False
+
+    def look(self) -> None:
+        """Call it several times a second."""
+        seen, now = self._count(), time.monotonic()
+        if seen != self._seen:
+            if self._missing:
+                say(self._back)
+            self._seen, self._since, self._missing = seen, now, False
+            self._patience_s = self._later_s
+        elif not self._missing and now - self._since > self._patience_s:
+            self._missing = True
+            say(self._gone % f"{self._patience_s:.0f}")
+
+
+class PeerWatch:
+    """Tells the user who sends, and when that changes; at most once a second."""
+
+    def __init__(self, block: udp_packets) -> None:
+        self._block, self._peer, self._said = block, None, 0.0
+
+    def look(self) -> None:
+        """Call it several times a second."""
+        peer, now = self._block.peer, time.monotonic()
+        if peer != self._peer and now - self._said > 1.0:
+            self._peer, self._said = peer, now
+            say(f"packets come from {peer[0]}:{peer[1]}")
+
+
+def wait_for(ended: object, seconds: float, watches: tuple = ()) -> None:
     """Until ``ended()``, or for ``seconds`` when they are above 0, or Ctrl-C."""
     begin = time.monotonic()
     try:
         while not ended() and not (seconds > 0 and time.monotonic() - begin > seconds):
+            for watch in watches:
+                watch.look()
             time.sleep(0.05)
     except KeyboardInterrupt:
         pass
 
 
 def rx(args: argparse.Namespace) -> int:
-    """Packets to speech; live over UDP, offline from stdin."""
+    """Packets to speech; live over a network, offline from stdin."""
     tb = gr.top_block("largesc rx", catch_exceptions=False)
-    source, port = packet_source(args.listen)
+    check_free(args.listen)
     mode = "live" if args.listen else "offline"
     most = options.max_deadline_ms(args)
     receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
+    source, port = packet_source(args.listen)
     sink = blocks.vector_sink_f()
     if args.listen:
         tb.connect(receiver, real_time(), sink)
     else:
         tb.connect(receiver, sink)
-    verifier, port = verified(tb, source, port, args.key)
-    tb.msg_connect(verifier, port, receiver, "packets")
+    verifier, verified_port = verified(tb, source, port, args.key)
+    tb.msg_connect(verifier, verified_port, receiver, "packets")
+    back = way_back(source, args.report_to, packet_sink)
+    if back is not None and args.report_interval_ms > 0:
+        reports = report_tx(args.report_interval_ms, args.crc)
+        tb.msg_connect(receiver, "report", reports, "report")
+        tb.msg_connect(reports, "packets", *back)
+    watches = [PeerWatch(source)] if isinstance(source, udp_packets) else []
+    if args.listen:
+        watches += [
+            Watch(
+                lambda: heard(receiver.depacketizer.statistics()),
+                f"no packet for %s s at {args.listen}: is the sender running, and sending here?",
+                "packets come again",
+                FIRST_MISSING_S,
+            )
+        ]
     tb.start()
+    if args.listen:
+        say(f"listening at {args.listen}")
     decoder = receiver.decoder
-    wait_for(decoder.ended, args.seconds)
+    wait_for(decoder.ended, args.seconds, watches)
     time.sleep(0.1)
     tb.stop()
     tb.wait()
@@ -214,3 +289,9 @@ def rx(args: argparse.Namespace) -> int:
     security = verifier.statistics() if args.key else {}
     report(args, security | facts["depacketizer"] | facts["concealer"])
     return 0
+
+
+def heard(counters: dict[str, int]) -> int:
+    """Rises while the sender is there: with its packets, and in silence that it has announced."""
+    names = ("packets_received", "duplicates", "late", "silence_frames")
+    return sum(counters[name] for name in names)

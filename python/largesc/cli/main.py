@@ -10,6 +10,7 @@ from .evaluate import add_evaluate
 from .options import add_channel, add_link, add_receiver, add_sender
 from .signing import add_key
 
+ADDRESS = "HOST:PORT"
 RECIPES = ("codec", "export", "tokens", "lm", "lora", "estimator", "controller", "card")
 
 
@@ -29,7 +30,15 @@ def parser() -> argparse.ArgumentParser:
     loop.add_argument("output", help="WAV file, - for stdout")
     tx = command("tx", "speech to packets, over UDP or on stdout")
     tx.add_argument("input", nargs="?", default="-", help="audio file, - for stdin [-]")
-    tx.add_argument("--to", metavar="HOST:PORT", help="send over UDP in real time")
+    tx.add_argument("--to", metavar=ADDRESS, help="send in real time over UDP, or ZMQ (zmq://...)")
+    tx.add_argument(
+        "--report-from", metavar=ADDRESS,
+        help="listen there for the receiver's reports; over UDP they come back by themselves",
+    )  # fmt: skip
+    tx.add_argument(
+        "--cautious-loss", type=float, default=0.2, metavar="P",
+        help="p rises to this when no reports come back [0.2]",
+    )  # fmt: skip
     channel = command("channel", "drop packets, between UDP or stdin and UDP or stdout")
     rx = command("rx", "packets to speech, from UDP or stdin")
     rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")
@@ -41,11 +50,19 @@ def parser() -> argparse.ArgumentParser:
         help="live: the wait may grow to this where packets come late; 0: fixed [400]",
     )
     for part in (channel, rx):
-        part.add_argument("--listen", metavar="HOST:PORT", help="receive over UDP")
+        part.add_argument("--listen", metavar=ADDRESS, help="receive over UDP, or ZMQ (zmq://...)")
         part.add_argument(
             "--seconds", type=float, default=0.0, help="stop after this; 0: at the end"
         )
-    channel.add_argument("--to", metavar="HOST:PORT", help="send over UDP")
+    channel.add_argument("--to", metavar=ADDRESS, help="send over UDP, or ZMQ (zmq://...)")
+    rx.add_argument(
+        "--report-to", metavar=ADDRESS,
+        help="send reports there; default over UDP: to whoever sends the packets",
+    )  # fmt: skip
+    rx.add_argument(
+        "--report-interval-ms", type=float, default=600.0, metavar="MS",
+        help="at most one report in so many ms on average; 0: none [600]",
+    )  # fmt: skip
     for part in (loop, tx, rx):
         part.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
     for part in (loop, tx, channel, rx):

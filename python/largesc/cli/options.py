@@ -125,8 +125,20 @@ def make_tx(args: argparse.Namespace, max_in_flight: int) -> object:
     )
 
 
-def make_channel(args: argparse.Namespace) -> object:
-    """A loss_channel."""
+def make_report_rx(args: argparse.Namespace) -> object:
+    """A report_rx."""
+    from ..blocks.report_rx import report_rx
+
+    return report_rx(
+        cautious_loss=args.cautious_loss,
+        crc=args.crc,
+        loss_probability=args.expected_loss,
+        mean_burst_packets=args.expected_burst,
+    )
+
+
+def make_channel(args: argparse.Namespace, packet_ms: float = 0.0, another: int = 0) -> object:
+    """A loss_channel; for other packets with their time and ``another`` drawing of losses."""
     from .._blocks import loss_channel
 
     kind = "trace" if args.trace else "gilbert_elliott" if args.burst else "bernoulli"
@@ -135,12 +147,12 @@ def make_channel(args: argparse.Namespace) -> object:
         args.loss,
         args.burst or 1.0,
         args.trace,
-        80.0 * args.frames_per_packet,
+        packet_ms or 80.0 * args.frames_per_packet,
         args.jitter_ms,
         args.reorder,
         args.duplicate,
         args.bit_errors,
-        args.seed,
+        args.seed + another,
     )
 
 

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the packets of the command line go and come from: UDP, ZMQ, or stdin and stdout."""
+
+import logging
+import socket
+import sys
+import threading
+
+import pmt
+from gnuradio import gr, zeromq
+
+from ..blocks.messages import make_packet, packet_bytes
+from .packet_pipe import packet_reader, packet_writer
+
+ZMQ = "zmq://"
+POLL_MS = 100
+MOST_BYTES = 2048
+PACKETS = pmt.intern("packets")
+log = logging.getLogger(__name__)
+
+
+def address(text: str) -> tuple[str, int]:
+    """``host:port`` to both parts."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"address {text!r} is not of the form host:port")
+    return host.strip("[]"), int(port)
+
+
+def resolved(text: str, passive: bool) -> tuple:
+    """Family and socket address of ``host:port``."""
+    host, port = address(text)
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        found = socket.getaddrinfo(
+            None if host == "*" else host, port, type=socket.SOCK_DGRAM, flags=flags
+        )
+    except OSError as error:
+        raise ValueError(f"host {host!r} was not found: {error.strerror}") from error
+    return found[0][0], found[0][4]
+
+
+def check_free(at: str | None) -> None:
+    """Raises ValueError where :func:`packet_source` will, but without opening anything for long.
+
+    What is opened before the models are loaded has a queue of old packets when it starts.
+    """
+    if not at:
+        return
+    stream = at.startswith(ZMQ)
+    family, where = resolved(at.removeprefix(ZMQ), True)
+    kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
+    with socket.socket(family, kind) as probe:
+        if stream:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bind(probe, where, at)
+
+
+def bind(to_bind: socket.socket, where: tuple, text: str) -> None:
+    """Binds, or raises ValueError that names the address."""
+    try:
+        to_bind.bind(where)
+    except OSError as error:
+        to_bind.close()
+        raise ValueError(
+            f"{text} cannot be listened at: {error.strerror}; use an address of this machine and a "
+            "port that no other program has"
+        ) from error
+
+
+class udp_packets(gr.basic_block):  # noqa: N801
+    """A UDP socket for `packets` PDUs in both directions.
+
+    In-tree socket_pdu ends for good at the first error of the network; here it is counted, and the
+    next packet is tried again.
+
+    Input and output: message port `packets`.
+
+    Args:
+        listen: ``host:port`` to receive at; empty for any free port.
+        to: ``host:port`` to send to; empty for whoever was heard last.
+
+    Raises:
+        ValueError: an address has another form, is unknown or in use.
+    """
+
+    def __init__(self, listen: str = "", to: str = "") -> None:
+        gr.basic_block.__init__(self, "udp_packets", None, None)
+        self.counters = {"received": 0, "sent": 0, "send_errors": 0, "receive_errors": 0}
+        self._fixed = bool(to)
+        family, other = resolved(listen or to, bool(listen))
+        self.peer = other if to else None
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.settimeout(POLL_MS / 1000)
+        bind(self._socket, other if listen else ("", 0), listen)
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.message_port_register_in(PACKETS)
+        self.message_port_register_out(PACKETS)
+        self.set_msg_handler(PACKETS, self._on_packet)
+
+    def start(self) -> bool:
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+        return True
+
+    def stop(self) -> bool:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+        return True
+
+    def _receive(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                data, peer = self._socket.recvfrom(MOST_BYTES)
+            except TimeoutError:
+                continue
+            except OSError:
+                self.counters["receive_errors"] += 1
+                self._stopped.wait(POLL_MS / 1000)
+                continue
+            if not self._fixed:
+                self.peer = peer
+            self.counters["received"] += 1
+            self.message_port_pub(PACKETS, make_packet(data))
+
+    def _on_packet(self, message: object) -> None:
+        data, peer = packet_bytes(message), self.peer
+        if not data or peer is None:
+            return
+        try:
+            self._socket.sendto(data, peer)
+            self.counters["sent"] += 1
+        except OSError as error:
+            self.counters["send_errors"] += 1
+            if self.counters["send_errors"] == 1:
+                log.warning("a packet could not be sent, the next one is tried again: %s", error)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters: received, sent, send_errors, receive_errors."""
+        return dict(self.counters)
+
+
+def zmq_block(make: object, text: str, bind: bool) -> object:
+    """An in-tree ZMQ block for ``zmq://host:port``."""
+    host, port = address(text.removeprefix(ZMQ))
+    try:
+        return make(f"tcp://{host}:{port}", POLL_MS, bind)
+    except RuntimeError as error:
+        raise ValueError(f"{text} cannot be used: {error}") from error
+
+
+def packet_sink(to: str | None) -> tuple[object, str]:
+    """Where packets go, and its port: UDP, ZMQ, or stdout for None."""
+    if not to:
+        return packet_writer(sys.stdout.buffer), "packets"
+    if to.startswith(ZMQ):
+        return zmq_block(zeromq.pub_msg_sink, to, False), "in"
+    return udp_packets(to=to), "packets"
+
+
+def packet_source(at: str | None) -> tuple[object, str]:
+    """Where packets come from, and its port: UDP, ZMQ, or stdin for None."""
+    if not at:
+        return packet_reader(sys.stdin.fileno()), "packets"
+    if at.startswith(ZMQ):
+        return zmq_block(zeromq.sub_msg_source, at, True), "out"
+    return udp_packets(listen=at), "packets"
+
+
+def way_back(block: object, other: str | None, make: object) -> tuple[object, str] | None:
+    """The block and port for reports: that of ``other``, else the UDP socket of the packets.
+
+    None where there is neither.
+    """
+    if other:
+        return make(other)
+    return (block, "packets") if isinstance(block, udp_packets) else None

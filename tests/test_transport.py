@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packets of the command line over UDP, and what it says when none come."""
+
+import socket
+import time
+
+import pmt
+import pytest
+from gnuradio import blocks, gr
+from gnuradio.largesc.blocks.messages import make_packet, packet_bytes
+from gnuradio.largesc.cli import link
+from gnuradio.largesc.cli.transport import udp_packets
+
+
+@pytest.fixture
+def tb():
+    top = gr.top_block(catch_exceptions=False)
+    yield top
+    top.stop()
+    top.wait()
+
+
+def send(block, data: bytes) -> None:
+    block.to_basic_block()._post(pmt.intern("packets"), make_packet(data))
+
+
+def wait_until(true) -> None:
+    end = time.monotonic() + 20.0
+    while not true():
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.02)
+
+
+def test_answers_go_to_whoever_was_heard_last(tb):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{probe.getsockname()[1]}"
+    server, found = udp_packets(listen=at), blocks.message_debug()
+    clients = [udp_packets(to=at), udp_packets(to=at)]
+    tb.msg_connect(server, "packets", found, "store")
+    heard = [blocks.message_debug(), blocks.message_debug()]
+    for client, sink in zip(clients, heard, strict=True):
+        tb.msg_connect(client, "packets", sink, "store")
+    tb.start()
+    send(server, b"nobody hears this")
+    for number, (client, sink) in enumerate(zip(clients, heard, strict=True)):
+        send(client, b"packet %d" % number)
+        wait_until(lambda n=number: found.num_messages() == n + 1)
+        send(server, b"report %d" % number)
+        wait_until(lambda s=sink: s.num_messages() == 1)
+        assert packet_bytes(sink.get_message(0)) == b"report %d" % number
+    assert server.statistics()["sent"] == 2 and server.statistics()["received"] == 2
+
+
+def test_errors_of_the_network_are_counted_and_over(tb):
+    # Broadcasts are forbidden to an ordinary socket.
+    client = udp_packets(to="255.255.255.255:9")
+    tb.msg_connect(client, "packets", blocks.message_debug(), "store")
+    tb.start()
+    for _ in range(3):
+        send(client, b"packet")
+    client.to_basic_block()._post(pmt.intern("packets"), pmt.PMT_NIL)
+    wait_until(lambda: client.statistics()["send_errors"] == 3)
+
+
+def test_silence_is_said_once_and_its_end(monkeypatch, capsys):
+    now, count = [0.0], [0]
+    monkeypatch.setattr(link.time, "monotonic", lambda: now[0])
+    watch = link.Watch(lambda: count[0], "nothing for %s s", "again", 3.0)
+
+    def after(seconds: float) -> str:
+        now[0] += seconds
+        watch.look()
+        return capsys.readouterr().err
+
+    assert after(1.0) == "" and "nothing for 2 s" in after(1.0) and after(9.0) == ""
+    count[0] = 1
+    assert "again" in after(0.1)
+    # A gap is longer now until it is said.
+    assert after(2.9) == "" and "nothing for 3 s" in after(0.2)

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""largesc tx and rx as two hosts: network namespaces with a cable between them, or ZMQ."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from gnuradio.largesc.cli.main import main
+
+LARGESC = [sys.executable, "-m", "gnuradio.largesc.cli"]
+# Seconds for an answer that should take 2, on a machine that has other things to do.
+SOON_S = 5.0
+START_S = 120.0
+PORT = 52100
+
+
+class Program:
+    """A largesc command, what it says, and when."""
+
+    def __init__(self, arguments: list[str], prefix: list[str]) -> None:
+        self.lines: list[tuple[float, str]] = []
+        self.process = subprocess.Popen(
+            [*prefix, *LARGESC, *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell in the background lets its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self.lines.append((time.monotonic(), line.strip()))
+
+    def said(self, words: str, since: float = 0.0, seconds: float = START_S) -> float:
+        """Waits for a line with these words after ``since``; returns when it came."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for at, line in list(self.lines):
+                if words in line and at >= since:
+                    return at
+            time.sleep(0.02)
+        raise AssertionError(f"{words!r} was not said: {self.lines}")
+
+    def kill(self) -> float:
+        self.process.kill()
+        self.process.wait()
+        return time.monotonic()
+
+    def facts(self) -> dict:
+        """Ends it as Ctrl-C does; its statistics."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(START_S) == 0, self.lines
+        self._reader.join()
+        return json.loads(self.lines[-1][1])
+
+
+@pytest.fixture
+def start(tmp_path, speech, models):
+    """Starts `tx`, `rx` or `channel`; ends what still runs behind the test."""
+    source = str(tmp_path / "in.wav")
+    soundfile.write(source, np.tile(speech, 60), 24000)
+    first = {"tx": [source], "rx": [str(tmp_path / "out.wav")], "channel": []}
+    programs = []
+
+    def begin(command: str, *options: str, prefix: list[str] = ()) -> Program:
+        model = [] if command == "channel" else ["--codec", models]
+        more = ["--concealer", "repeat"] if command == "rx" else []
+        words = [command, *first[command], *options, *model, *more, "--json"]
+        programs.append(Program(words, list(prefix)))
+        return programs[-1]
+
+    yield begin
+    for program in programs:
+        program.kill()
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+class Hosts:
+    """Hosts a and b; `a` and `b` start a command in them."""
+
+    def __init__(self) -> None:
+        name = f"largesc{os.getpid()}"
+        self.names = [f"{name}a", f"{name}b"]
+        for host in self.names:
+            ip("netns", "add", host)
+        self.a, self.b = (["ip", "netns", "exec", host] for host in self.names)
+        ip("link", "add", "va", "netns", self.names[0], "type", "veth", "peer", "name", "vb",
+           "netns", self.names[1])  # fmt: skip
+        for host, end, number in zip(self.names, ("va", "vb"), (1, 2), strict=True):
+            ip("-n", host, "addr", "add", f"10.77.0.{number}/24", "dev", end)
+            ip("-n", host, "link", "set", end, "up")
+            ip("-n", host, "link", "set", "lo", "up")
+
+    def netem(self, *how: str) -> bool:
+        """Impairs both directions; False where the kernel has no netem."""
+        done = [
+            subprocess.run(
+                ["ip", "netns", "exec", host, "tc", "qdisc", "add", "dev", end, "root", "netem"]
+                + list(how),
+                capture_output=True,
+            ).returncode
+            for host, end in zip(self.names, ("va", "vb"), strict=True)
+        ]
+        return done == [0, 0]
+
+    def move_a(self) -> float:
+        """Gives host a another address, after half a second without any."""
+        ip("-n", self.names[0], "addr", "del", "10.77.0.1/24", "dev", "va")
+        time.sleep(0.5)
+        ip("-n", self.names[0], "addr", "add", "10.77.0.3/24", "dev", "va")
+        return time.monotonic()
+
+    def close(self) -> None:
+        for host in self.names:
+            subprocess.run(["ip", "netns", "del", host], capture_output=True)
+
+
+@pytest.fixture
+def hosts():
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root and iproute2")
+    made = None
+    try:
+        made = Hosts()
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no network namespaces here: {error.stderr.strip()}")
+    yield made
+    made.close()
+
+
+def test_report_comes_back_through_a_bad_network(hosts, start):
+    to = f"10.77.0.2:{PORT}"
+    rx = start("rx", "--listen", to, "--deadline-ms", "240", prefix=hosts.b)
+    if not hosts.netem("loss", "30%", "delay", "100ms", "100ms", "duplicate", "10%"):
+        way = f"10.77.0.1:{PORT + 1}"
+        bad = ["--loss", "0.3", "--jitter-ms", "200", "--duplicate", "0.1", "--reorder", "0.1"]
+        channel = start("channel", "--listen", way, "--to", to, *bad, prefix=hosts.a)
+        channel.said("listening")
+        to = way
+    rx.said("listening")
+    tx = start("tx", "--to", to, prefix=hosts.a)
+    tx.said("sending")
+    time.sleep(15.0)
+    got, sent = rx.facts(), tx.facts()
+    lost = got["packets_lost"] / max(1, got["packets_lost"] + got["packets_received"])
+    print(sent, got)
+    # On a loaded machine more is lost: what comes too late.
+    assert lost > 0.15 and got["duplicates"] > 0 and got["failures"] == 0
+    assert got["packets_received"] > 20
+    assert sent["reports"]["reports"] >= 5
+    assert sent["loss_probability"] > 0.1 and sent["tokens_repeated"] > 0
+
+
+def test_restarts_and_a_new_address(hosts, start, record_property):
+    to = f"10.77.0.2:{PORT}"
+    rx = start("rx", "--listen", to, prefix=hosts.b)
+    listening = rx.said("listening")
+    took = {"absent sender": rx.said("no packet for 2 s") - listening}
+    tx = start("tx", "--to", to, prefix=hosts.a)
+    took["first packet"] = rx.said("packets come from 10.77.0.1") - tx.said("sending")
+    killed = tx.kill()
+    took["sender killed"] = rx.said("no packet for 2 s", killed) - killed
+    tx = start("tx", "--to", to, prefix=hosts.a)
+    sending = tx.said("sending")
+    took["sender again"] = rx.said("packets come again", killed) - sending
+    time.sleep(2.0)
+    moved = hosts.move_a()
+    took["sender moved"] = rx.said("packets come from 10.77.0.3", moved) - moved
+    time.sleep(2.0)
+    killed = rx.kill()
+    took["receiver killed"] = tx.said("no report", killed, 30.0) - killed
+    rx = start("rx", "--listen", to, prefix=hosts.b)
+    listening = rx.said("listening")
+    took["receiver again"] = tx.said("reports of the receiver come again", killed) - listening
+    sent, got = tx.facts(), rx.facts()
+    record_property("seconds", str({what: round(s, 2) for what, s in took.items()}))
+    print(took)
+    assert took.pop("receiver killed") < 3.0 + SOON_S
+    assert max(took.values()) < SOON_S, took
+    assert sent["reports"]["timeouts"] >= 1 and got["packets_received"] > 0
+    assert got["failures"] == 0
+
+
+def free_port(kind: int = socket.SOCK_DGRAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_absent_receiver_is_named_and_p_rises(start):
+    tx = start("tx", "--to", f"127.0.0.1:{free_port()}", "--cautious-loss", "0.25")
+    sending = tx.said("sending")
+    assert tx.said("no report of the receiver for 2 s: p rises to 0.25") - sending < SOON_S
+    time.sleep(6.0)
+    facts = tx.facts()
+    assert facts["loss_probability"] == 0.25 and facts["reports"]["timeouts"] == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "zmq://"])
+def test_port_in_use_is_said(capsys, scheme):
+    kind = socket.SOCK_STREAM if scheme else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind(("127.0.0.1", 0))
+        if scheme:
+            other.listen()
+        at = f"{scheme}127.0.0.1:{other.getsockname()[1]}"
+        assert main(["rx", "--listen", at]) == 2
+    said = capsys.readouterr().err
+    assert "in use" in said and at in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("to", ["nowhere.invalid:5000", "127.0.0.1", "zmq://5000", "1.2.3.4:0"])
+def test_bad_address_is_said(tmp_path, capsys, speech, to):
+    source = str(tmp_path / "in.wav")
+    soundfile.write(source, speech, 24000)
+    assert main(["tx", source, "--to", to]) == 2
+    said = capsys.readouterr().err
+    assert re.search("not found|host:port", said) and said.count("\n") == 1
+
+
+def test_zmq_carries_speech_and_reports_and_gaps_count(start):
+    port, way, back = (f"zmq://127.0.0.1:{free_port(socket.SOCK_STREAM)}" for _ in range(3))
+    rx = start("rx", "--listen", port, "--report-to", back)
+    channel = start("channel", "--listen", way, "--to", port, "--loss", "0.3")
+    rx.said("listening")
+    channel.said("listening")
+    tx = start("tx", "--to", way, "--report-from", back)
+    tx.said("sending")
+    time.sleep(15.0)
+    # The receiver first: once the sender has gone, it waits for packets that it takes for lost.
+    got, sent, between = rx.facts(), tx.facts(), channel.facts()
+    assert between["dropped"] > 0 and got["packets_lost"] > 0
+    print(sent, got, between)
+    # Each gap counts; on a loaded machine also what comes too late.
+    total = got["packets_lost"] + got["packets_received"]
+    assert got["packets_lost"] > 0.15 * total and got["packets_received"] > 20
+    assert sent["reports"]["reports"] >= 5 and sent["loss_probability"] > 0.1
