@@ -15,6 +15,7 @@ def models(tmp_path_factory) -> str:
     from gnuradio.largesc.models.loader import save_model, write_sha256
     from gnuradio.largesc.training.config import read_config
     from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
+    from safetensors.numpy import save_file
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
@@ -34,6 +35,11 @@ def models(tmp_path_factory) -> str:
     lm |= {"depformer_num_heads": 2, "depformer_num_layers": 1, "depformer_dim_feedforward": 32}
     save_model(build_language_model(lm), lm, folder, "lm")
     save_model(ControllerNetwork(16), {"dimension": 16}, folder, "controller")
+    # As before where nothing else is known, between both frames where the one behind is.
+    on = np.vstack([np.eye(16), np.zeros((1, 16))]).astype(np.float32)
+    between = np.vstack([np.eye(16) / 2, np.eye(16) / 2, np.zeros((1, 16))]).astype(np.float32)
+    cases = {"count0": on, "count0_made_up": on, "count0_following": between}
+    save_file(cases | {"mean": np.zeros(16, np.float32)}, str(folder / "estimator.safetensors"))
     write_sha256(folder)
     return str(folder)
 

@@ -86,3 +86,42 @@ def test_concealer_leaves_silence_to_the_decoder_and_never_raises(line):
         following = tokens[::-1].copy() if n % 3 else None
         done = concealer.step(ReceivedFrame(20 + n, tokens, False, following))
         assert done.tokens.dtype == np.uint16 and len(done.tokens) == 8
+
+
+def test_recipe_learns_what_lies_between(models, tmp_path):
+    """Latents that walk evenly between turning points, through losses and a language model."""
+    import yaml
+    from gnuradio.largesc.codec.codebooks import codebooks_of
+    from gnuradio.largesc.models.loader import load_codec, load_estimator
+    from gnuradio.largesc.training import estimator as recipe
+    from gnuradio.largesc.training.config import read_config
+    from gnuradio.largesc.training.tokens import TokenSet, save
+
+    books = codebooks_of(load_codec(models).model)
+    random = np.random.default_rng(0)
+    turns = random.standard_normal((100, 16)).astype(np.float32) * 5
+    walk = np.concatenate(
+        [np.linspace(a, b, 8)[:-1] for a, b in zip(turns, turns[1:], strict=False)]
+    )
+    nothing = np.full(8, ERASED_TOKEN, dtype=np.uint16)
+    tokens = np.array([nearest_tokens(nothing, latent, books) for latent in walk])
+    save(
+        TokenSet(tokens, walk.astype(np.float16), np.array([0, len(walk)])),
+        tmp_path / "tokens_train.npz",
+    )
+    config = read_config(recipe.DEFAULT_CONFIG, recipe.CONFIG_KEYS)
+    config |= {"frames": 600, "lm_frames": 100, "samples": 2}
+    config["received"] |= {"shares": {"packet": 1.0}, "prefix_share": 0.0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    common = ["--config", str(tmp_path / "config.yaml"), "--work", str(tmp_path)]
+    recipe.main([*common, "--codec", models, "--lm", models, "--output", str(tmp_path / "out")])
+
+    learnt = load_estimator(str(tmp_path / "out"))
+    assert "count0_following" in learnt.matrices and learnt.mean.shape == (16,)
+    completer, errors, repeated = FrameCompleter(learnt, books), [], []
+    for n in range(1, 100):
+        completer.complete(tokens[n - 1])
+        found = completer.latent(completer.complete(nothing, tokens[n + 1]))
+        errors.append(np.square(found - walk[n]).sum())
+        repeated.append(np.square(completer.latent(tokens[n - 1]) - walk[n]).sum())
+    assert np.mean(errors) < 0.7 * np.mean(repeated)

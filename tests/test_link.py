@@ -38,7 +38,7 @@ def test_budget_holds_over_any_25_frames(run_link, speech):
         assert max(used) <= 16
 
 
-@pytest.mark.parametrize("concealer", ["lm", "repeat", "silence"])
+@pytest.mark.parametrize("concealer", ["lm", "interpolate", "repeat", "silence"])
 @pytest.mark.parametrize("loss", ["0.3", "1.0"])
 def test_losses_neither_hang_nor_shorten(run_link, speech, concealer, loss):
     tb, _ = run_link(speech, "--loss", loss, "--concealer", concealer)

@@ -24,8 +24,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     `tokens` (metadata: frame_index, concealed_tokens, gain), `status`.
 
     Args:
-        method: ``lm`` (moshi's LMModel), ``interpolate`` (from the frames around, without a
-            model), ``repeat`` or ``silence``.
+        method: ``interpolate`` (from the frames around), ``lm`` (moshi's LMModel, and the frames
+            around where the model has an estimator), ``repeat`` or ``silence``.
         model: source of language model and estimator, see ``models.loader``.
         temperature: of the sampling, 0 for the most likely token.
         top_k: tokens to choose among.
@@ -44,7 +44,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
 
     def __init__(
         self,
-        method: str = "lm",
+        method: str = "interpolate",
         model: str = "embedded",
         temperature: float = 0.7,
         top_k: int = 50,
@@ -67,6 +67,11 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             books = codebooks_of(load_codec(codec).model)
             if (estimator := load_estimator(model)) is not None:
                 completer = FrameCompleter(estimator, books)
+            elif method == "interpolate":
+                raise ValueError(
+                    f"model {model!r} has no estimator, which method 'interpolate' needs: make one "
+                    "with `largesc train estimator`, or use method 'lm'"
+                )
         if method == "lm":
             import torch
 

@@ -21,7 +21,7 @@ class speech_rx(gr.hier_block2):  # noqa: N801
     def __init__(
         self,
         codec: str = "embedded",
-        method: str = "lm",
+        method: str = "interpolate",
         model: str = "embedded",
         mode: str = "offline",
         deadline_ms: int = 80,

@@ -10,7 +10,7 @@ from .evaluate import add_evaluate
 from .options import add_channel, add_link, add_receiver, add_sender
 from .signing import add_key
 
-RECIPES = ("codec", "export", "tokens", "lm", "lora", "controller", "card")
+RECIPES = ("codec", "export", "tokens", "lm", "lora", "estimator", "controller", "card")
 
 
 def parser() -> argparse.ArgumentParser:

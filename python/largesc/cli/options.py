@@ -69,7 +69,7 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
 def add_receiver(parser: argparse.ArgumentParser) -> None:
     """Parameters of speech_rx."""
     group = parser.add_argument_group("receiver")
-    group.add_argument("--concealer", choices=METHODS, default="lm", help="[%(default)s]")
+    group.add_argument("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
     group.add_argument("--model", default="embedded", help="source of the language model")
     group.add_argument(
         "--samples", type=int, default=8,

@@ -101,7 +101,7 @@ class FrameCompleter:
         if codebooks.shape[2] != len(estimator.mean):
             raise ValueError(
                 f"the estimator is for latents of {len(estimator.mean)} numbers, the codec has "
-                f"{codebooks.shape[2]}: take both from one model folder"
+                f"{codebooks.shape[2]}: take both from one model folder, or conceal with 'lm'"
             )
         self.estimator, self.codebooks = estimator, codebooks
         self.reset()

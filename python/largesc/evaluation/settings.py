@@ -68,7 +68,7 @@ def ours(sources: Sources, **facts: object) -> OwnSystem:
 
 def published(sources: Sources, rate_bps: float) -> list[OwnSystem]:
     """The paper's layout and policy on our models, read both ways, with one sample a token."""
-    facts = {"policy": "learned", "rate_bps": rate_bps, "samples": 1}
+    facts = {"policy": "learned", "rate_bps": rate_bps, "concealer": "lm", "samples": 1}
     return [
         ours(sources, name="LargeSC as published, two packets a pair", layout="pair", **facts),
         ours(
@@ -84,7 +84,7 @@ def quick(sources: Sources) -> Setting:
     """A few minutes on two cores."""
     systems = (
         ours(sources),
-        ours(sources, name="ours, no language model", concealer="repeat"),
+        ours(sources, name="ours, with language model", concealer="lm"),
         published(sources, 1500.0)[0],
         Opus(6000, 60),
         Codec2("1200"),
@@ -112,14 +112,14 @@ def ablation(sources: Sources) -> Setting:
     """The paper's ablations at one rate, and other language models."""
     systems = [
         ours(sources),
-        ours(sources, name="no language model", concealer="interpolate"),
-        ours(sources, name="no model at all, repeat", concealer="repeat"),
+        ours(sources, name="with language model", concealer="lm"),
+        ours(sources, name="repeat", concealer="repeat"),
         ours(sources, name="no copies", policy="fixed", tokens=(8, 0)),
         ours(sources, name="policy table", policy="table"),
         ours(sources, name="policy learned", policy="learned"),
         ours(sources, name="policy fixed", policy="fixed", tokens=(8, 8)),
-        ours(sources, name="language model in 8 bit", int8=True),
-        *(ours(sources, name=name, lm=source) for name, source in sources.more_lms),
+        ours(sources, name="language model in 8 bit", concealer="lm", int8=True),
+        *(ours(sources, name=name, concealer="lm", lm=source) for name, source in sources.more_lms),
     ]
     losses = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
     measures = ("visqol", "plcmos", "stoi")
@@ -130,12 +130,12 @@ def concealment(sources: Sources) -> Setting:
     """The concealers alone: all tokens once, no copies; and prefixes without losses."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
     systems = [
-        ours(sources, name="language model and frames around", **plain),
-        ours(sources, name="frames around", concealer="interpolate", **plain),
-        ours(sources, name="language model, one sample", samples=1, **plain),
+        ours(sources, name="frames around", **plain),
+        ours(sources, name="frames around and language model", concealer="lm", **plain),
+        ours(sources, name="language model, one sample", concealer="lm", samples=1, **plain),
         ours(sources, name="repeat", concealer="repeat", **plain),
         ours(sources, name="silence", concealer="silence", **plain),
-        *(ours(sources, name=name, lm=source, **plain) for name, source in sources.more_lms),
+        *(ours(sources, name=n, concealer="lm", lm=lm, **plain) for n, lm in sources.more_lms),
     ]
     measures = ("visqol", "visqol_lattice", "plcmos", "stoi", "inserted")
     channels = grid([0.2, 0.4], [0.0, 240.0])

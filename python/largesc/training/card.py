@@ -17,6 +17,8 @@ from ..evaluation.table import markdown, write_csv
 from .codec import CONFIG_KEYS, DEFAULT_CONFIG
 from .codec import STAGES as CODEC_STAGES
 from .config import read_config
+from .estimator import CONFIG_KEYS as ESTIMATOR_KEYS
+from .estimator import DEFAULT_CONFIG as ESTIMATOR_CONFIG
 from .speech import prepare, split
 
 STAGES = (*CODEC_STAGES, "lm", "lora", "controller")
@@ -86,6 +88,11 @@ def write_card(work: Path, model: Path, machine: str, figures: Path | None, conf
         parts.append(f"| {name} | {(model / name).stat().st_size / 2**20:.1f} | `{digest}` |")
     parts += ["", "## Training", "", f"Machine: {machine}.", ""]
     parts += ["| stage | steps | minutes | hours of speech in all steps |", "|---|---|---|---|"]
+    if "estimator.safetensors" in sums:
+        frames = read_config(ESTIMATOR_CONFIG, ESTIMATOR_KEYS)["frames"]
+        stages.append(
+            f"| estimator | – | – | {frames * FRAME_SAMPLES / SAMPLE_RATE_HZ / 3600:.1f} |"
+        )
     parts += [*stages, "", "## Speech", ""]
     parts += ["| corpus | licence | hours | speakers | speakers kept for development |"]
     parts += ["|---|---|---|---|---|", *speech_rows(work / "speech", config["licences"]), ""]

@@ -49,7 +49,7 @@ class OwnSystem:
     policy: str = "exact"
     rate_bps: float = 1500.0
     tokens: tuple[int, int] = (8, 0)
-    concealer: str = "lm"
+    concealer: str = "interpolate"
     samples: int = 8
     wait: bool = True
     deadline_ms: int = 80
