@@ -6,7 +6,7 @@ import csv
 import numpy as np
 import pytest
 import soundfile
-from gnuradio.largesc.evaluation import endurance
+from gnuradio.largesc.evaluation import endurance, restarts
 from gnuradio.largesc.evaluation.probes import FadeTimes, silent_runs
 
 
@@ -88,3 +88,11 @@ def test_fades_are_as_long_and_as_many_as_asked():
     assert np.sum(np.diff(covered.astype(int)) == 1) in (9, 10)
     with pytest.raises(ValueError, match="use shorter ones"):
         FadeTimes(10.0, 10.0, seed=1)
+
+
+def test_link_goes_on_behind_kills():
+    rows = restarts.run(kills=1, seed=5)
+    assert [row["killed"] for row in rows] == ["sender", "receiver"]
+    assert all(row["other_ran_on"] for row in rows)
+    # On a machine that does other things as well.
+    assert max(row["resumed_s"] for row in rows) < 2.0
