@@ -100,7 +100,7 @@ class Losses:
     def channel(self) -> Channel:
         """What a receiver would report."""
         starts = np.sum(self.lost[1:] & ~self.lost[:-1]) + self.lost[0]
-        return Channel(float(self.lost.mean()), float(self.lost.sum() / max(1, starts)))
+        return Channel(float(self.lost.mean()), max(1.0, float(self.lost.sum() / max(1, starts))))
 
 
 def on_air(contestant: Contestant, sizes: list[int], channel: str, snr_db: float) -> Losses:
