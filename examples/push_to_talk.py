@@ -4,6 +4,7 @@
 
 python examples/push_to_talk.py --simulate 12
 python examples/push_to_talk.py --to tcp://127.0.0.1:52010 --from tcp://127.0.0.1:52011
+python examples/push_to_talk.py --uhd type=b200 --frequency 433.5e6 --sample-rate 250e3 --gain 40
 python examples/push_to_talk.py --simulate --headless --vad --source in.wav --sink out.wav
 """
 
@@ -13,11 +14,11 @@ import math
 import sys
 import time
 
-from gnuradio import blocks, gr, largesc
+from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from keyer import BEFORE_PARTS, PART, RATE_HZ, keyer, packet_gate
-from radio import noise_voltage, paced, zmq_end
+from radio import add_radio, noise_voltage, paced, radio_named, shift, zmq_end
 
 FRAMES_PER_PACKET = 2
 DEADLINE_MS = PACKET_MS = 80 * FRAMES_PER_PACKET
@@ -35,10 +36,14 @@ class Station(gr.top_block):
     def __init__(self, args: argparse.Namespace) -> None:
         gr.top_block.__init__(self, "LargeSC push to talk")
         self.simulated = args.simulate is not None
-        if self.simulated == bool(args.send_to or args.hear_from):
-            raise ValueError("give --simulate, or --to and --from")
-        if not self.simulated and not (args.send_to and args.hear_from):
+        radio = args.device is not None or args.uhd is not None
+        zmq = bool(args.send_to or args.hear_from)
+        if self.simulated + radio + zmq != 1:
+            raise ValueError("give one of --simulate, a radio, or --to and --from")
+        if zmq and not (args.send_to and args.hear_from):
             raise ValueError("--to and --from belong together")
+        self.radio = radio_named(args) if radio else None
+        rate = args.sample_rate if radio else 0.0
         kind = "file" if args.source else "sound_card"
         microphone = largesc.speech_source(kind, args.source or "", repeat=False)
         self.keyer = keyer(args.vad)
@@ -52,9 +57,13 @@ class Station(gr.top_block):
         )
         self.gate = packet_gate(self.keyer.sending)
         self.modem_tx = largesc.packet_radio_tx(
-            args.profile, key_up_ms=args.key_up_ms, amplitude=AMPLITUDE, continuous=True
+            args.profile,
+            key_up_ms=args.key_up_ms,
+            amplitude=AMPLITUDE,
+            sample_rate=rate,
+            continuous=True,
         )
-        self.modem_rx = largesc.packet_radio_rx(args.profile)
+        self.modem_rx = largesc.packet_radio_rx(args.profile, sample_rate=rate)
         self.speech_rx = largesc.speech_rx(
             method=args.concealer,
             mode="live",
@@ -73,27 +82,35 @@ class Station(gr.top_block):
         self._connect_air(args)
 
     def _connect_air(self, args: argparse.Namespace) -> None:
+        if self.radio:
+            turn = args.tune_below / args.sample_rate
+            sender = [self.modem_tx, *shift(turn)]
+            for block in sender[1:]:
+                block.set_max_output_buffer(buffer_for(args.sample_rate))
+            self.connect(*sender, self.radio.sink())
+            self._connect_ears(self.radio.source(), *shift(-turn))
+            return
         profile = PROFILES[args.profile]
         rate = profile.sample_rate
         pace = paced(rate)
         pace.set_max_output_buffer(buffer_for(rate))
         self.connect(self.modem_tx, pace)
-        if self.simulated:
-            noise = noise_voltage(profile, rate, AMPLITUDE, args.simulate)
-            air = largesc.radio_channel(
-                noise, 0.0, 0.0, args.fading, DOPPLER_HZ / rate, seed=args.seed
-            )
-            air.set_max_output_buffer(buffer_for(rate))
-            self.connect(pace, air, self.modem_rx)
-            # The other station tells how it hears us.
-            self.msg_connect(self.speech_rx, "report", self.speech_tx, "report")
+        if not self.simulated:
+            self.connect(pace, zmq_end(zeromq.push_sink, args.send_to))
+            self._connect_ears(zmq_end(zeromq.pull_source, args.hear_from))
             return
-        from gnuradio import zeromq
+        noise = noise_voltage(profile, rate, AMPLITUDE, args.simulate)
+        doppler = DOPPLER_HZ / rate
+        air = largesc.radio_channel(noise, 0.0, 0.0, args.fading, doppler, seed=args.seed)
+        air.set_max_output_buffer(buffer_for(rate))
+        self.connect(pace, air, self.modem_rx)
+        # The other station tells how it hears us.
+        self.msg_connect(self.speech_rx, "report", self.speech_tx, "report")
 
-        # Of our own transmitter the receiver hears nothing.
+    def _connect_ears(self, *source: object) -> None:
+        """The receiver, which hears nothing of our own transmitter."""
         self.ears = blocks.mute_cc(False)
-        self.connect(pace, zmq_end(zeromq.push_sink, args.send_to))
-        self.connect(zmq_end(zeromq.pull_source, args.hear_from), self.ears, self.modem_rx)
+        self.connect(*source, self.ears, self.modem_rx)
 
     def key(self, down: bool) -> None:
         """The button."""
@@ -150,6 +167,7 @@ def seconds_of(text: str) -> tuple[float, float]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add_radio(top)
     top.add_argument("--source", metavar="WAV", help="in place of the microphone")
     top.add_argument("--sink", metavar="WAV", help="in place of the loudspeaker")
     top.add_argument("--profile", choices=SINGLE_CARRIER, default="ssb", help="[%(default)s]")

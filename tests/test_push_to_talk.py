@@ -74,8 +74,10 @@ def test_two_stations_talk_over_zmq(talk, files, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ([], "give --simulate, or --to and --from"),
-        (["--simulate", "--to", "ipc:///nowhere/x"], "give --simulate, or --to and --from"),
+        ([], "give one of --simulate, a radio, or --to and --from"),
+        (["--simulate", "--to", "ipc:///nowhere/x"], "give one of --simulate"),
+        (["--simulate", "--uhd", ""], "give one of --simulate"),
+        (["--uhd", ""], "--uhd needs --frequency and --sample-rate"),
         (["--to", "ipc:///nowhere/x"], "belong together"),
         (["--simulate", "--source", "none.wav"], "'none.wav' is no file"),
     ],
@@ -83,6 +85,12 @@ def test_two_stations_talk_over_zmq(talk, files, tmp_path, capsys):
 def test_wrong_arguments_say_what(talk, capsys, options, message):
     assert talk.main(["--headless", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_missing_radio_is_named(talk, files, capsys):
+    radio = ["--device", "driver=lime", "--frequency", "433.5e6", "--sample-rate", "250e3"]
+    assert talk.main(["--headless", *radio, *files]) == 2
+    assert "no radio answers to 'driver=lime'" in capsys.readouterr().err
 
 
 def test_voice_keys_before_it_is_heard_and_hangs_on(talk):
