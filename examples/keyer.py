@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 import pmt
 from gnuradio import gr
+from gnuradio.largesc import keys
 from gnuradio.largesc.control.policies import SilenceGate
 
 RATE_HZ = 24000
@@ -16,8 +17,11 @@ PART = 480
 # Speech that is sent from before the voice detector heard it.
 BEFORE_PARTS = 8
 HANG_S = 0.8
+FRAME_SAMPLES = 1920
 # Behind speech: five silent frames and the one that says that silence follows, in whole packets.
-TAIL_S = 0.8
+TAIL_FRAMES = 8
+# From a packet to the end of its burst, which waits for silence that lies in buffers.
+AIR_S = 0.8
 
 
 class keyer(gr.sync_block):  # noqa: N801
@@ -37,8 +41,9 @@ class keyer(gr.sync_block):  # noqa: N801
         self.level_dbfs = -100.0
         self._gate = SilenceGate()
         self._late = deque([np.zeros(PART, dtype=np.float32)] * BEFORE_PARTS)
-        self._open = self._hang = 0
-        self._silent_at = 0.0
+        self._open = self._hang = self._samples = 0
+        # First and last frame of each over, tail included.
+        self._overs: deque[list[int]] = deque(maxlen=64)
 
     def work(self, input_items: list, output_items: list) -> int:
         x, out = input_items[0], output_items[0]
@@ -57,14 +62,22 @@ class keyer(gr.sync_block):  # noqa: N801
         self._late.append(part)
         delayed = self._late.popleft()
         self._open = max(0, self._open - 1)
+        frame = self._samples // FRAME_SAMPLES
+        self._samples += PART
         if not self._open:
             return np.zeros(PART, dtype=np.float32)
-        self._silent_at = time.monotonic()
+        if not self._overs or frame > self._overs[-1][1]:
+            self._overs.append([frame, frame])
+        self._overs[-1][1] = frame + TAIL_FRAMES
         return delayed
 
-    def sending(self) -> bool:
-        """Whether speech goes out, or what ends it."""
-        return self._open > 0 or time.monotonic() - self._silent_at < TAIL_S
+    def opened(self) -> bool:
+        """Whether speech goes out now."""
+        return self._open > 0
+
+    def is_sent(self, first: int, frames: int) -> bool:
+        """Whether one of ``frames`` frames from ``first`` on lies in an over or its tail."""
+        return any(begin < first + frames and first <= end for begin, end in list(self._overs))
 
 
 class packet_gate(gr.basic_block):  # noqa: N801
@@ -74,12 +87,13 @@ class packet_gate(gr.basic_block):  # noqa: N801
     `report`, what it says of the channel.
 
     Args:
-        open_now: tells whether packets may pass.
+        key: tells which frames are sent.
     """
 
-    def __init__(self, open_now: object) -> None:
+    def __init__(self, key: keyer) -> None:
         gr.basic_block.__init__(self, "packet_gate", None, None)
-        self._open_now, self._lock = open_now, threading.Lock()
+        self._key, self._lock = key, threading.Lock()
+        self._latest_at = -AIR_S
         self.sent = self.heard = 0
         self.loss_probability = 0.0
         self._sent_at: dict[bytes, float] = {}
@@ -102,10 +116,12 @@ class packet_gate(gr.basic_block):  # noqa: N801
         pass
 
     def _on_packet(self, message: object) -> None:
-        packet = bytes(pmt.u8vector_elements(pmt.cdr(message)))
-        if not packet or not self._open_now():
+        meta, packet = pmt.to_python(pmt.car(message)), pmt.u8vector_elements(pmt.cdr(message))
+        packet = bytes(packet)
+        over = meta.get(keys.end_of_stream)
+        if over or not self._key.is_sent(meta[keys.frame_index], meta[keys.frames]):
             return
-        now = time.monotonic()
+        now = self._latest_at = time.monotonic()
         with self._lock:
             self.sent += 1
             self._latest.append((now, len(packet)))
@@ -125,6 +141,10 @@ class packet_gate(gr.basic_block):  # noqa: N801
     def _on_report(self, message: object) -> None:
         found = pmt.to_python(message)
         self.loss_probability = float(found["loss_probability"])
+
+    def sending(self) -> bool:
+        """Whether a packet may be on the air."""
+        return self._key.opened() or time.monotonic() - self._latest_at < AIR_S
 
     def bit_rate(self) -> float:
         """Of the packets of the last 2 s, bit/s."""

@@ -55,7 +55,7 @@ class Station(gr.top_block):
             # What lies between two overs is silence, not loss.
             dtx=True,
         )
-        self.gate = packet_gate(self.keyer.sending)
+        self.gate = packet_gate(self.keyer)
         self.modem_tx = largesc.packet_radio_tx(
             args.profile,
             key_up_ms=args.key_up_ms,
@@ -119,7 +119,7 @@ class Station(gr.top_block):
     def refresh(self) -> None:
         """Mutes the receiver while we send; to be called several times a second."""
         if not self.simulated:
-            self.ears.set_mute(self.keyer.sending())
+            self.ears.set_mute(self.gate.sending())
 
     def facts(self) -> dict[str, float]:
         """What the panel shows; NaN where nothing is known."""

@@ -71,7 +71,7 @@ class Panel(QtWidgets.QWidget):
     def refresh(self) -> None:
         """Shows what the station does now."""
         self._station.refresh()
-        sending = self._station.keyer.sending()
+        sending = self._station.gate.sending()
         self.state.setText("SENDING" if sending else "hearing")
         colour = SENDING if sending else HEARING
         self.state.setStyleSheet(f"background: {colour}; color: white; padding: 8px")

@@ -6,11 +6,14 @@
 All go through packet_radio_tx, radio_channel and packet_radio_rx of the profile `ssb`: the same
 bandwidth, symbol rate, sync, header, CRC and code, the same power while sending, and the same
 fading at the same time. SNR is that of the power while sending over the noise in 3 kHz.
+
+What the modem did and what was measured is kept in FOLDER: a run that was cut short goes on there.
 """
 
 import argparse
+import hashlib
 import math
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,7 +37,7 @@ from .radio_table import alone, decibels  # noqa: E402
 from .systems.codec2 import Codec2  # noqa: E402
 from .systems.own import OwnSystem, encoded  # noqa: E402
 from .systems.system import Packets  # noqa: E402
-from .table import bootstrap, markdown, run_jobs, spread, usable, utterances, write_csv  # noqa: E402
+from .table import Kept, bootstrap, markdown, one_thread, spread, usable, utterances, write_csv  # noqa: E402
 
 NOISE_BANDWIDTH_HZ = 3000.0
 FRAMES_PER_PACKET, FRAME_MS = 2, 80
@@ -211,73 +214,115 @@ def decoded(job: Job) -> np.ndarray:
     return own.play(Packets(np.zeros(0), np.zeros(0), 0.0, [], facts), received, len(speech)).speech
 
 
-def score(job: Job) -> list[dict]:
+def score(job: Job) -> dict[str, float]:
     """Measures of a job."""
     values = measure(list(job.measures), speech_of(job.file), decoded(job))
-    return [{name: round(value, 4) for name, value in values.items()}]
+    return {name: round(value, 4) for name, value in values.items()}
 
 
-def all_on_air(wanted: list[tuple]) -> list[Losses]:
-    """One after the other, each as :func:`on_air` takes it."""
-    return [on_air(*arguments) for arguments in wanted]
+@dataclass(frozen=True)
+class Point:
+    """One contestant at one SNR; what was reported to it, and its bytes, utterance by utterance."""
+
+    contestant: Contestant
+    channel: str
+    snr_db: float
+    reported: Channel
+    sizes: tuple[tuple[int, ...], ...]
+
+    @property
+    def key(self) -> str:
+        """The same for the same run of the modem."""
+        of = (self.contestant.setting, self.contestant.packet_ms, self.sizes)
+        digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
+        return f"{self.channel}, {self.snr_db:g} dB, {self.contestant.name}, {digest}"
 
 
-def losses_of(rows: list[dict], say: Callable[[str], None]) -> list[tuple]:
-    """(channel, SNR, contestant, losses, reported channel, sizes by utterance) of all points."""
+def all_on_air(points: list[Point]) -> list[Losses]:
+    """One after the other."""
+    return [on_air(p.contestant, list(sum(p.sizes, ())), p.channel, p.snr_db) for p in points]
+
+
+def losses_of(points: list[Point], kept: Kept) -> list[Losses]:
+    """What the modem does at each of the points."""
+    of = {point.key: point for point in points}
+    missing = kept.missing(list(of))
+    for first in range(0, len(missing), RUNS_TOGETHER):
+        keys = missing[first : first + RUNS_TOGETHER]
+        for key, found in zip(keys, alone(all_on_air, [of[k] for k in keys]), strict=True):
+            kept.add(key, [found.lost.astype(int).tolist(), found.ebn0_db, found.air_share])
+        print(f"modem: {min(first + RUNS_TOGETHER, len(missing))} of {len(missing)}", flush=True)
+    return [Losses(np.array(lost, dtype=bool), *rest) for lost, *rest in (kept[k] for k in of)]
+
+
+def points_of(policy: str, rows: list[dict], reported: dict[tuple, Channel]) -> list[Point]:
+    """Points of the contestants with this policy, or of all others where it is empty.
+
+    Args:
+        reported: by channel and SNR; without, nothing is known.
+    """
     found = []
-    silent = Channel(0.0)
-    for channel, points in POINTS.items():
-        reported = dict.fromkeys(points, silent)
-        # Ours with reports comes last: what is reported are the losses of ours without.
-        for later in (False, True):
-            wanted, sizes = [], []
-            for contestant in CONTESTANTS:
-                for snr_db in points:
-                    if later == (contestant.policy == "exact"):
-                        told = reported[snr_db] if later else silent
-                        each = [sizes_of(contestant, row["file"], told) for row in rows]
-                        sizes.append((each, told))
-                        wanted.append((contestant, sum(each, []), channel, snr_db))
-            results = []
-            for first in range(0, len(wanted), RUNS_TOGETHER):
-                results += alone(all_on_air, wanted[first : first + RUNS_TOGETHER])
-                say(f"{channel}: {len(results)} of {len(wanted)}")
-            for (contestant, _, _, snr_db), (each, told), losses in zip(
-                wanted, sizes, results, strict=True
-            ):
-                found.append((channel, snr_db, contestant, losses, told, each))
-                if contestant.policy == "fixed":
-                    reported[snr_db] = losses.channel
+    for contestant in CONTESTANTS:
+        if (contestant.policy == "exact") != (policy == "exact"):
+            continue
+        for channel, snrs in POINTS.items():
+            for snr_db in snrs:
+                told = reported.get((channel, snr_db), Channel(0.0))
+                sizes = (tuple(sizes_of(contestant, row["file"], told)) for row in rows)
+                found.append(Point(contestant, channel, snr_db, told, tuple(sizes)))
     return found
 
 
-def tables(found: list[tuple], rows: list[dict], concealer: str, names: list[str], processes: int):
-    """One row an utterance and point; equal jobs are done once."""
+def scores_of(jobs: list[Job], kept: Kept, processes: int) -> list[dict]:
+    """Measures of each job; equal jobs are done once."""
+    of = {hashlib.sha256(repr(job).encode()).hexdigest()[:24]: job for job in jobs}
+    keys = {job: key for key, job in of.items()}
+    missing = kept.missing(list(of))
+    with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
+        for done, values in enumerate(pool.map(score, [of[key] for key in missing])):
+            kept.add(missing[done], values)
+            if done % 10 == 9:
+                print(f"speech: {done + 1} of {len(missing)}", flush=True)
+    return [kept[keys[job]] for job in jobs]
+
+
+def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
+    """One row an utterance and point."""
+    kept = Kept(args.output / "radio_speech_modem.jsonl")
+    points = points_of("", rows, {})
+    losses = losses_of(points, kept)
+    # The losses of ours without reports are what is reported.
+    reported = {
+        (point.channel, point.snr_db): found.channel
+        for point, found in zip(points, losses, strict=True)
+        if point.contestant.policy == "fixed"
+    }
+    later = points_of("exact", rows, reported)
+    points, losses = points + later, losses + losses_of(later, kept)
     out, jobs = [], []
-    for channel, snr_db, contestant, losses, reported, sizes in found:
+    for point, found in zip(points, losses, strict=True):
         at = 0
-        for row, count in zip(rows, map(len, sizes), strict=True):
-            lost = tuple(losses.lost[at : at + count].tolist())
+        for row, count in zip(rows, map(len, point.sizes), strict=True):
+            lost = tuple(found.lost[at : at + count].tolist())
             at += count
-            # Without losses to report, a policy is what it was.
-            jobs.append(Job(contestant, row["file"], reported, lost, concealer, tuple(names)))
-            mean = decibels(losses.air_share)
+            job = (point.contestant, row["file"], point.reported, lost)
+            jobs.append(Job(*job, args.concealer, tuple(names)))
             out.append(
                 {
-                    "channel": channel,
-                    "system": contestant.name,
-                    "snr_db": snr_db,
-                    "mean_power_snr_db": round(snr_db + mean, 2),
-                    "ebn0_db": round(losses.ebn0_db, 2),
-                    "air_share": round(losses.air_share, 3),
-                    "per": round(float(losses.lost.mean()), 4),
+                    "channel": point.channel,
+                    "system": point.contestant.name,
+                    "snr_db": point.snr_db,
+                    "mean_power_snr_db": round(point.snr_db + decibels(found.air_share), 2),
+                    "ebn0_db": round(found.ebn0_db, 2),
+                    "air_share": round(found.air_share, 3),
+                    "per": round(float(found.lost.mean()), 4),
                     "utterance": row["path"],
                     "packets_lost": round(float(np.mean(lost)), 4),
                 }
             )
-    once = list(dict.fromkeys(jobs))
-    values = dict(zip(once, run_jobs(score, once, processes), strict=True))
-    return [row | values[job] for row, job in zip(out, jobs, strict=True)]
+    scores = Kept(args.output / "radio_speech_scores.jsonl")
+    values = scores_of(jobs, scores, args.processes)
+    return [row | of for row, of in zip(out, values, strict=True)]
 
 
 def draw(rows: list[dict], names: list[str], path: Path) -> None:
@@ -324,8 +369,7 @@ def main() -> None:
     names = usable(args.measures)
     rows = spread(utterances(args.speech, args.utterances), args.utterances)
     args.output.mkdir(parents=True, exist_ok=True)
-    found = losses_of(rows, lambda line: print(line, flush=True))
-    table = tables(found, rows, args.concealer, names, args.processes)
+    table = table_of(rows, args, names)
     write_csv(table, args.output / "radio_speech.csv")
     draw(table, names, args.output / "radio_speech.png")
     labels = ["channel", "snr_db", "system", "per", "ebn0_db", "mean_power_snr_db"]
