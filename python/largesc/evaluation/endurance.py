@@ -154,6 +154,7 @@ class Endurance(gr.top_block):
         return {
             "minute": round(seconds / 60, 2),
             "elapsed_s": round(time.monotonic() - self._begin, 1),
+            "processor_s": round(time.process_time(), 1),
             "resident_mb": round(resident_mb(), 1),
             "frames_under_way": round(float(np.mean(lags)), 2),
             "most_frames_under_way": max(lags),

@@ -277,7 +277,8 @@ def scores_of(jobs: list[Job], kept: Kept, processes: int) -> list[dict]:
     """Measures of each job; equal jobs are done once."""
     of = {hashlib.sha256(repr(job).encode()).hexdigest()[:24]: job for job in jobs}
     keys = {job: key for key, job in of.items()}
-    missing = kept.missing(list(of))
+    # Of few files the tokens are remembered.
+    missing = sorted(kept.missing(list(of)), key=lambda key: of[key].file)
     with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
         for done, values in enumerate(pool.map(score, [of[key] for key in missing])):
             kept.add(missing[done], values)

@@ -196,18 +196,18 @@ def table(rows: list[dict], concealer: str, names: list[str], processes: int) ->
                             "utterance": row["path"],
                         }
                     )
-    once = list(dict.fromkeys(jobs))
+    # Of few files the tokens are remembered.
+    once = sorted(dict.fromkeys(jobs), key=lambda job: job.file)
     values = dict(zip(once, run_jobs(score, once, processes), strict=True))
     return [row | values[job] for row, job in zip(out, jobs, strict=True)]
 
 
 def draw(rows: list[dict], names: list[str], path: Path) -> None:
-    """Means over the utterances against Es/N0, a row a channel."""
-    figure, grid = plt.subplots(
-        len(POINTS), len(names), figsize=(5 * len(names), 7.5), squeeze=False
-    )
-    for line, (channel, points) in zip(grid, POINTS.items(), strict=True):
-        for axis, name in zip(line, names, strict=True):
+    """Means over the utterances against Es/N0, a column a channel."""
+    size = (5 * len(POINTS), 3.6 * len(names) + 1.2)
+    figure, grid = plt.subplots(len(names), len(POINTS), figsize=size, squeeze=False)
+    for line, name in zip(grid, names, strict=True):
+        for axis, (channel, points) in zip(line, POINTS.items(), strict=True):
             for split in SPLITS:
                 of = [r for r in rows if (r["channel"], r["split"]) == (channel, split.name)]
                 means = [bootstrap([r[name] for r in of if r["esn0_db"] == x])[0] for x in points]
@@ -219,7 +219,7 @@ def draw(rows: list[dict], names: list[str], path: Path) -> None:
             axis.grid(True, alpha=0.3)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.tight_layout(rect=(0, 0.7 / size[1], 1, 1))
     figure.savefig(path, dpi=80)
     plt.close(figure)
 
