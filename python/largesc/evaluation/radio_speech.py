@@ -145,6 +145,12 @@ def speech_of(file: str) -> np.ndarray:
     return read_audio(Path(file))
 
 
+@cache
+def tokens_of(file: str) -> tuple[list, np.ndarray]:
+    """Frames of a file as the codec makes them, and the time of each in ms."""
+    return encoded("embedded", speech_of(file).tobytes())
+
+
 def codec2(contestant: Contestant, file: str) -> tuple[Codec2, Packets]:
     """Codec 2 and its packets of a file."""
     system = Codec2(contestant.mode, contestant.packet_ms)
@@ -153,7 +159,7 @@ def codec2(contestant: Contestant, file: str) -> tuple[Codec2, Packets]:
 
 def own_packets(policy: str, file: str, channel: Channel) -> list[bytes]:
     """Ours, of two frames."""
-    frames, _ = encoded("embedded", speech_of(file).tobytes())
+    frames, _ = tokens_of(file)
     deadline_ms = FRAMES_PER_PACKET * FRAME_MS
     controller = Controller(policy, BUDGET_BPS, deadline_ms, FRAMES_PER_PACKET)
     packetizer = Packetizer(FRAMES_PER_PACKET, "sequential")
@@ -192,7 +198,7 @@ def decoded(job: Job) -> np.ndarray:
     if job.contestant.mode:
         system, packets = codec2(job.contestant, job.file)
         return system.decode(packets, lost, len(speech)).speech
-    frames, times = encoded("embedded", speech.tobytes())
+    frames, times = tokens_of(job.file)
     receiver = Depacketizer(FRAMES_PER_PACKET, "sequential", hold_packets=10)
     packets = own_packets(job.contestant.policy, job.file, job.channel)
     for packet, gone in zip(packets, lost, strict=True):
@@ -321,18 +327,20 @@ def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> li
                     "packets_lost": round(float(np.mean(lost)), 4),
                 }
             )
+    if not names:
+        return out
     scores = Kept(args.output / "radio_speech_scores.jsonl")
     values = scores_of(jobs, scores, args.processes)
     return [row | of for row, of in zip(out, values, strict=True)]
 
 
 def draw(rows: list[dict], names: list[str], path: Path) -> None:
-    """Means over the utterances against SNR, a row a channel."""
-    figure, grid = plt.subplots(
-        len(POINTS), len(names) + 1, figsize=(4 * (len(names) + 1), 6.5), squeeze=False
-    )
-    for line, channel in zip(grid, POINTS, strict=True):
-        for axis, name in zip(line, ["packets_lost", *names], strict=True):
+    """Means over the utterances against SNR, a column a channel."""
+    shown = ["packets_lost", *names]
+    size = (6 * len(POINTS), 3.4 * len(shown) + 0.8)
+    figure, grid = plt.subplots(len(shown), len(POINTS), figsize=size, squeeze=False)
+    for line, name in zip(grid, shown, strict=True):
+        for axis, channel in zip(line, POINTS, strict=True):
             for contestant in CONTESTANTS:
                 of = [r for r in rows if (r["channel"], r["system"]) == (channel, contestant.name)]
                 points = [
@@ -353,7 +361,7 @@ def draw(rows: list[dict], names: list[str], path: Path) -> None:
             axis.grid(True, alpha=0.3)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.tight_layout(rect=(0, 0.4 / size[1], 1, 1))
     figure.savefig(path, dpi=80)
     plt.close(figure)
 
@@ -364,10 +372,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--utterances", type=int, default=6, help="of different speakers [6]")
     parser.add_argument("--concealer", choices=METHODS, default="lm", help="of ours [lm]")
-    parser.add_argument("--measures", default=",".join(MEASURES))
+    parser.add_argument(
+        "--measures", default=",".join(MEASURES), help="[%(default)s]; empty: losses alone"
+    )
     parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args()
-    names = usable(args.measures)
+    names = usable(args.measures) if args.measures else []
     rows = spread(utterances(args.speech, args.utterances), args.utterances)
     args.output.mkdir(parents=True, exist_ok=True)
     table = table_of(rows, args, names)

@@ -26,8 +26,8 @@ from ..concealment.concealer import METHODS, ReceivedFrame  # noqa: E402
 from ..radio.codes import PacketCode  # noqa: E402
 from ..radio.profiles import PROFILES, TAIL_BITS  # noqa: E402
 from .measures import measure  # noqa: E402
-from .radio_speech import speech_of  # noqa: E402
-from .systems.own import OwnSystem, encoded  # noqa: E402
+from .radio_speech import speech_of, tokens_of  # noqa: E402
+from .systems.own import OwnSystem  # noqa: E402
 from .systems.system import Packets  # noqa: E402
 from .table import bootstrap, markdown, run_jobs, spread, usable, utterances, write_csv  # noqa: E402
 
@@ -140,7 +140,7 @@ class Job:
 def score(job: Job) -> list[dict]:
     """Measures of a job."""
     speech = speech_of(job.file)
-    frames, times = encoded("embedded", speech.tobytes())
+    frames, times = tokens_of(job.file)
     values = {"distortion": distortion(frames, job.tokens)}
     if job.measures:
         values |= measure(list(job.measures), speech, decoded(job, frames, times, len(speech)))
@@ -172,7 +172,7 @@ def distortion(frames: list, tokens: tuple[int, ...]) -> float:
 
 def table(rows: list[dict], concealer: str, names: list[str], processes: int) -> list[dict]:
     """One row an utterance, split and point."""
-    counts = [-(-len(encoded("embedded", speech_of(r["file"]).tobytes())[0]) // 2) for r in rows]
+    counts = [-(-len(tokens_of(row["file"])[0]) // FRAMES) for row in rows]
     out, jobs = [], []
     for channel, points in POINTS.items():
         for es_n0_db in points:
