@@ -43,10 +43,18 @@ def radio_of(args: argparse.Namespace) -> Radio | None:
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
         raise ValueError(f"give one of {', '.join(given)}; given: {', '.join(named) or 'none'}")
-    if args.samples is not None:
-        return None
+    return radio_named(args) if args.samples is None else None
+
+
+def radio_named(args: argparse.Namespace) -> Radio:
+    """The radio of ``--device`` or ``--uhd``.
+
+    Raises:
+        ValueError: frequency or sample rate is missing.
+    """
+    named = "--device" if args.uhd is None else "--uhd"
     if not args.frequency > 0 or not args.sample_rate > 0:
-        raise ValueError(f"{named[0]} needs --frequency and --sample-rate, such as 250e3")
+        raise ValueError(f"{named} needs --frequency and --sample-rate, such as 250e3")
     library, device = ("soapy", args.device) if args.uhd is None else ("uhd", args.uhd)
     frequency, gains = args.frequency - args.tune_below, dict(args.gain)
     return Radio(library, device, args.sample_rate, frequency, gains, args.antenna)
@@ -199,6 +207,26 @@ def gain_of(text: str) -> tuple[str, float]:
     return name, float(gain)
 
 
+def add_radio(part: argparse.ArgumentParser) -> None:
+    """Options of the radio itself."""
+    radio = part.add_argument_group("radio")
+    radio.add_argument("--device", metavar="STRING", help="of gr-soapy: driver=rtlsdr")
+    radio.add_argument("--uhd", metavar="STRING", help="of gr-uhd: type=b200; '' for any")
+    radio.add_argument("--frequency", type=float, default=0.0, metavar="HZ")
+    radio.add_argument(
+        "--sample-rate", type=float, default=0.0, metavar="HZ", help="[the profile's]"
+    )
+    radio.add_argument(
+        "--gain", type=gain_of, action="append", default=[], metavar="[NAME=]DB",
+        help="of all stages together, or of one; may be given again [the radio's own]",
+    )  # fmt: skip
+    radio.add_argument("--antenna", default="", metavar="NAME")
+    radio.add_argument(
+        "--tune-below", type=float, default=0.0, metavar="HZ",
+        help="tune so much lower and shift, away from the carrier that radios leak [0]",
+    )  # fmt: skip
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -208,22 +236,7 @@ def parser() -> argparse.ArgumentParser:
     tx.add_argument("wav", nargs="?", help="WAV file to send; without, the microphone")
     rx.add_argument("wav", nargs="?", help="WAV file to write; without, the loudspeaker")
     for part in (tx, rx):
-        radio = part.add_argument_group("radio")
-        radio.add_argument("--device", metavar="STRING", help="of gr-soapy: driver=rtlsdr")
-        radio.add_argument("--uhd", metavar="STRING", help="of gr-uhd: type=b200; '' for any")
-        radio.add_argument("--frequency", type=float, default=0.0, metavar="HZ")
-        radio.add_argument(
-            "--sample-rate", type=float, default=0.0, metavar="HZ", help="[the profile's]"
-        )
-        radio.add_argument(
-            "--gain", type=gain_of, action="append", default=[], metavar="[NAME=]DB",
-            help="of all stages together, or of one; may be given again [the radio's own]",
-        )  # fmt: skip
-        radio.add_argument("--antenna", default="", metavar="NAME")
-        radio.add_argument(
-            "--tune-below", type=float, default=0.0, metavar="HZ",
-            help="tune so much lower and shift, away from the carrier that radios leak [0]",
-        )  # fmt: skip
+        add_radio(part)
         part.add_argument("--profile", choices=PROFILES, default="ssb", help="[%(default)s]")
         part.add_argument("--seconds", type=float, help="stop after this [at the end, or Ctrl-C]")
     where = "FILE.sigmf-data, FILE of bare samples, or tcp://HOST:PORT of ZMQ (PUSH and PULL)"

@@ -15,6 +15,8 @@ from ..control.reports import Report
 
 # Counters go out once a second of speech or so.
 STATUS_FRAMES = 12
+# Of the last five minutes.
+MOST_TIMES = 4096
 log = logging.getLogger(__name__)
 DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))
 
@@ -132,8 +134,8 @@ class FrameTimes:
     """
 
     def __init__(self) -> None:
-        self.compute_ms: deque[float] = deque(maxlen=65536)
-        self.elapsed_ms: deque[float] = deque(maxlen=65536)
+        self.compute_ms: deque[float] = deque(maxlen=MOST_TIMES)
+        self.elapsed_ms: deque[float] = deque(maxlen=MOST_TIMES)
         self._sum = (0.0, 0.0)
 
     def start(self) -> None:

@@ -3,6 +3,7 @@
 
 import csv
 import itertools
+import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -73,6 +74,34 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+class Kept:
+    """Results that a run need not make again: a file with a line of JSON for each.
+
+    Args:
+        path: of the file, which is there from an earlier run or not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._found = path, {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                key, value = json.loads(line)
+                self._found[key] = value
+
+    def missing(self, keys: list[str]) -> list[str]:
+        """Those that are not there, each once."""
+        return [key for key in dict.fromkeys(keys) if key not in self._found]
+
+    def add(self, key: str, value: object) -> None:
+        """Writes one result."""
+        self._found[key] = value
+        with self._path.open("a") as file:
+            file.write(json.dumps([key, value]) + "\n")
+
+    def __getitem__(self, key: str) -> object:
+        return self._found[key]
 
 
 def write_csv(rows: list[dict], path: Path) -> None:

@@ -19,8 +19,8 @@ MODES = {
     "1300": (52, 40, 160),
     "2400": (48, 20, 160),
 }
-# Repeated packets before the decoder is fed silence.
-REPETITIONS = 3
+# Frames are repeated for so long before there is silence.
+REPEAT_MS = 240
 
 
 class Codec2:
@@ -28,13 +28,19 @@ class Codec2:
 
     Args:
         mode: ``700C``, ``1200``, ``1300`` or ``2400``.
+        packet_ms: speech in a packet, whole frames.
+
+    Raises:
+        ValueError: ``packet_ms`` cuts a frame.
     """
 
-    def __init__(self, mode: str) -> None:
-        self.mode = mode
+    def __init__(self, mode: str, packet_ms: int = PACKET_MS) -> None:
+        self.mode, self.packet_ms = mode, packet_ms
         self.bits, self.frame_ms, self.delay = MODES[mode]
+        if packet_ms < self.frame_ms or packet_ms % self.frame_ms:
+            raise ValueError(f"packet_ms {packet_ms}: use a multiple of {self.frame_ms}")
         self.name = f"Codec 2 {mode}"
-        self.latency = Latency(PACKET_MS + 1000 * self.delay / RATE_HZ)
+        self.latency = Latency(packet_ms + 1000 * self.delay / RATE_HZ)
 
     def missing(self) -> str:
         try:
@@ -46,32 +52,35 @@ class Codec2:
     def encode(self, speech: np.ndarray, channel: LossChannel) -> Packets:
         from gnuradio import blocks, vocoder
 
-        size = RATE_HZ * PACKET_MS // 1000
-        heard = framed(heard_at(speech, RATE_HZ), size, 2 * size).ravel()
+        size = RATE_HZ * self.packet_ms // 1000
+        more = 2 * RATE_HZ * PACKET_MS // 1000
+        heard = framed(heard_at(speech, RATE_HZ), size, more).ravel()
         pcm = np.clip(32767 * heard, -32768, 32767).astype(int).tolist()
         coder = vocoder.codec2_encode_sp(getattr(vocoder.codec2, f"MODE_{self.mode}"))
         found = run(blocks.vector_source_s(pcm), coder, blocks.vector_sink_b(self.bits))
         frames = found.reshape(-1, self.bits).astype(np.uint8)
-        together = PACKET_MS // self.frame_ms
+        together = self.packet_ms // self.frame_ms
         count = len(frames) // together
         groups = frames[: count * together].reshape(count, together, self.bits)
-        packets = bare_packets([np.packbits(g).tobytes() for g in groups], PACKET_MS)
+        packets = bare_packets([np.packbits(g).tobytes() for g in groups], self.packet_ms)
         exact = float(count * together * self.bits)
         return Packets(packets.leave_ms, packets.radio_bytes, exact, list(groups))
 
     def decode(self, packets: Packets, lost: np.ndarray, samples: int) -> Decoded:
         played, mute, run = [], [], 0
-        for group, gone in zip(packets.data, lost, strict=True):
+        together = self.packet_ms // self.frame_ms
+        for frame, gone in zip(
+            np.concatenate(packets.data), np.repeat(lost, together), strict=True
+        ):
             run = run + 1 if gone else 0
-            repeated = np.repeat(played[-1][-1:], len(group), axis=0) if gone and played else group
-            played.append(repeated)
-            mute.append(run > REPETITIONS or (gone and len(played) == run))
+            played.append(played[-1] if gone and played else frame)
+            mute.append(run * self.frame_ms > REPEAT_MS or (gone and len(played) == run))
         # The decoder draws phases from a generator that nothing but a new process resets.
         command = [sys.executable, "-m", __name__, self.mode]
         bits = np.concatenate(played).tobytes()
         found = subprocess.run(command, input=bits, capture_output=True, check=True).stdout
         pcm = np.frombuffer(found, dtype=np.int16).astype(np.float32) / 32768.0
-        gains = np.repeat(1.0 - np.array(mute, dtype=np.float32), RATE_HZ * PACKET_MS // 1000)
+        gains = np.repeat(1.0 - np.array(mute, dtype=np.float32), RATE_HZ * self.frame_ms // 1000)
         pcm[: len(gains)] *= gains[: len(pcm)]
         return Decoded(speech_of(pcm, RATE_HZ, self.delay, samples))
 

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Half-duplex talk over the air: a button or the voice keys the transmitter.
+
+python examples/push_to_talk.py --simulate 12
+python examples/push_to_talk.py --to tcp://127.0.0.1:52010 --from tcp://127.0.0.1:52011
+python examples/push_to_talk.py --uhd type=b200 --frequency 433.5e6 --sample-rate 250e3 --gain 40
+python examples/push_to_talk.py --simulate --headless --vad --source in.wav --sink out.wav
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+
+from gnuradio import blocks, gr, largesc, zeromq
+from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
+from gnuradio.largesc.radio.profiles import PROFILES
+from keyer import BEFORE_PARTS, PART, RATE_HZ, keyer, packet_gate
+from radio import add_radio, noise_voltage, paced, radio_named, shift, zmq_end
+
+FRAMES_PER_PACKET = 2
+DEADLINE_MS = PACKET_MS = 80 * FRAMES_PER_PACKET
+CODEC_MS = 20.0
+AMPLITUDE, DOPPLER_HZ = 0.5, 1.0
+SINGLE_CARRIER = [p.name for p in PROFILES.values() if p.waveform == "single_carrier"]
+
+
+class Station(gr.top_block):
+    """Microphone, key, modem and air one way; air, modem and loudspeaker the other.
+
+    In simulation, what is sent comes back through a channel, as the other station would hear it.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        gr.top_block.__init__(self, "LargeSC push to talk")
+        self.simulated = args.simulate is not None
+        radio = args.device is not None or args.uhd is not None
+        zmq = bool(args.send_to or args.hear_from)
+        if self.simulated + radio + zmq != 1:
+            raise ValueError("give one of --simulate, a radio, or --to and --from")
+        if zmq and not (args.send_to and args.hear_from):
+            raise ValueError("--to and --from belong together")
+        self.radio = radio_named(args) if radio else None
+        rate = args.sample_rate if radio else 0.0
+        kind = "file" if args.source else "sound_card"
+        microphone = largesc.speech_source(kind, args.source or "", repeat=False)
+        self.keyer = keyer(args.vad)
+        self.speech_tx = largesc.speech_tx(
+            budget_bps=args.budget,
+            deadline_ms=DEADLINE_MS,
+            frames_per_packet=FRAMES_PER_PACKET,
+            crc=False,
+            # What lies between two overs is silence, not loss.
+            dtx=True,
+        )
+        self.gate = packet_gate(self.keyer)
+        self.modem_tx = largesc.packet_radio_tx(
+            args.profile,
+            key_up_ms=args.key_up_ms,
+            amplitude=AMPLITUDE,
+            sample_rate=rate,
+            continuous=True,
+        )
+        self.modem_rx = largesc.packet_radio_rx(args.profile, sample_rate=rate)
+        self.speech_rx = largesc.speech_rx(
+            method=args.concealer,
+            mode="live",
+            deadline_ms=DEADLINE_MS,
+            frames_per_packet=FRAMES_PER_PACKET,
+            crc=False,
+        )
+        loudspeaker = largesc.speech_sink("file" if args.sink else "sound_card", args.sink or "")
+        self.connect(microphone, self.keyer, self.speech_tx)
+        self.connect(self.speech_rx, loudspeaker)
+        for sender, receiver in ((self.speech_tx, self.gate), (self.gate, self.modem_tx)):
+            self.msg_connect(sender, "packets", receiver, "packets")
+        self.msg_connect(self.modem_rx, "packets", self.speech_rx, "packets")
+        self.msg_connect(self.modem_rx, "packets", self.gate, "heard")
+        self.msg_connect(self.speech_rx, "report", self.gate, "report")
+        self._connect_air(args)
+
+    def _connect_air(self, args: argparse.Namespace) -> None:
+        if self.radio:
+            turn = args.tune_below / args.sample_rate
+            sender = [self.modem_tx, *shift(turn)]
+            for block in sender[1:]:
+                block.set_max_output_buffer(buffer_for(args.sample_rate))
+            self.connect(*sender, self.radio.sink())
+            self._connect_ears(self.radio.source(), *shift(-turn))
+            return
+        profile = PROFILES[args.profile]
+        rate = profile.sample_rate
+        pace = paced(rate)
+        pace.set_max_output_buffer(buffer_for(rate))
+        self.connect(self.modem_tx, pace)
+        if not self.simulated:
+            self.connect(pace, zmq_end(zeromq.push_sink, args.send_to))
+            self._connect_ears(zmq_end(zeromq.pull_source, args.hear_from))
+            return
+        noise = noise_voltage(profile, rate, AMPLITUDE, args.simulate)
+        doppler = DOPPLER_HZ / rate
+        air = largesc.radio_channel(noise, 0.0, 0.0, args.fading, doppler, seed=args.seed)
+        air.set_max_output_buffer(buffer_for(rate))
+        self.connect(pace, air, self.modem_rx)
+        # The other station tells how it hears us.
+        self.msg_connect(self.speech_rx, "report", self.speech_tx, "report")
+
+    def _connect_ears(self, *source: object) -> None:
+        """The receiver, which hears nothing of our own transmitter."""
+        self.ears = blocks.mute_cc(False)
+        self.connect(*source, self.ears, self.modem_rx)
+
+    def key(self, down: bool) -> None:
+        """The button."""
+        self.keyer.down = down
+
+    def refresh(self) -> None:
+        """Mutes the receiver while we send; to be called several times a second."""
+        if not self.simulated:
+            self.ears.set_mute(self.gate.sending())
+
+    def facts(self) -> dict[str, float]:
+        """What the panel shows; NaN where nothing is known."""
+        tx, rx, modem = (
+            part.statistics() for part in (self.speech_tx, self.speech_rx, self.modem_rx)
+        )
+        # Voice delay of the key, a packet of speech, the air, the deadline, the codec.
+        fixed = 1000 * BEFORE_PARTS * PART / RATE_HZ + PACKET_MS + DEADLINE_MS + CODEC_MS
+        return {
+            "es_n0_db": modem["es_n0_db"] if modem["accepted"] else math.nan,
+            "loss_probability": self.gate.loss_probability,
+            "bit_rate": self.gate.bit_rate(),
+            "packets_sent": self.gate.sent,
+            "packets_heard": self.gate.heard,
+            "tokens_sent": tx["controller"]["tokens_sent"],
+            "tokens_repeated": tx["controller"]["tokens_repeated"],
+            "tokens_concealed": rx["concealer"]["concealed_tokens"],
+            "latency_ms": fixed + self.gate.air_ms(),
+        }
+
+
+def run_headless(station: Station, args: argparse.Namespace) -> dict:
+    """Keys as told, for as long as told; returns the facts at the end."""
+    begin = time.monotonic()
+    station.start()
+    try:
+        while (now := time.monotonic() - begin) < args.seconds:
+            station.key(any(first <= now < last for first, last in args.key))
+            station.refresh()
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        pass
+    found = station.facts()
+    station.stop()
+    station.wait()
+    return found
+
+
+def seconds_of(text: str) -> tuple[float, float]:
+    """``FIRST-LAST`` in seconds."""
+    first, _, last = text.partition("-")
+    return float(first), float(last)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add_radio(top)
+    top.add_argument("--source", metavar="WAV", help="in place of the microphone")
+    top.add_argument("--sink", metavar="WAV", help="in place of the loudspeaker")
+    top.add_argument("--profile", choices=SINGLE_CARRIER, default="ssb", help="[%(default)s]")
+    top.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
+    top.add_argument("--concealer", default="interpolate", help="interpolate, lm, repeat or silence [interpolate]")
+    top.add_argument("--key-up-ms", type=float, default=0.0, help="preamble of the first packet")
+    top.add_argument("--vad", action="store_true", help="a voice keys as well as the button")
+    top.add_argument("--to", dest="send_to", metavar="ZMQ", help="PUSH: tcp://HOST:PORT")
+    top.add_argument("--from", dest="hear_from", metavar="ZMQ", help="PULL: tcp://HOST:PORT")
+    top.add_argument(
+        "--simulate", type=float, nargs="?", const=15.0, metavar="DB",
+        help="hear what is sent, through a channel of this Es/N0 [15]",
+    )  # fmt: skip
+    top.add_argument("--fading", choices=["none", "rayleigh", "selective"], default="none")
+    top.add_argument("--seed", type=int, default=1, help="of noise and fading [1]")
+    top.add_argument("--headless", action="store_true", help="no window; JSON at the end")
+    top.add_argument(
+        "--key", type=seconds_of, action="append", default=[], metavar="FIRST-LAST",
+        help="seconds at which the button is down, with --headless; may be given again",
+    )  # fmt: skip
+    top.add_argument("--seconds", type=float, default=math.inf, help="stop after this [Ctrl-C]")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the station; returns the exit status."""
+    args = parser().parse_args(arguments)
+    try:
+        station = Station(args)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"push_to_talk: {error}", file=sys.stderr)
+        return 2
+    if args.headless:
+        print(json.dumps(run_headless(station, args)))
+        return 0
+    from talk_panel import run_panel
+
+    return run_panel(station, args.seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the link for a long simulated time, faster than real time, and tells what grows.
+
+    python -m gnuradio.largesc.evaluation.endurance --speech FILE --minutes 60 --output FOLDER
+
+The speech goes round and round through speech_tx, fades that let nothing pass, a Gilbert-Elliott
+channel and speech_rx, all with their real models; with --air radio through the modem, Rayleigh
+fading, fades and noise in its place. Each minute of speech is a line of a CSV file: resident
+memory, frames under way between encoder and decoder, counters, and the sound that came out. The
+exit status is 1 where memory, latency, counters or sound fail the checks that are printed.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from gnuradio import blocks, gr
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+
+from .. import (  # noqa: E402
+    loss_channel,
+    packet_radio_rx,
+    packet_radio_tx,
+    radio_channel,
+    speech_rx,
+    speech_tx,
+)
+from ..concealment.concealer import METHODS  # noqa: E402
+from ..radio.profiles import PROFILES  # noqa: E402
+from ..speech_files import read_audio, rows_of  # noqa: E402
+from .probes import RATE_HZ, FadeTimes, audio_probe, packet_fades, sample_fades, silent_runs  # noqa: E402
+from .table import write_csv  # noqa: E402
+
+FRAMES_PER_PACKET = 2
+PACKET_MS = 80.0 * FRAMES_PER_PACKET
+FRAME_SAMPLES = 1920
+# A fade, what the receiver holds back, and what is on its way must all fit.
+MAX_IN_FLIGHT = 128
+LOOP_SECONDS = 60.0
+AMPLITUDE, DOPPLER_HZ = 0.5, 1.0
+# Share of the run that is not judged: models are loaded, buffers and caches filled.
+WARM_UP = 0.15
+MEMORY_SHARE, LATENCY_FRAMES, SILENCE_S = 0.02, 2.0, 0.5
+
+
+def looped_speech(source: Path) -> np.ndarray:
+    """Up to 60 s of an audio file, or of the utterances of a table or folder, whole frames."""
+    if source.is_file() and source.suffix != ".tsv":
+        speech = read_audio(source)
+    else:
+        folder, rows = rows_of(source)
+        parts, seconds = [], 0.0
+        for row in rows:
+            parts.append(read_audio(folder / row["path"]))
+            seconds += len(parts[-1]) / RATE_HZ
+            if seconds >= LOOP_SECONDS:
+                break
+        speech = np.concatenate(parts)
+    speech = speech[: round(LOOP_SECONDS * RATE_HZ)]
+    return speech[: len(speech) // FRAME_SAMPLES * FRAME_SAMPLES]
+
+
+def resident_mb() -> float:
+    """Memory of this process that lies in RAM, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+class Endurance(gr.top_block):
+    """The link, with something that looks at it every second.
+
+    Args:
+        speech: float32, 24 kHz, whole frames; goes round.
+        args: of the command line.
+    """
+
+    def __init__(self, speech: np.ndarray, args: argparse.Namespace) -> None:
+        gr.top_block.__init__(self, "endurance", catch_exceptions=False)
+        frames = round(args.minutes * 60 * RATE_HZ) // FRAME_SAMPLES
+        self.rows: list[dict] = []
+        self._table = args.output / f"endurance_{args.air}.csv"
+        self._lags: list[int] = []
+        source = blocks.vector_source_f(speech.tolist(), True)
+        head = blocks.head(gr.sizeof_float, frames * FRAME_SAMPLES)
+        link = {"frames_per_packet": FRAMES_PER_PACKET, "crc": args.air == "packets"}
+        self.tx = speech_tx(
+            max_in_flight=MAX_IN_FLIGHT,
+            budget_bps=1100.0,
+            loss_probability=args.loss,
+            mean_burst_packets=args.burst,
+            deadline_ms=round(PACKET_MS),
+            codec=args.codec,
+            **link,
+        )
+        self.rx = speech_rx(method=args.concealer, model=args.model, codec=args.codec, **link)
+        self.probe = audio_probe(self._each_second)
+        fades = FadeTimes(args.fade, args.fade_every, args.seed)
+        self._on_air = args.air == "radio"
+        connect = self._connect_radio if self._on_air else self._connect_packets
+        connect(fades, args)
+        self.connect(source, head, self.tx)
+        self.connect(self.rx, self.probe)
+        self.msg_connect(self.rx, "credit", self.tx, "credit")
+        self.msg_connect(self.rx, "report", self.tx, "report")
+        self._begin = time.monotonic()
+
+    def _connect_packets(self, fades: FadeTimes, args: argparse.Namespace) -> None:
+        self.fades = packet_fades(fades)
+        # Both together lose what was asked for.
+        faded = args.fade / args.fade_every
+        loss = max(0.0, (args.loss - faded) / (1 - faded))
+        self.channel = loss_channel(
+            "gilbert_elliott", loss, args.burst, "", PACKET_MS, seed=args.seed
+        )
+        chain = [self.tx, self.fades, self.channel, self.rx]
+        for sender, receiver in zip(chain, chain[1:], strict=False):
+            self.msg_connect(sender, "packets", receiver, "packets")
+        for block in (self.fades, self.channel):
+            self.msg_connect(block, "credit", self.tx, "credit")
+
+    def _connect_radio(self, fades: FadeTimes, args: argparse.Namespace) -> None:
+        profile = PROFILES["ssb"]
+        self.modem_tx = packet_radio_tx("ssb", amplitude=AMPLITUDE, queue_packets=MAX_IN_FLIGHT)
+        self.modem_rx = packet_radio_rx("ssb")
+        noise = AMPLITUDE * np.sqrt(profile.samples_per_symbol / 10 ** (args.es_n0 / 10))
+        doppler = DOPPLER_HZ / profile.sample_rate
+        air = radio_channel(0.0, 1e-4, 20.0, "rayleigh", doppler, seed=args.seed)
+        # Nothing else keeps a Python block alive.
+        self.silence = sample_fades(fades, profile.sample_rate)
+        # Noise behind the fades: a receiver never hears nothing.
+        floor = radio_channel(noise, seed=args.seed + 1)
+        self.connect(self.modem_tx, air, self.silence, floor, self.modem_rx)
+        self.msg_connect(self.tx, "packets", self.modem_tx, "packets")
+        self.msg_connect(self.modem_rx, "packets", self.rx, "packets")
+
+    def _each_second(self, second: int) -> None:
+        encoded = self.tx.encoder.counters["frames"]
+        self._lags.append(encoded - self.rx.decoder.counters["frames"])
+        if second % 60 == 0:
+            self.rows.append(self._row(second))
+            self._lags.clear()
+            # What is there remains, should the run be cut short.
+            write_csv(self.rows, self._table)
+
+    def _row(self, seconds: int) -> dict:
+        lags = self._lags or [0]
+        return {
+            "minute": round(seconds / 60, 2),
+            "elapsed_s": round(time.monotonic() - self._begin, 1),
+            "processor_s": round(time.process_time(), 1),
+            "resident_mb": round(resident_mb(), 1),
+            "frames_under_way": round(float(np.mean(lags)), 2),
+            "most_frames_under_way": max(lags),
+            **self.counts(),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Packets by what became of them, frames, and the sound."""
+        rx = self.rx.statistics()
+        there = rx["depacketizer"]
+        refused = there["refused_format"] + there["refused_crc"] + there["refused_messages"]
+        if self._on_air:
+            sent = self.modem_tx.statistics()["packets"]
+            modem = self.modem_rx.statistics()
+            unheard = sent - modem["accepted"] - modem["crc_failures"]
+            lost, refused = unheard, refused + modem["crc_failures"]
+        else:
+            sent = self.fades.counters["sent"]
+            lost = self.fades.counters["dropped"] + self.channel.statistics()["dropped"]
+        return {
+            "packets_sent": sent,
+            "packets_received": there["packets_received"],
+            "packets_lost": lost,
+            "packets_refused": refused,
+            "duplicates": there["duplicates"],
+            "late": there["late"],
+            "missed_by_receiver": there["packets_lost"],
+            "resyncs": there["resyncs"],
+            "frames_encoded": self.tx.encoder.counters["frames"],
+            "frames_decoded": rx["decoder"]["frames"],
+            "frames_concealed": rx["concealer"]["concealed_frames"],
+            "samples_out": self.probe.samples,
+            "invalid_samples": self.probe.invalid,
+            "longest_silence_s": round(self.probe.longest_silence / RATE_HZ, 3),
+        }
+
+    def last_row(self) -> dict:
+        """As each minute's, at the end."""
+        return self._row(self.probe.samples / RATE_HZ)
+
+
+def checks(rows: list[dict], last: dict, speech: np.ndarray) -> list[tuple[str, bool, str]]:
+    """What was promised, whether it held, and the figures.
+
+    Args:
+        rows: one a minute.
+        last: behind the end of the stream.
+        speech: what went round.
+    """
+    judged = rows[int(np.ceil(WARM_UP * len(rows))) :] or rows
+    memory = np.array([row["resident_mb"] for row in judged])
+    middle = (memory.max() + memory.min()) / 2
+    apart = (memory.max() - memory.min()) / 2 / middle
+    lags = np.array([row["frames_under_way"] for row in judged])
+    third = max(1, len(lags) // 3)
+    growth = float(lags[-third:].mean() - lags[:third].mean())
+    arrived = last["packets_received"] + last["duplicates"] + last["late"]
+    told = arrived + last["packets_lost"] + last["packets_refused"]
+    longest = silent_runs(np.concatenate([speech, speech]))[0] / RATE_HZ
+    samples = last["frames_encoded"] * FRAME_SAMPLES
+    return [
+        ("memory flat", apart <= MEMORY_SHARE, f"{middle:.1f} MB ± {100 * apart:.2f} %"),
+        ("latency not growing", growth <= LATENCY_FRAMES, f"{growth:+.2f} frames"),
+        (
+            "packets sent = received + lost + refused",
+            # On the air the end packet is sent as well, and is none that is received.
+            last["packets_sent"] - told in (0, 1),
+            f"{last['packets_sent']} = {arrived} + {last['packets_lost']} "
+            f"+ {last['packets_refused']}",
+        ),
+        ("samples out = in", last["samples_out"] == samples, f"{last['samples_out']} of {samples}"),
+        ("numbers only", not last["invalid_samples"], f"{last['invalid_samples']} others"),
+        (
+            "no long silence",
+            last["longest_silence_s"] <= longest + SILENCE_S,
+            f"{last['longest_silence_s']:.2f} s, in the speech {longest:.2f} s",
+        ),
+    ]
+
+
+def draw(rows: list[dict], path: Path, title: str) -> None:
+    """Memory, frames under way and losses by the minute."""
+    figure, axes = plt.subplots(3, 1, figsize=(8, 6), sharex=True)
+    minutes = [row["minute"] for row in rows]
+    axes[0].plot(minutes, [row["resident_mb"] for row in rows])
+    axes[0].set_ylabel("resident MB")
+    axes[0].set_ylim(0, 1.15 * max(row["resident_mb"] for row in rows))
+    axes[1].plot(minutes, [row["frames_under_way"] for row in rows], label="mean")
+    axes[1].plot(minutes, [row["most_frames_under_way"] for row in rows], ":", label="most")
+    axes[1].set_ylabel("frames under way")
+    axes[1].set_ylim(0, None)
+    axes[1].legend(frameon=False, loc="lower right")
+    sent, gone = (
+        np.diff([0, *(row[k] for row in rows)]) for k in ("packets_sent", "packets_received")
+    )
+    axes[2].plot(minutes, 100 * (1 - gone / np.maximum(sent, 1)))
+    axes[2].set_ylabel("packets not received, %")
+    axes[2].set_ylim(0, None)
+    axes[2].set_xlabel("minutes of speech")
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    top.add_argument("--speech", type=Path, required=True, help="audio file, table, or folder")
+    top.add_argument("--output", type=Path, required=True, help="folder to write to")
+    top.add_argument("--minutes", type=float, default=60.0, help="of speech [60]")
+    top.add_argument("--air", choices=["packets", "radio"], default="packets", help="[packets]")
+    top.add_argument("--loss", type=float, default=0.25, help="packets lost, fades too [0.25]")
+    top.add_argument("--burst", type=float, default=3.0, help="mean run of losses, packets [3]")
+    top.add_argument("--fade", type=float, default=2.0, help="seconds of a fade [2]")
+    top.add_argument("--fade-every", type=float, default=60.0, help="seconds [60]")
+    top.add_argument("--es-n0", type=float, default=9.0, help="dB, with --air radio [9]")
+    top.add_argument("--concealer", choices=METHODS, default="lm", help="[lm]")
+    top.add_argument("--codec", default="embedded", help="model source")
+    top.add_argument("--model", default="embedded", help="model source of the language model")
+    top.add_argument("--seed", type=int, default=1, help="of losses and fades [1]")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs, writes CSV and PNG, prints the checks; 0 where all held."""
+    args = parser().parse_args(arguments)
+    try:
+        speech = looped_speech(args.speech)
+        args.output.mkdir(parents=True, exist_ok=True)
+        tb = Endurance(speech, args)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"endurance: {error}", file=sys.stderr)
+        return 2
+    begin = time.monotonic()
+    tb.start()
+    tb.wait()
+    elapsed = time.monotonic() - begin
+    last = tb.last_row()
+    name = f"endurance_{args.air}"
+    write_csv([*tb.rows, last], args.output / f"{name}.csv")
+    seconds = tb.probe.samples / RATE_HZ
+    lost = 1 - last["packets_received"] / max(1, last["packets_sent"])
+    said = f"{seconds / 60:.1f} minutes in {elapsed / 60:.1f}, {100 * lost:.1f} % not received"
+    print(said)
+    if tb.rows:
+        draw(tb.rows, args.output / f"{name}.png", said)
+    found = checks(tb.rows or [last], last, speech)
+    for what, held, figures in found:
+        print(f"{'ok  ' if held else 'FAIL'} {what}: {figures}")
+    return 0 if all(held for _, held, _ in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

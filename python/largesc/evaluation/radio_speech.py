@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech quality against SNR: our link and Codec 2 over the same modem, as CSV files and a PNG.
+
+    python -m gnuradio.largesc.evaluation.radio_speech --speech TABLE --output FOLDER
+
+All go through packet_radio_tx, radio_channel and packet_radio_rx of the profile `ssb`: the same
+bandwidth, symbol rate, sync, header, CRC and code, the same power while sending, and the same
+fading at the same time. SNR is that of the power while sending over the noise in 3 kHz.
+
+What the modem did and what was measured is kept in FOLDER: a run that was cut short goes on there.
+"""
+
+import argparse
+import hashlib
+import math
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+
+from .._core import Depacketizer, PacketDecision, Packetizer  # noqa: E402
+from ..blocks.packet_radio_tx import FIRST_SYMBOLS  # noqa: E402
+from ..concealment.concealer import METHODS, ReceivedFrame  # noqa: E402
+from ..control.policies import Channel, Controller, Frame  # noqa: E402
+from ..speech_files import read_audio  # noqa: E402
+from .loss_timeline import LossChannel  # noqa: E402
+from .measures import measure  # noqa: E402
+from .radio_runs import Setting, energies, receive, transmit  # noqa: E402
+from .radio_table import alone, decibels  # noqa: E402
+from .systems.codec2 import Codec2  # noqa: E402
+from .systems.own import OwnSystem, encoded  # noqa: E402
+from .systems.system import Packets  # noqa: E402
+from .table import Kept, bootstrap, markdown, one_thread, spread, usable, utterances, write_csv  # noqa: E402
+
+NOISE_BANDWIDTH_HZ = 3000.0
+FRAMES_PER_PACKET, FRAME_MS = 2, 80
+BUDGET_BPS = 1100.0
+# What Codec 2 needs to see a gap; the CRC is the modem's.
+SEQUENCE_BITS = 4
+# In one process, which alone gives their buffers back.
+RUNS_TOGETHER = 8
+OFFSET_HZ, CLOCK_PPM, DOPPLER_HZ = 10.0, 10.0, 1.0
+# Channel and SNR in dB.
+POINTS = {
+    "white noise": (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0),
+    "Rayleigh, 1 Hz": (2.0, 6.0, 10.0, 14.0, 18.0),
+}
+MEASURES = ("visqol", "stoi", "plcmos")
+# Thresholds of RADE V1 and V2 in white noise, quoted from its project's publications.
+RADE_QUOTED = {"RADE V1": -2.0, "RADE V2": -4.5}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A coder and its packets.
+
+    Attributes:
+        name: for tables.
+        setting: of the modem.
+        packet_ms: speech in a packet.
+        mode: of Codec 2; empty for our link.
+        policy: ours: ``fixed`` (8 tokens a frame) or ``exact`` (copies as the losses want them).
+    """
+
+    name: str
+    setting: Setting
+    packet_ms: int
+    mode: str = ""
+    policy: str = ""
+
+
+CONTESTANTS = (
+    Contestant("ours, 8 tokens", Setting("ssb"), 160, policy="fixed"),
+    Contestant("ours, exact", Setting("ssb"), 160, policy="exact"),
+    Contestant("Codec 2 1300", Setting("ssb"), 200, "1300"),
+    Contestant("Codec 2 700C", Setting("ssb"), 200, "700C"),
+    Contestant("Codec 2 700C, BPSK", Setting("ssb", "bpsk"), 400, "700C"),
+)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one point of the modem did.
+
+    Attributes:
+        lost: bool, one a packet of all utterances, in their order.
+        ebn0_db: energy of header and payload for each bit of a mean packet.
+        air_share: of the time that something is sent.
+    """
+
+    lost: np.ndarray
+    ebn0_db: float
+    air_share: float
+
+    @property
+    def channel(self) -> Channel:
+        """What a receiver would report."""
+        starts = np.sum(self.lost[1:] & ~self.lost[:-1]) + self.lost[0]
+        return Channel(float(self.lost.mean()), max(1.0, float(self.lost.sum() / max(1, starts))))
+
+
+def on_air(contestant: Contestant, sizes: list[int], channel: str, snr_db: float) -> Losses:
+    """Sends random packets of ``sizes`` bytes, each when its speech is complete."""
+    setting, radio = contestant.setting, contestant.setting.radio
+    packets = [np.random.default_rng([7, n]).bytes(size) for n, size in enumerate(sizes)]
+    samples = transmit(setting, packets)[FIRST_SYMBOLS * radio.samples_per_symbol :]
+    slot = round(contestant.packet_ms / 1000 * radio.sample_rate)
+    lengths = [radio.burst_symbols(size) * radio.samples_per_symbol for size in sizes]
+    # Half a second more: the receiver wants to see behind a burst.
+    x = np.zeros(slot * len(sizes) + sum(lengths) // 8 + 3600, dtype=np.complex64)
+    at = free = 0
+    for number, length in enumerate(lengths):
+        free = max(free, number * slot)
+        x[free : free + length] = samples[at : at + length]
+        at, free = at + length, free + length
+    energy = energies(setting, round(float(np.mean(sizes))))
+    es_n0 = 10 ** (snr_db / 10) * NOISE_BANDWIDTH_HZ / radio.symbol_rate
+    noise_power = energy.symbol / es_n0
+    fading = {"fading": "rayleigh", "doppler": DOPPLER_HZ / radio.sample_rate}
+    received, _ = receive(
+        setting,
+        x,
+        noise_power,
+        1,
+        frequency_offset=OFFSET_HZ / radio.sample_rate,
+        clock_ppm=CLOCK_PPM,
+        **(fading if channel.startswith("Rayleigh") else {}),
+    )
+    there = set(received)
+    lost = np.array([packet not in there for packet in packets])
+    bits = 8 * float(np.mean(sizes))
+    ebn0_db = decibels(energy.used / bits / noise_power)
+    return Losses(lost, ebn0_db, sum(lengths) / (slot * len(sizes)))
+
+
+@cache
+def speech_of(file: str) -> np.ndarray:
+    return read_audio(Path(file))
+
+
+@cache
+def tokens_of(file: str) -> tuple[list, np.ndarray]:
+    """Frames of a file as the codec makes them, and the time of each in ms."""
+    return encoded("embedded", speech_of(file).tobytes())
+
+
+def codec2(contestant: Contestant, file: str) -> tuple[Codec2, Packets]:
+    """Codec 2 and its packets of a file."""
+    system = Codec2(contestant.mode, contestant.packet_ms)
+    return system, system.encode(speech_of(file), LossChannel(0.0))
+
+
+def own_packets(policy: str, file: str, channel: Channel) -> list[bytes]:
+    """Ours, of two frames."""
+    frames, _ = tokens_of(file)
+    deadline_ms = FRAMES_PER_PACKET * FRAME_MS
+    controller = Controller(policy, BUDGET_BPS, deadline_ms, FRAMES_PER_PACKET)
+    packetizer = Packetizer(FRAMES_PER_PACKET, "sequential")
+    packets = []
+    for frame in frames:
+        d = controller.decide(Frame(frame.latent, frame.level_dbfs, frame.distortion), channel)
+        how = PacketDecision(d.tokens_sent, d.tokens_repeated, d.copy_distance)
+        packets += packetizer.push(frame.tokens.tolist(), how)
+    return packets + packetizer.flush()
+
+
+def sizes_of(contestant: Contestant, file: str, channel: Channel) -> list[int]:
+    """Bytes of each packet of a file."""
+    if not contestant.mode:
+        return [len(p) for p in own_packets(contestant.policy, file, channel)]
+    system, packets = codec2(contestant, file)
+    frames = contestant.packet_ms // system.frame_ms
+    return [math.ceil((system.bits * frames + SEQUENCE_BITS) / 8)] * len(packets.data)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One utterance of one contestant through known losses."""
+
+    contestant: Contestant
+    file: str
+    channel: Channel
+    lost: tuple[bool, ...]
+    concealer: str
+    measures: tuple[str, ...]
+
+
+def decoded(job: Job) -> np.ndarray:
+    """Speech at the other end."""
+    speech, lost = speech_of(job.file), np.array(job.lost)
+    if job.contestant.mode:
+        system, packets = codec2(job.contestant, job.file)
+        return system.decode(packets, lost, len(speech)).speech
+    frames, times = tokens_of(job.file)
+    receiver = Depacketizer(FRAMES_PER_PACKET, "sequential", hold_packets=10)
+    packets = own_packets(job.contestant.policy, job.file, job.channel)
+    for packet, gone in zip(packets, lost, strict=True):
+        if not gone:
+            receiver.push(packet)
+    receiver.flush(len(frames))
+    received = []
+    while (frame := receiver.pop()) is not None:
+        # Within a deadline of one packet, the next packet is all that has come.
+        behind = (frame.index + 1) // FRAMES_PER_PACKET
+        near = frame.index % FRAMES_PER_PACKET == 0 or (behind < len(lost) and not lost[behind])
+        following = np.array(frame.following, np.uint16) if near else None
+        tokens = np.array(frame.tokens, np.uint16)
+        received.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
+    for index in range(len(received), len(frames)):
+        received.append(ReceivedFrame(index, np.full(8, 0xFFFF, np.uint16)))
+    own = OwnSystem("ours", concealer=job.concealer)
+    facts = {"frames": frames, "encode_ms": times}
+    return own.play(Packets(np.zeros(0), np.zeros(0), 0.0, [], facts), received, len(speech)).speech
+
+
+def score(job: Job) -> dict[str, float]:
+    """Measures of a job."""
+    values = measure(list(job.measures), speech_of(job.file), decoded(job))
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One contestant at one SNR; what was reported to it, and its bytes, utterance by utterance."""
+
+    contestant: Contestant
+    channel: str
+    snr_db: float
+    reported: Channel
+    sizes: tuple[tuple[int, ...], ...]
+
+    @property
+    def key(self) -> str:
+        """The same for the same run of the modem."""
+        of = (self.contestant.setting, self.contestant.packet_ms, self.sizes)
+        digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
+        return f"{self.channel}, {self.snr_db:g} dB, {self.contestant.name}, {digest}"
+
+
+def all_on_air(points: list[Point]) -> list[Losses]:
+    """One after the other."""
+    return [on_air(p.contestant, list(sum(p.sizes, ())), p.channel, p.snr_db) for p in points]
+
+
+def losses_of(points: list[Point], kept: Kept) -> list[Losses]:
+    """What the modem does at each of the points."""
+    of = {point.key: point for point in points}
+    missing = kept.missing(list(of))
+    for first in range(0, len(missing), RUNS_TOGETHER):
+        keys = missing[first : first + RUNS_TOGETHER]
+        for key, found in zip(keys, alone(all_on_air, [of[k] for k in keys]), strict=True):
+            kept.add(key, [found.lost.astype(int).tolist(), found.ebn0_db, found.air_share])
+        print(f"modem: {min(first + RUNS_TOGETHER, len(missing))} of {len(missing)}", flush=True)
+    return [Losses(np.array(lost, dtype=bool), *rest) for lost, *rest in (kept[k] for k in of)]
+
+
+def points_of(policy: str, rows: list[dict], reported: dict[tuple, Channel]) -> list[Point]:
+    """Points of the contestants with this policy, or of all others where it is empty.
+
+    Args:
+        reported: by channel and SNR; without, nothing is known.
+    """
+    found = []
+    for contestant in CONTESTANTS:
+        if (contestant.policy == "exact") != (policy == "exact"):
+            continue
+        for channel, snrs in POINTS.items():
+            for snr_db in snrs:
+                told = reported.get((channel, snr_db), Channel(0.0))
+                sizes = (tuple(sizes_of(contestant, row["file"], told)) for row in rows)
+                found.append(Point(contestant, channel, snr_db, told, tuple(sizes)))
+    return found
+
+
+def scores_of(jobs: list[Job], kept: Kept, processes: int) -> list[dict]:
+    """Measures of each job; equal jobs are done once."""
+    of = {hashlib.sha256(repr(job).encode()).hexdigest()[:24]: job for job in jobs}
+    keys = {job: key for key, job in of.items()}
+    # Of few files the tokens are remembered.
+    missing = sorted(kept.missing(list(of)), key=lambda key: of[key].file)
+    with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
+        for done, values in enumerate(pool.map(score, [of[key] for key in missing])):
+            kept.add(missing[done], values)
+            if done % 10 == 9:
+                print(f"speech: {done + 1} of {len(missing)}", flush=True)
+    return [kept[keys[job]] for job in jobs]
+
+
+def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
+    """One row an utterance and point."""
+    kept = Kept(args.output / "radio_speech_modem.jsonl")
+    points = points_of("", rows, {})
+    losses = losses_of(points, kept)
+    # The losses of ours without reports are what is reported.
+    reported = {
+        (point.channel, point.snr_db): found.channel
+        for point, found in zip(points, losses, strict=True)
+        if point.contestant.policy == "fixed"
+    }
+    later = points_of("exact", rows, reported)
+    points, losses = points + later, losses + losses_of(later, kept)
+    out, jobs = [], []
+    for point, found in zip(points, losses, strict=True):
+        at = 0
+        for row, count in zip(rows, map(len, point.sizes), strict=True):
+            lost = tuple(found.lost[at : at + count].tolist())
+            at += count
+            job = (point.contestant, row["file"], point.reported, lost)
+            jobs.append(Job(*job, args.concealer, tuple(names)))
+            out.append(
+                {
+                    "channel": point.channel,
+                    "system": point.contestant.name,
+                    "snr_db": point.snr_db,
+                    "mean_power_snr_db": round(point.snr_db + decibels(found.air_share), 2),
+                    "ebn0_db": round(found.ebn0_db, 2),
+                    "air_share": round(found.air_share, 3),
+                    "per": round(float(found.lost.mean()), 4),
+                    "utterance": row["path"],
+                    "packets_lost": round(float(np.mean(lost)), 4),
+                }
+            )
+    if not names:
+        return out
+    scores = Kept(args.output / "radio_speech_scores.jsonl")
+    values = scores_of(jobs, scores, args.processes)
+    return [row | of for row, of in zip(out, values, strict=True)]
+
+
+def draw(rows: list[dict], names: list[str], path: Path) -> None:
+    """Means over the utterances against SNR, a column a channel."""
+    shown = ["packets_lost", *names]
+    size = (6 * len(POINTS), 3.4 * len(shown) + 0.8)
+    figure, grid = plt.subplots(len(shown), len(POINTS), figsize=size, squeeze=False)
+    for line, name in zip(grid, shown, strict=True):
+        for axis, channel in zip(line, POINTS, strict=True):
+            for contestant in CONTESTANTS:
+                of = [r for r in rows if (r["channel"], r["system"]) == (channel, contestant.name)]
+                points = [
+                    (x, *bootstrap([r[name] for r in of if r["snr_db"] == x]))
+                    for x in POINTS[channel]
+                ]
+                x, y, half = zip(*points, strict=True)
+                axis.errorbar(x, y, half, marker=".", capsize=2, label=contestant.name)
+            if channel == "white noise":
+                for quoted, threshold in RADE_QUOTED.items():
+                    axis.axvline(threshold, color="grey", linestyle=":", linewidth=1)
+                    where = (threshold, 0.02)
+                    transform = axis.get_xaxis_transform()
+                    axis.text(*where, f"{quoted} (quoted)", rotation=90, fontsize=7, color="grey",
+                              transform=transform, ha="right")  # fmt: skip
+            axis.set_title(f"{channel}: {name}", fontsize=10)
+            axis.set_xlabel("SNR in 3 kHz while sending (dB)")
+            axis.grid(True, alpha=0.3)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False)
+    figure.tight_layout(rect=(0, 0.4 / size[1], 1, 1))
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--speech", type=Path, required=True, help="table of speech, or folder")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--utterances", type=int, default=6, help="of different speakers [6]")
+    parser.add_argument("--concealer", choices=METHODS, default="lm", help="of ours [lm]")
+    parser.add_argument(
+        "--measures", default=",".join(MEASURES), help="[%(default)s]; empty: losses alone"
+    )
+    parser.add_argument("--processes", type=int, default=1)
+    args = parser.parse_args()
+    names = usable(args.measures) if args.measures else []
+    rows = spread(utterances(args.speech, args.utterances), args.utterances)
+    args.output.mkdir(parents=True, exist_ok=True)
+    table = table_of(rows, args, names)
+    write_csv(table, args.output / "radio_speech.csv")
+    draw(table, names, args.output / "radio_speech.png")
+    labels = ["channel", "snr_db", "system", "per", "ebn0_db", "mean_power_snr_db"]
+    print(markdown(table, labels, names))
+
+
+if __name__ == "__main__":
+    main()

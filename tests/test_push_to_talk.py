@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""examples/push_to_talk.py: keyed by times, by the voice and by its button."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def talk(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import push_to_talk
+
+    return push_to_talk
+
+
+@pytest.fixture
+def files(tmp_path, speech) -> list[str]:
+    """Options: four seconds in, and where they go."""
+    soundfile.write(tmp_path / "in.wav", speech, 24000)
+    wavs = ["--source", str(tmp_path / "in.wav"), "--sink", str(tmp_path / "out.wav")]
+    return [*wavs, "--concealer", "repeat"]
+
+
+def facts(talk, capsys, *options: str) -> dict:
+    assert talk.main(["--headless", *options]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_key_opens_the_way_and_shuts_it(talk, files, tmp_path, capsys):
+    keys = ["--key", "0.3-1.9", "--seconds", "5"]
+    found = facts(talk, capsys, "--simulate", "12", *files, *keys)
+    # 1.6 s of speech and what ends it, 160 ms a packet; DTX leaves some out.
+    assert 4 <= found["packets_sent"] <= 19
+    assert found["packets_heard"] >= found["packets_sent"] - 2
+    assert found["es_n0_db"] == pytest.approx(12, abs=2.5)
+    # Where the machine is slow the sender stalls, which the receiver takes for losses.
+    assert found["tokens_sent"] > 0 and 0 <= found["loss_probability"] <= 1
+    assert 500 < found["latency_ms"] < 3000
+    heard = soundfile.read(tmp_path / "out.wav")[0]
+    assert np.sqrt(np.mean(heard**2)) > 1e-3
+
+
+def test_without_a_key_nothing_is_sent(talk, files, capsys):
+    found = facts(talk, capsys, "--simulate", "12", *files, "--seconds", "3")
+    assert found["packets_sent"] == found["packets_heard"] == 0
+    assert np.isnan(found["es_n0_db"])
+
+
+def test_two_stations_talk_over_zmq(talk, files, tmp_path, capsys):
+    ends = [f"ipc://{tmp_path}/{n}" for n in "ab"]
+    parse = talk.parser().parse_args
+    other = talk.Station(parse(["--to", ends[1], "--from", ends[0], *files]))
+    other.start()
+    ours = ["--to", ends[0], "--from", ends[1], *files, "--vad", "--seconds", "6"]
+    sent = facts(talk, capsys, *ours)
+    assert sent["packets_sent"] >= 4 and sent["packets_heard"] == 0
+    end = time.monotonic() + 10
+    while other.facts()["packets_heard"] < sent["packets_sent"] - 4 and time.monotonic() < end:
+        time.sleep(0.1)
+    found = other.facts()
+    other.stop()
+    other.wait()
+    # What lay in buffers when the sender stopped does not come.
+    assert sent["packets_sent"] - 4 <= found["packets_heard"] <= sent["packets_sent"]
+    assert found["packets_sent"] == 0
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ([], "give one of --simulate, a radio, or --to and --from"),
+        (["--simulate", "--to", "ipc:///nowhere/x"], "give one of --simulate"),
+        (["--simulate", "--uhd", ""], "give one of --simulate"),
+        (["--uhd", ""], "--uhd needs --frequency and --sample-rate"),
+        (["--to", "ipc:///nowhere/x"], "belong together"),
+        (["--simulate", "--source", "none.wav"], "'none.wav' is no file"),
+    ],
+)
+def test_wrong_arguments_say_what(talk, capsys, options, message):
+    assert talk.main(["--headless", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_radio_is_named(talk, files, capsys):
+    radio = ["--device", "driver=lime", "--frequency", "433.5e6", "--sample-rate", "250e3"]
+    assert talk.main(["--headless", *radio, *files]) == 2
+    assert "no radio answers to 'driver=lime'" in capsys.readouterr().err
+
+
+def test_voice_keys_before_it_is_heard_and_hangs_on(talk):
+    from keyer import BEFORE_PARTS, HANG_S, PART, keyer
+
+    block = keyer(voice=True)
+    random = np.random.default_rng(0)
+    quiet = 1e-4 * random.standard_normal((200, PART)).astype(np.float32)
+    loud = 0.1 * random.standard_normal((25, PART)).astype(np.float32)
+    parts = np.concatenate([quiet[:50], loud, quiet[50:]])
+    out = np.zeros_like(parts)
+    for n, part in enumerate(parts):
+        block.work([part], [out[n]])
+    sent = np.flatnonzero(np.any(out != 0, axis=1))
+    # All of the voice, some of what is before it, and no more than the hang behind it.
+    assert set(range(50 + BEFORE_PARTS, 75 + BEFORE_PARTS)) <= set(sent)
+    assert 50 <= sent.min() < 50 + BEFORE_PARTS
+    assert sent.max() <= 75 + BEFORE_PARTS + HANG_S * 24000 / PART + 1
+    assert np.array_equal(out[60 + BEFORE_PARTS], parts[60])
+    # 20 ms a part, 80 ms a frame.
+    assert block.is_sent(sent.max() // 4 + 8, 2) and not block.is_sent(sent.max() // 4 + 9, 2)
+    assert not block.is_sent(sent.min() // 4 - 2, 2)
+    voiceless = keyer(voice=False)
+    voiceless.work([loud[0]], [out[0]])
+    assert not out[0].any() and not voiceless.opened() and not voiceless.is_sent(0, 2)
+
+
+def test_panel_keys_and_shows(talk, files, monkeypatch):
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    QtWidgets = pytest.importorskip("PyQt5.QtWidgets")  # noqa: N806
+    from PyQt5 import QtCore, QtTest
+
+    app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    station = talk.Station(talk.parser().parse_args(["--simulate", "12", *files]))
+    station.start()
+    from talk_panel import Panel
+
+    panel = Panel(station)
+    panel.show()
+    QtTest.QTest.mousePress(panel.button, QtCore.Qt.LeftButton)
+    end = time.monotonic() + 15
+    while panel.values["packets_heard"].text() in ("–", "0") and time.monotonic() < end:
+        app.processEvents()
+        time.sleep(0.02)
+    assert panel.state.text() == "SENDING" and station.keyer.down
+    assert panel.values["es_n0_db"].text().endswith("dB")
+    QtTest.QTest.mouseRelease(panel.button, QtCore.Qt.LeftButton)
+    assert not station.keyer.down
+    end = time.monotonic() + 10
+    while panel.state.text() == "SENDING" and time.monotonic() < end:
+        app.processEvents()
+        time.sleep(0.02)
+    assert panel.state.text() == "hearing"
+    panel.close()
+    station.stop()
+    station.wait()
