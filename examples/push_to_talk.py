@@ -172,7 +172,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--sink", metavar="WAV", help="in place of the loudspeaker")
     top.add_argument("--profile", choices=SINGLE_CARRIER, default="ssb", help="[%(default)s]")
     top.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
-    top.add_argument("--concealer", default="interpolate", help="interpolate, lm, repeat or silence [interpolate]")
+    top.add_argument(
+        "--concealer",
+        default="interpolate",
+        help="interpolate, lm, repeat or silence [interpolate]",
+    )
     top.add_argument("--key-up-ms", type=float, default=0.0, help="preamble of the first packet")
     top.add_argument("--vad", action="store_true", help="a voice keys as well as the button")
     top.add_argument("--to", dest="send_to", metavar="ZMQ", help="PUSH: tcp://HOST:PORT")

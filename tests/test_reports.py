@@ -153,6 +153,9 @@ def test_blocks_carry_a_report_and_survive_what_is_none(tb):
     post(rx, "packets", make_packet(bytes([1, 0xF0, 3, 4, 5, 6])))
     post(tx, "send", pmt.PMT_NIL)
     post(tx, "status", to_pmt({"es_n0_db": 11.0}))
+    # Ports have queues of their own: what was sent to one may overtake another.
+    wait_until(lambda: tx.statistics()["refused"] == 4)
+    time.sleep(0.3)
     post(tx, "report", to_pmt({"loss_probability": 0.5, "mean_burst_packets": 2.0}))
     wait_until(lambda: rx.statistics()["reports"] == 1)
     facts = pmt.to_python(found.get_message(0))

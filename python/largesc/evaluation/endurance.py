@@ -272,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--fade", type=float, default=2.0, help="seconds of a fade [2]")
     top.add_argument("--fade-every", type=float, default=60.0, help="seconds [60]")
     top.add_argument("--es-n0", type=float, default=9.0, help="dB, with --air radio [9]")
-    top.add_argument("--concealer", choices=METHODS, default="lm", help="[lm]")
+    top.add_argument("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
     top.add_argument("--codec", default="embedded", help="model source")
     top.add_argument("--model", default="embedded", help="model source of the language model")
     top.add_argument("--seed", type=int, default=1, help="of losses and fades [1]")

@@ -371,7 +371,9 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="table of speech, or folder")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--utterances", type=int, default=6, help="of different speakers [6]")
-    parser.add_argument("--concealer", choices=METHODS, default="lm", help="of ours [lm]")
+    parser.add_argument(
+        "--concealer", choices=METHODS, default="interpolate", help="of ours [%(default)s]"
+    )
     parser.add_argument(
         "--measures", default=",".join(MEASURES), help="[%(default)s]; empty: losses alone"
     )

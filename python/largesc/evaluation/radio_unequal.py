@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="table of speech, or folder")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--utterances", type=int, default=6, help="of different speakers [6]")
-    parser.add_argument("--concealer", choices=METHODS, default="lm", help="[lm]")
+    parser.add_argument("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
     parser.add_argument("--measures", default="", help="such as visqol,stoi; takes long [none]")
     parser.add_argument("--processes", type=int, default=1)
     args = parser.parse_args()
