@@ -19,7 +19,13 @@ from ...concealment.concealer import ReceivedFrame, RepeatConcealer, make_concea
 from ...concealment.estimator import FrameCompleter
 from ...control.policies import Channel, Controller, Decision, Frame
 from ...models.dynamic_int8 import quantised
-from ...models.loader import load_codec, load_controller, load_estimator, load_language_model
+from ...models.loader import (
+    SAMPLE_RATE_HZ,
+    load_codec,
+    load_controller,
+    load_estimator,
+    load_language_model,
+)
 from ..loss_timeline import LossChannel
 from .system import CRC_BYTES, Decoded, Latency, Packets
 
@@ -68,10 +74,11 @@ class OwnSystem:
 
     @property
     def latency(self) -> Latency:
+        ahead = look_ahead_ms(self.codec)
         if self.layout == "sequential":
-            return Latency(FRAME_MS, self.deadline_ms if self.wait else 0.0)
+            return Latency(FRAME_MS + ahead, self.deadline_ms if self.wait else 0.0)
         # A pair is complete after two frames; its second packet leaves 80 ms behind the first.
-        return Latency(2 * FRAME_MS, FRAME_MS if self.layout == "pair" else 0.0)
+        return Latency(2 * FRAME_MS + ahead, FRAME_MS if self.layout == "pair" else 0.0)
 
     def missing(self) -> str:
         return ""
@@ -172,7 +179,8 @@ class OwnSystem:
 
     def _concealer(self) -> RepeatConcealer:
         completer = None
-        if self.samples > 1 and (estimator := load_estimator(self.lm)) is not None:
+        around = self.concealer == "interpolate" or (self.concealer == "lm" and self.samples > 1)
+        if around and (estimator := load_estimator(self.lm)) is not None:
             completer = FrameCompleter(estimator, codebooks(self.codec))
         if self.concealer != "lm":
             return make_concealer(self.concealer, completer=completer)
@@ -293,6 +301,11 @@ def encoder_of(codec: str) -> SpeechEncoder:
 def decoder_of(codec: str) -> SpeechDecoder:
     """One decoder a process and codec."""
     return SpeechDecoder(load_codec(codec))
+
+
+def look_ahead_ms(codec: str) -> float:
+    """By how much a codec lags, beyond the frame itself."""
+    return 1000.0 * decoder_of(codec).codec.delay_samples / SAMPLE_RATE_HZ
 
 
 @cache

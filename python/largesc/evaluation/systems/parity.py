@@ -8,7 +8,7 @@ import numpy as np
 from ..._core import TOKEN_BITS
 from ...control.policies import Decision
 from ..loss_timeline import LossChannel
-from .own import FRAME_MS, OwnSystem, arrived, encoded, packed
+from .own import FRAME_MS, OwnSystem, arrived, encoded, look_ahead_ms, packed
 from .system import CRC_BYTES, SEQUENCE_BYTES, Decoded, Latency, Packets
 
 
@@ -26,8 +26,12 @@ class Parity:
         self.tokens, self.block, self.parity, self.own = tokens, block, parity, own
         kind = "XOR" if parity == 1 else "Reed-Solomon"
         self.name = f"{kind} {block}+{parity}, {tokens} tokens"
+
+    @property
+    def latency(self) -> Latency:
         # The first frame of a block waits for the last one and the last parity.
-        self.latency = Latency(FRAME_MS, FRAME_MS * (block + parity - 1.5))
+        waiting_ms = FRAME_MS * (self.block + self.parity - 1.5)
+        return Latency(FRAME_MS + look_ahead_ms(self.own.codec), waiting_ms)
 
     def missing(self) -> str:
         return "" if find_spec("reedsolo") else "reedsolo (requirements-evaluation.txt)"
