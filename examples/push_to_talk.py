@@ -14,6 +14,7 @@ import math
 import sys
 import time
 
+import pmt
 from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
@@ -23,6 +24,7 @@ from radio import add_radio, noise_voltage, paced, radio_named, shift, zmq_end
 FRAMES_PER_PACKET = 2
 DEADLINE_MS = PACKET_MS = 80 * FRAMES_PER_PACKET
 CODEC_MS = 20.0
+LONGEST_OVER_MS = 60_000.0
 AMPLITUDE, DOPPLER_HZ = 0.5, 1.0
 SINGLE_CARRIER = [p.name for p in PROFILES.values() if p.waveform == "single_carrier"]
 
@@ -78,8 +80,23 @@ class Station(gr.top_block):
             self.msg_connect(sender, "packets", receiver, "packets")
         self.msg_connect(self.modem_rx, "packets", self.speech_rx, "packets")
         self.msg_connect(self.modem_rx, "packets", self.gate, "heard")
-        self.msg_connect(self.speech_rx, "report", self.gate, "report")
+        self._was_open = False
+        self._connect_reports()
         self._connect_air(args)
+
+    def _connect_reports(self) -> None:
+        """What the other station tells of how it hears us; it comes with the end of its overs."""
+        if self.simulated:
+            told = self.speech_rx
+        else:
+            self.report_tx = largesc.report_tx(interval_ms=0, crc=False)
+            told = self.report_rx = largesc.report_rx(timeout_ms=LONGEST_OVER_MS, crc=False)
+            self.msg_connect(self.speech_rx, "report", self.report_tx, "report")
+            self.msg_connect(self.modem_rx, "status", self.report_tx, "status")
+            self.msg_connect(self.report_tx, "packets", self.modem_tx, "packets")
+            self.msg_connect(self.modem_rx, "packets", self.report_rx, "packets")
+        self.msg_connect(told, "report", self.speech_tx, "report")
+        self.msg_connect(told, "report", self.gate, "report")
 
     def _connect_air(self, args: argparse.Namespace) -> None:
         if self.radio:
@@ -104,8 +121,6 @@ class Station(gr.top_block):
         air = largesc.radio_channel(noise, 0.0, 0.0, args.fading, doppler, seed=args.seed)
         air.set_max_output_buffer(buffer_for(rate))
         self.connect(pace, air, self.modem_rx)
-        # The other station tells how it hears us.
-        self.msg_connect(self.speech_rx, "report", self.speech_tx, "report")
 
     def _connect_ears(self, *source: object) -> None:
         """The receiver, which hears nothing of our own transmitter."""
@@ -117,9 +132,17 @@ class Station(gr.top_block):
         self.keyer.down = down
 
     def refresh(self) -> None:
-        """Mutes the receiver while we send; to be called several times a second."""
-        if not self.simulated:
-            self.ears.set_mute(self.gate.sending())
+        """Mutes the receiver while we send, and reports at the end of an over; to be called
+        several times a second.
+        """
+        if self.simulated:
+            return
+        self.ears.set_mute(self.gate.sending())
+        opened = self.keyer.opened()
+        if self._was_open and not opened:
+            # Rides with the tail of the over.
+            self.report_tx.to_basic_block()._post(pmt.intern("send"), pmt.PMT_NIL)
+        self._was_open = opened
 
     def facts(self) -> dict[str, float]:
         """What the panel shows; NaN where nothing is known."""

@@ -67,9 +67,48 @@ def test_two_stations_talk_over_zmq(talk, files, tmp_path, capsys):
     found = other.facts()
     other.stop()
     other.wait()
+    assert other.report_rx.statistics()["reports"] == 0
     # What lay in buffers when the sender stopped does not come.
     assert sent["packets_sent"] - 4 <= found["packets_heard"] <= sent["packets_sent"]
     assert found["packets_sent"] == 0
+
+
+def test_report_rides_with_the_end_of_the_answer(talk, speech, tmp_path):
+    ends = [f"ipc://{tmp_path}/{n}" for n in "ab"]
+    # Longer than both overs.
+    soundfile.write(tmp_path / "in.wav", np.tile(speech, 8), 24000)
+    files = ["--source", str(tmp_path / "in.wav"), "--sink", str(tmp_path / "out.wav")]
+    files += ["--concealer", "repeat"]
+    parse = talk.parser().parse_args
+    both = [talk.Station(parse(["--to", ends[n], "--from", ends[1 - n], *files])) for n in (0, 1)]
+    for station in both:
+        station.start()
+
+    def run_until(true, seconds):
+        end = time.monotonic() + seconds
+        while not true() and time.monotonic() < end:
+            for station in both:
+                station.refresh()
+            time.sleep(0.05)
+
+    def over(station, heard):
+        station.key(True)
+        run_until(lambda: station.gate.sent >= 8, 15.0)
+        station.key(False)
+        run_until(lambda: not station.gate.sending(), 20.0)
+        run_until(heard, 20.0)
+
+    over(both[0], lambda: both[1].gate.heard >= both[0].gate.sent - 1)
+    # Nothing was heard yet that could be told.
+    assert both[1].report_rx.statistics()["reports"] == 0
+    over(both[1], lambda: both[0].report_rx.statistics()["reports"])
+    told = both[0].report_rx.statistics()["reports"]
+    for station in both:
+        station.stop()
+        station.wait()
+    # On a loaded machine packets come late, so that p says little.
+    assert told == 1 and 0 <= both[0].gate.loss_probability <= 1
+    assert both[0].speech_tx.statistics()["controller"]["reports"] >= 1
 
 
 @pytest.mark.parametrize(
