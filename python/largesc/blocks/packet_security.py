@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blocks: packets signed with a shared key, and what is not refused."""
 
+from collections.abc import Callable
+
 import pmt
 from gnuradio import gr
 
@@ -13,13 +15,11 @@ from .messages import STATUS_FRAMES, TokenBlock
 class _PacketFilter(TokenBlock, gr.basic_block):
     """Packets in, changed packets out; metadata is kept."""
 
-    def open_packets(self) -> None:
+    def open_packets(self, change: Callable[[bytes], bytes | None]) -> None:
+        """Opens the ports; ``change`` tells what becomes of a packet, None where it is refused."""
+        self._change = change
         self.open_ports({"packets": self._on_packet}, ["packets"], "packets")
         self.counters = {"packets": 0, "refused_messages": 0}
-
-    def change(self, packet: bytes) -> bytes | None:
-        """What becomes of a packet; None where it is refused."""
-        raise NotImplementedError
 
     def _on_packet(self, message: object) -> None:
         if self._ended:
@@ -30,7 +30,7 @@ class _PacketFilter(TokenBlock, gr.basic_block):
             return
         if packet:
             self.counters["packets"] += 1
-            packet = self.change(packet)
+            packet = self._change(packet)
             if self.counters["packets"] % STATUS_FRAMES == 0:
                 self.publish_status()
         # The end of a stream goes on, whatever becomes of its packet.
@@ -68,10 +68,7 @@ class packet_signer(_PacketFilter):  # noqa: N801
         gr.basic_block.__init__(self, "packet_signer", None, None)
         self._core = PacketSigner(read_key(key_file), tag_bytes)
         self.overhead_bytes = overhead_bytes(tag_bytes)
-        self.open_packets()
-
-    def change(self, packet: bytes) -> bytes:
-        return self._core.sign(packet)
+        self.open_packets(self._core.sign)
 
 
 class packet_verifier(_PacketFilter):  # noqa: N801
@@ -92,10 +89,7 @@ class packet_verifier(_PacketFilter):  # noqa: N801
     def __init__(self, key_file: str, tag_bytes: int = 4) -> None:
         gr.basic_block.__init__(self, "packet_verifier", None, None)
         self._core = PacketVerifier(read_key(key_file), tag_bytes)
-        self.open_packets()
-
-    def change(self, packet: bytes) -> bytes | None:
-        return self._core.verify(packet)
+        self.open_packets(self._core.verify)
 
     def statistics(self) -> dict[str, int]:
         """Counters: packets, accepted, refused_messages and, by reason, refused packets."""
