@@ -153,7 +153,7 @@ def test_live_waits_for_the_deadline_and_then_gives_a_frame_a_pull():
         while (r := rx.pop()) is not None:
             assert r.repair
             repairs += 1
-        frame = rx.pull(now + 1)
+        frame = rx.pull(now + 20 * ms + 1)
         if n == 0:
             assert frame is None
         else:

@@ -23,10 +23,10 @@ def test_block_grows_where_packets_come_late_and_says_so():
     tb = gr.top_block("test", catch_exceptions=False)
     sink = blocks.message_debug(False)
     tb.msg_connect(rx, "status", sink, "store")
-    assert rx.statistics()["playout_delay_ms"] == 80
+    assert rx.statistics()["playout_delay_ms"] == 100
     # Every third packet is late by two; a pull each 80 ms. Packets first: ties must not decide.
     events = [(80 * n + (160 if n > 10 and n % 3 == 0 else 0), 0, n) for n in range(50)]
-    events += [(80 * n + 20, 1, n) for n in range(60)]
+    events += [(80 * n + 50, 1, n) for n in range(60)]
     tb.start()
     begin = time.monotonic()
     for at_ms, is_pull, n in sorted(events):
@@ -71,6 +71,7 @@ def test_adaptive_playout_keeps_what_a_fixed_one_loses():
     came_ns = (80e6 * np.arange(count) + 1e6 * JITTERS["exponential, 50 ms"](random, count)).astype(
         int
     )
+    came_ns[0] = 0
     fixed = run(packets, came_ns, lost, Depacketizer(live=True, deadline_ms=80))
     adaptive = run(
         packets, came_ns, lost, Depacketizer(live=True, deadline_ms=80, max_deadline_ms=400)

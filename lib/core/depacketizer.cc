@@ -28,9 +28,10 @@ bool fill(std::uint16_t& place, std::uint16_t token)
     return true;
 }
 
-std::int64_t longest_wait_ns(const depacketizer_config& config)
+/// The wait for a copy, and the margin without which the copy would race its frame's playout.
+std::int64_t with_margin_ns(int deadline_ms)
 {
-    return std::max(config.deadline_ms, config.max_deadline_ms) * std::int64_t(1'000'000);
+    return (deadline_ms + PLAYOUT_MARGIN_MS) * std::int64_t(1'000'000);
 }
 
 } // namespace
@@ -38,12 +39,10 @@ std::int64_t longest_wait_ns(const depacketizer_config& config)
 depacketizer::depacketizer(const depacketizer_config& config)
     : d_config(config),
       d_frames(checked_frames_per_packet(config.frames_per_packet)),
-      d_least_ns(config.deadline_ms * std::int64_t(1'000'000)),
-      d_most_ns(longest_wait_ns(config)),
+      d_least_ns(with_margin_ns(config.deadline_ms)),
+      d_most_ns(with_margin_ns(std::max(config.deadline_ms, config.max_deadline_ms))),
       d_start_ns(d_least_ns),
-      d_skew(config.deadline_ms,
-             std::max(config.deadline_ms, config.max_deadline_ms),
-             config.frames_per_packet)
+      d_skew(config.deadline_ms, d_most_ns, config.frames_per_packet)
 {
     if (config.deadline_ms < 0 || config.deadline_ms > 5000)
         throw std::invalid_argument("deadline_ms " + std::to_string(config.deadline_ms) +

@@ -11,6 +11,9 @@
 
 namespace largesc {
 
+/// Live, the playout waits so much longer than `deadline_ms`: senders are not punctual.
+constexpr int PLAYOUT_MARGIN_MS = 20;
+
 /// One frame for playout, or a repair of an earlier one.
 struct received_frame {
     std::uint64_t index = 0; ///< counts the frames that went out, from 0
@@ -29,7 +32,7 @@ struct depacketizer_config {
     int frames_per_packet = 1;
     layout kind = layout::sequential;
     bool live = false;
-    int deadline_ms = 80;  ///< live: wait for the first frame, and so for every copy
+    int deadline_ms = 80;  ///< live: copies may come so much later, and PLAYOUT_MARGIN_MS
     int hold_packets = 10; ///< offline: packets to wait for copies and reordered packets
     /// live: as long the wait may become where packets come late; 0: fixed, deadline_ms
     int max_deadline_ms = 0;

@@ -151,9 +151,10 @@ std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
 /// The frame after the dropped one takes its index, and a repair of it has nowhere to go.
 void depacketizer::drop_frame(std::int64_t now_ns)
 {
-    ++d_correction;
     ++(d_adapting ? d_counters.playout_shrunk : d_counters.skew_dropped);
     const auto dropped = next_frame(now_ns);
+    // Only now: what a dropped frame has waited is not measured.
+    ++d_correction;
     if (!dropped)
         return;
     --d_next_index;

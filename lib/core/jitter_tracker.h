@@ -52,7 +52,7 @@ public:
             const std::int64_t room = (most_ns - delay_ns + FRAME_NS / 2) / FRAME_NS;
             return static_cast<int>(std::clamp<std::int64_t>(room, 0, wanted));
         }
-        return shrink && delay_ns - FRAME_NS >= least_ns - FRAME_NS / 4 ? -1 : 0;
+        return shrink && delay_ns - FRAME_NS >= least_ns - MARGIN_NS / 2 ? -1 : 0;
     }
 
     /// The playout waits so many frames longer (or shorter) from now on.

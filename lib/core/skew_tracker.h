@@ -16,10 +16,10 @@ namespace largesc {
 class skew_tracker
 {
 public:
-    /// `most_ms` is the deadline where it is fixed, and else the longest one.
-    skew_tracker(int deadline_ms, int most_ms, int frames_per_packet)
+    /// `most_ns` is the longest delay of the playout, its margin included.
+    skew_tracker(int deadline_ms, std::int64_t most_ns, int frames_per_packet)
         : d_deadline_ns(deadline_ms * MS),
-          d_most_ns(most_ms * MS),
+          d_most_ns(most_ns),
           d_packet_ns(frames_per_packet * FRAME_NS)
     {
     }
@@ -38,7 +38,8 @@ public:
         const std::int64_t excess = (d_best_ns - d_most_ns) / FRAME_NS;
         if (d_best_ns > d_most_ns + FRAME_NS)
             d_correction = excess < BACKLOG ? -1 : -static_cast<int>(std::min(excess, MOST_FRAMES));
-        else if (d_best_ns < std::max<std::int64_t>(0, d_deadline_ns - FRAME_NS))
+        // Not even the fastest packet would find its frame's copy in time.
+        else if (d_best_ns < d_deadline_ns)
             d_correction = 1;
         d_delay_ns = d_best_ns;
         d_best_ns = NEVER;

@@ -13,8 +13,8 @@ BOOST_AUTO_TEST_CASE(live_plays_a_deadline_after_the_first_packet)
     const auto packets = stream(10);
     push(rx, packets[1], 100 * MS);
     push(rx, packets[0], 120 * MS); // overtaken, and still the first
-    BOOST_TEST(!rx.pull(299 * MS).has_value());
-    const auto f = rx.pull(301 * MS);
+    BOOST_TEST(!rx.pull((299 + PLAYOUT_MARGIN_MS) * MS).has_value());
+    const auto f = rx.pull((301 + PLAYOUT_MARGIN_MS) * MS);
     BOOST_REQUIRE(f.has_value());
     BOOST_TEST(f->index == 0u);
     BOOST_TEST((f->tokens == numbered(0)));
@@ -140,10 +140,37 @@ BOOST_AUTO_TEST_CASE(live_gap_knows_the_packet_behind_it)
     depacketizer rx(live(80));
     const auto packets = stream(4);
     push(rx, packets[0], 0);
-    BOOST_TEST(rx.pull(80 * MS).has_value());
+    BOOST_TEST(rx.pull((80 + PLAYOUT_MARGIN_MS) * MS).has_value());
     // Packet 1 is lost, and packet 2 is there when frame 1 is due.
     push(rx, packets[2], 160 * MS);
-    const auto f = rx.pull(160 * MS);
+    const auto f = rx.pull((160 + PLAYOUT_MARGIN_MS) * MS);
     BOOST_REQUIRE(f.has_value());
     BOOST_TEST((f->lost && f->following == numbered(2)));
+}
+
+BOOST_AUTO_TEST_CASE(live_copies_are_in_time_though_the_first_packet_was_early)
+{
+    const decision how{ 6, 2, 1, false, false };
+    const auto packets = stream(600, how);
+    for (int early_ms : { 0, 15, 50 }) {
+        depacketizer rx(live(80));
+        player out(rx);
+        std::mt19937 rng(early_ms);
+        std::uint64_t repairs_settled = 0;
+        for (int n = 0; n < 600; ++n) {
+            const std::int64_t now = (n == 0 ? 100 - early_ms : 100 + n * 80) * MS;
+            out.play_until(now);
+            if (n % 5 != 3)
+                push(rx, packets[n], now + rng() % 4 * MS);
+            // A first packet that was too early is found out in the first 5 s.
+            if (n == 150)
+                repairs_settled = rx.counters().repairs;
+        }
+        BOOST_TEST_CONTEXT("early by " << early_ms)
+        {
+            BOOST_TEST(rx.counters().repairs == repairs_settled);
+            BOOST_TEST(rx.counters().skew_inserted == (early_ms > PLAYOUT_MARGIN_MS ? 1u : 0u));
+            BOOST_TEST((repairs_settled > 0) == (early_ms > PLAYOUT_MARGIN_MS));
+        }
+    }
 }

@@ -42,8 +42,7 @@ def parser() -> argparse.ArgumentParser:
     channel = command("channel", "drop packets, between UDP or stdin and UDP or stdout")
     rx = command("rx", "packets to speech, from UDP or stdin")
     rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")
-    # A copy comes 80 ms behind its frame and a little later.
-    rx.add_argument("--deadline-ms", type=int, default=100, help="live: wait for copies [100]")
+    rx.add_argument("--deadline-ms", type=int, default=80, help="live: wait for copies [80]")
     rx.add_argument(
         "--max-deadline-ms",
         type=int,

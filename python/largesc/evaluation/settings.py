@@ -117,7 +117,7 @@ def ablation(sources: Sources) -> Setting:
         ours(sources, name="no copies", policy="fixed", tokens=(8, 0)),
         ours(sources, name="policy table", policy="table"),
         ours(sources, name="policy learned", policy="learned"),
-        ours(sources, name="policy fixed", policy="fixed", tokens=(8, 8)),
+        ours(sources, name="policy fixed, 5 and 3 copies", policy="fixed", tokens=(5, 3)),
         ours(sources, name="language model in 8 bit", concealer="lm", int8=True),
         *(ours(sources, name=name, concealer="lm", lm=source) for name, source in sources.more_lms),
     ]
