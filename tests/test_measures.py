@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures: what is identical has the best value, what is worse a worse one, and always the same.
 
-ViSQOL's conformance recordings are not in its package and are not checked here.
+ViSQOL's conformance recordings are not in its package: give their folder in VISQOL_TESTDATA.
 """
+
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from gnuradio.largesc.cli.demo import RECORDINGS
-from gnuradio.largesc.evaluation.measures import MEASURES, measure, missing
+from gnuradio.largesc.evaluation.measures import MEASURES, measure, missing, visqol_api
 from gnuradio.largesc.speech_files import read_audio
 
 BEST = {"visqol": 5.0, "visqol_lattice": 4.67, "stoi": 1.0, "words": 0.0, "inserted": 0.0}
@@ -47,3 +50,14 @@ def test_more_loss_is_worse_and_repeats(name, voice):
         values.append(RISES[name] * measure([name], voice, damaged)[name])
         assert RISES[name] * measure([name], voice, damaged)[name] == values[-1]
     assert values[0] > values[-1] and np.all(np.diff(values) <= 0.05)
+
+
+# What Google's program 3.3.3 says of its own recordings, with each mapping.
+@pytest.mark.parametrize("lattice, score", [(False, 3.374506), (True, 3.312959)])
+def test_visqol_conforms(lattice, score):
+    if not (folder := os.environ.get("VISQOL_TESTDATA")):
+        pytest.skip("VISQOL_TESTDATA is not set: the folder testdata of github.com/google/visqol")
+    installed("visqol")
+    pair = [Path(folder) / "clean_speech" / f"{n}CA01_01.wav" for n in ("", "transcoded_")]
+    found = visqol_api(lattice).measure(*map(str, pair)).moslqo
+    assert found == pytest.approx(score, abs=0.003)

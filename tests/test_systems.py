@@ -140,6 +140,19 @@ def test_copies_arrive_behind_losses(models, speech):
     ]
 
 
+def test_two_frames_a_packet_are_lost_together_and_copied(models, speech):
+    frames = own.encoded(models, speech.tobytes())[0][:6]
+    data = own.packed(frames, [Decision(6, 2, 1)] * 6, "two frames a packet")
+    assert len(data) == 3
+    lost = np.array([False, True, False])
+    found = own.arrived(data, lost, "two frames a packet", 6, wait=True)
+    counts = [(0, 6), (1, 6), (2, 2), (3, 2), (4, 6), (5, 6)]
+    assert received_counts(found) == counts
+    # The last frame of a packet knows nothing of a lost one behind it: its copies come later.
+    behind = [0 if f.following is None else int(np.sum(f.following != ERASED_TOKEN)) for f in found]
+    assert behind == [6, 0, 2, 6, 6, 0]
+
+
 def test_pair_in_one_packet_is_lost_as_a_whole(models, speech):
     system = ours(models, layout="pair in one packet", concealer="repeat", policy="table")
     packets = system.encode(speech, LossChannel(0.2))

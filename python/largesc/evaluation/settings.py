@@ -108,6 +108,21 @@ def sweep(sources: Sources) -> Setting:
     return Setting(systems, grid([0.0, 0.1, 0.2, 0.3], [0.0, 240.0]), measures, 24, "ours")
 
 
+def network(sources: Sources) -> Setting:
+    """Over UDP/IP, where headers weigh most; also through the traces that are given."""
+    two = {"layout": "two frames a packet", "deadline_ms": 160}
+    systems = (
+        ours(sources, name="ours, two frames a packet", **two),
+        ours(sources),
+        published(sources, 1500.0)[1],
+        Lyra(sources.lyra, 3200),
+        Opus(6000, 60),
+    )
+    plain = sweep(sources)
+    channels = (*plain.channels, *traced(sources))
+    return Setting(systems, channels, plain.measures, 12, systems[0].name)
+
+
 def ablation(sources: Sources) -> Setting:
     """The paper's ablations at one rate, and other language models."""
     systems = [
@@ -168,9 +183,14 @@ def full(sources: Sources) -> Setting:
     ]
     losses = [round(0.05 * n, 2) for n in range(11)]
     channels = [*grid(losses, [0.0, 160.0, 240.0, 400.0])]
-    channels += [LossChannel(share_lost(path), trace=str(path)) for path in sources.traces]
+    channels += traced(sources)
     measures = sweep(sources).measures
     return Setting(tuple(systems), tuple(channels), measures, 106, "ours")
+
+
+def traced(sources: Sources) -> list[LossChannel]:
+    """A channel for each trace."""
+    return [LossChannel(share_lost(path), trace=str(path)) for path in sources.traces]
 
 
 def share_lost(trace: Path) -> float:

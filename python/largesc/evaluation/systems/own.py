@@ -31,7 +31,7 @@ from .system import CRC_BYTES, Decoded, Latency, Packets
 
 FRAME_SAMPLES, FRAME_MS = 1920, 80.0
 LOWEST_BPS, HIGHEST_BPS = 137.5, 2200.0
-LAYOUTS = ("sequential", "pair", "pair in one packet")
+LAYOUTS = ("sequential", "two frames a packet", "pair", "pair in one packet")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class OwnSystem:
         samples: drawn of a lost frame by the language model, whose mean is played.
         wait: for copies. Otherwise a lost frame is made up at once, and a copy mends the context.
         deadline_ms: how far copies may lie behind.
-        layout: one of :data:`LAYOUTS`; the last puts both packets of a pair into one.
+        layout: one of :data:`LAYOUTS`; the last puts both packets of a pair into one. Copies of
+            two frames a packet ask for a deadline of 160 ms.
         codec, lm, controller: model sources; ``int8`` runs the language model in 8 bit.
     """
 
@@ -75,8 +76,9 @@ class OwnSystem:
     @property
     def latency(self) -> Latency:
         ahead = look_ahead_ms(self.codec)
-        if self.layout == "sequential":
-            return Latency(FRAME_MS + ahead, self.deadline_ms if self.wait else 0.0)
+        if not self.layout.startswith("pair"):
+            framing = frames_of(self.layout) * FRAME_MS
+            return Latency(framing + ahead, self.deadline_ms if self.wait else 0.0)
         # A pair is complete after two frames; its second packet leaves 80 ms behind the first.
         return Latency(2 * FRAME_MS + ahead, FRAME_MS if self.layout == "pair" else 0.0)
 
@@ -86,11 +88,12 @@ class OwnSystem:
     def encode(self, speech: np.ndarray, channel: LossChannel) -> Packets:
         hits = encoded.cache_info().hits
         frames, encode_ms = encoded(self.codec, speech.tobytes())
-        known = Channel(channel.loss, channel.mean_burst_packets(FRAME_MS))
+        apart_ms = FRAME_MS * frames_of(self.layout)
+        known = Channel(channel.loss, channel.mean_burst_packets(apart_ms))
         decisions = self._decide_at_rate(frames, [known] * len(frames))
         data = packed(frames, decisions, self.layout)
         count = len(data)
-        leave = FRAME_MS * (1 + np.arange(count))
+        leave = apart_ms * (1 + np.arange(count))
         if self.layout == "pair":
             leave = leave + FRAME_MS
         elif self.layout == "pair in one packet":
@@ -153,7 +156,8 @@ class OwnSystem:
             self.policy,
             budget,
             self.deadline_ms,
-            layout="sequential" if self.layout == "sequential" else "pair",
+            frames_of(self.layout),
+            layout=kind_of(self.layout),
             tokens_sent=self.tokens[0],
             tokens_repeated=self.tokens[1],
             network=network,
@@ -191,9 +195,19 @@ class OwnSystem:
         return LanguageModelConcealer(stream, completer=completer)
 
 
+def kind_of(layout: str) -> str:
+    """The packetizer's layout."""
+    return "pair" if layout.startswith("pair") else "sequential"
+
+
+def frames_of(layout: str) -> int:
+    """Frames a packet."""
+    return 2 if layout == "two frames a packet" else 1
+
+
 def packed(frames: list[EncodedFrame], decisions: list[Decision], layout: str) -> list:
     """Packets as bytes; ``pair in one packet`` gives tuples of two."""
-    packetizer = Packetizer(1, "sequential" if layout == "sequential" else "pair")
+    packetizer = Packetizer(frames_of(layout), kind_of(layout))
     out: list = []
     for frame, d in zip(frames, decisions, strict=True):
         how = PacketDecision(d.tokens_sent, d.tokens_repeated, d.copy_distance)
@@ -224,8 +238,8 @@ def arrived(
 
     Without waiting, a frame whose copy comes later is there twice: lost, then repaired.
     """
-    kind = "sequential" if layout == "sequential" else "pair"
-    receiver = Depacketizer(1, kind, hold_packets=10)
+    kind, per_packet = kind_of(layout), frames_of(layout)
+    receiver = Depacketizer(per_packet, kind, hold_packets=10)
     for packet, gone in zip(packets, lost, strict=True):
         for data in packet if isinstance(packet, tuple) else (packet,):
             if not gone:
@@ -233,9 +247,9 @@ def arrived(
     receiver.flush(frames)
     found = []
     while (frame := receiver.pop()) is not None:
-        # Behind the deadline of one packet the next frame has come only by its own packet.
-        n = frame.index + 1
-        behind = wait and layout == "sequential" and n < len(lost) and not lost[n]
+        # A packet later the next one has come, but not yet the copies of its frames.
+        same, n = frame.index % per_packet < per_packet - 1, frame.index // per_packet + 1
+        behind = wait and kind == "sequential" and (same or (n < len(lost) and not lost[n]))
         following = np.array(frame.following, np.uint16) if behind else None
         tokens = np.array(frame.tokens, np.uint16)
         found.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
