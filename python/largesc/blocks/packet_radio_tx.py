@@ -30,6 +30,11 @@ def buffer_for(sample_rate: float) -> int:
     return max(1, round(BUFFER_SECONDS * sample_rate / LEAST_BUFFER)) * LEAST_BUFFER
 
 
+def with_crc(packet: bytes, crc: object) -> bytes:
+    """The packet, and its CRC behind it."""
+    return packet + crc.compute(list(packet)).to_bytes(2, "big")
+
+
 class packet_radio_tx(gr.hier_block2):  # noqa: N801
     """Packets on the air: CRC, code, header, sync and pulses; or OFDM.
 
@@ -106,8 +111,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         profile, code, crc = self.profile, PacketCode(self.profile.code), packet_crc()
 
         def make(packet: bytes) -> np.ndarray:
-            check = crc.compute(list(packet)).to_bytes(2, "big")
-            return make_burst(packet + check, profile, code)
+            return make_burst(with_crc(packet, crc), profile, code)
 
         key_up = to_symbols(whitening(round(key_up_ms / 1000 * profile.symbol_rate)), 1)
         first = np.concatenate([np.zeros(FIRST_SYMBOLS, dtype=np.complex64), key_up])
@@ -132,8 +136,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         code, crc = PacketCode(self.profile.code), packet_crc()
 
         def make(packet: bytes) -> np.ndarray:
-            check = crc.compute(list(packet)).to_bytes(2, "big")
-            return make_payload(packet + check, code)
+            return make_payload(with_crc(packet, crc), code)
 
         empty = np.zeros(0, dtype=np.uint8)
         last = np.zeros(LAST_BYTES, dtype=np.uint8)
