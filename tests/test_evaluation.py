@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from gnuradio.largesc.cli.evaluate import SETTINGS
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.evaluation import codec_pictures, report, settings, steps_picture, sweep
 from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost_at
@@ -75,7 +76,7 @@ def test_utterances_are_spread_over_speakers():
     assert [r["path"] for r in spread(rows, 3)] == ["a0", "b0", "a1"]
 
 
-@pytest.mark.parametrize("name", ["quick", "sweep", "ablation", "concealment", "full"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_settings_have_unique_names_and_their_reference(name):
     setting = getattr(settings, name)(Sources(more_lms=(("other", "embedded"),)))
     names = [system.name for system in setting.systems]
@@ -124,7 +125,8 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
     text = page.read_text()
     assert "Other: needs its models" in text and "ours: needs" not in text
     assert text.count("data:image/png") == 5
-    assert "data:audio/flac" in text and "bursts of 240 ms, 30 %" in text
+    # Two originals; two utterances, systems and channels each.
+    assert text.count("data:audio/flac") == 2 + 2 * 2 * 2 and "bursts of 240 ms, 30 %" in text
     # The seed draws the losses.
     again = sweep.cells_of(setting, files, 6)
     assert not {c.key() for c in again} & {c.key() for c in cells}

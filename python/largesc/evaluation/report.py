@@ -9,7 +9,7 @@ import numpy as np
 
 from . import plots
 from .measures import MEASURES
-from .sweep import audio_name
+from .sweep import HEARD, audio_name
 from .table import number_of, paired, read_csv
 
 PICTURES = {
@@ -76,9 +76,14 @@ def html_of(lines: list[list[str]]) -> str:
 
 
 def players(rows: list[dict], folder: Path) -> str:
-    """Audio players of the first utterance: a line a system, a column a channel."""
-    if not (folder / "original.flac").exists():
-        return ""
+    """Audio players of the first utterances: a line a system, a column a channel."""
+    found = [n for n in range(1, HEARD + 1) if (folder / f"{n}_original.flac").exists()]
+    heard = "".join(players_of(rows, folder, number) for number in found)
+    return f"<h2>Listen</h2>{heard}" if heard else ""
+
+
+def players_of(rows: list[dict], folder: Path, number: int) -> str:
+    """The players of one utterance."""
 
     def player(name: str) -> str:
         path = folder / name
@@ -88,18 +93,18 @@ def players(rows: list[dict], folder: Path) -> str:
         return f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio>'
 
     places = list(dict.fromkeys((r["channel"], r["loss"]) for r in rows))
-    # The file would grow beyond what a mail takes: no loss, and the worst of each kind.
-    shown = [p for p in places if p[0] == "none" or p[1] == plots.losses_of(rows, p[0])[-1]]
-    head = "".join(f"<th>{html.escape(plots.title_of(place))}</th>" for place in shown)
+    head = "".join(f"<th>{html.escape(plots.title_of(place))}</th>" for place in places)
     lines = [f"<tr><th></th>{head}</tr>"]
     for system in plots.systems_of(rows):
         cells = "".join(
-            "<td>" + player(audio_name({"system": system, "channel": c, "loss": p})) + "</td>"
-            for c, p in shown
+            "<td>"
+            + player(audio_name({"system": system, "channel": c, "loss": p}, number))
+            + "</td>"
+            for c, p in places
         )
         lines.append(f"<tr><td>{html.escape(system)}</td>{cells}</tr>")
     return (
-        f"<h2>Listen</h2><p>Original: {player('original.flac')}</p><table>"
+        f"<p>Utterance {number}, original: {player(f'{number}_original.flac')}</p><table>"
         + "".join(lines)
         + "</table>"
     )

@@ -123,6 +123,13 @@ def network(sources: Sources) -> Setting:
     return Setting(systems, channels, plain.measures, 12, systems[0].name)
 
 
+def alone(sources: Sources) -> Setting:
+    """Every competitor by itself, without losses: one that looks weak here is a mistake of ours."""
+    others = [s for s in full(sources).systems if isinstance(s, Opus | Codec2 | Lyra | Aac)]
+    systems = (ours(sources), *others)
+    return Setting(systems, grid([0.0], []), sweep(sources).measures, 8, "ours")
+
+
 def ablation(sources: Sources) -> Setting:
     """The paper's ablations at one rate, and other language models."""
     systems = [

@@ -3,7 +3,7 @@
 
 A cell is one system on one utterance through one channel. Results are in ``results.csv`` and
 ``results.parquet``, times, which no seed can repeat, in ``times.csv``, decoded speech of the first
-utterance in ``audio/``.
+utterances in ``audio/``.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from .settings import Setting
 from .systems.system import RATE_HZ, UDP_BYTES, System
 from .table import write_csv
 
+# Utterances whose speech is kept, for the report's players.
+HEARD = 2
 # Of the rows, those that differ from run to run.
 TIMES = ("compute_share", "compute_ms_p50", "compute_ms_p95")
 
@@ -123,10 +125,10 @@ class Results:
     def path(self, key: str) -> Path:
         return self.folder / "cells" / f"{key}.json"
 
-    def add(self, key: str, row: dict, speech: np.ndarray | None) -> None:
-        """Keeps a cell, whole or not at all; ``speech`` is kept where it is given."""
-        if speech is not None:
-            write_audio(self.folder / "audio" / audio_name(row), speech)
+    def add(self, key: str, row: dict, speech: np.ndarray, number: int) -> None:
+        """Keeps a cell, whole or not at all, and its speech if it is of the first utterances."""
+        if number <= HEARD:
+            write_audio(self.folder / "audio" / audio_name(row, number), speech)
         partial = self.path(key).with_suffix(".partial")
         partial.write_text(json.dumps(row))
         os.replace(partial, self.path(key))
@@ -149,9 +151,9 @@ class Results:
         return rows
 
 
-def audio_name(row: dict) -> str:
-    """File of a cell's decoded speech."""
-    text = f"{row['system']} {row['channel']} {100 * float(row['loss']):g}"
+def audio_name(row: dict, number: int) -> str:
+    """File of a cell's decoded speech, of the ``number``-th utterance."""
+    text = f"{number} {row['system']} {row['channel']} {100 * float(row['loss']):g}"
     return "".join(c if c.isalnum() else "_" for c in text) + ".flac"
 
 
@@ -190,17 +192,16 @@ def run(
         if not results.path(cell.key()).exists():
             groups.setdefault((cell.utterance, cell.system.name), []).append(cell)
     if groups:
-        first = utterances[0]
-        write_audio(output / "audio" / "original.flac", read_audio(Path(first["file"])))
         files = {row["path"]: Path(row["file"]) for row in utterances}
-        _compute(groups, files, first["path"], results, address, processes)
+        for number, path in enumerate(list(files.values())[:HEARD], 1):
+            write_audio(output / "audio" / f"{number}_original.flac", read_audio(path))
+        _compute(groups, files, results, address, processes)
     return results.write_tables(cells)
 
 
 def _compute(
     groups: dict[tuple, list[Cell]],
     files: dict[str, Path],
-    heard: str,
     results: Results,
     address: str | None,
     processes: int,
@@ -219,6 +220,7 @@ def _compute(
         # A worker that dies takes with it what it was doing, and that is done again.
         remote = ray.remote(num_cpus=1, max_retries=5)(run_group)
         waiting, running = list(groups.items()), {}
+        numbers = {utterance: number for number, utterance in enumerate(files, 1)}
         bar = tqdm(total=sum(map(len, groups.values())), unit="cell", smoothing=0.1)
         width = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
         while waiting or running:
@@ -228,7 +230,7 @@ def _compute(
                 running[remote.remote(group, speech)] = group
             (done, *_), _ = ray.wait(list(running), num_returns=1)
             for (key, row, speech), cell in zip(ray.get(done), running.pop(done), strict=True):
-                results.add(key, row, speech if cell.utterance == heard else None)
+                results.add(key, row, speech, numbers[cell.utterance])
                 bar.update()
         bar.close()
     finally:
