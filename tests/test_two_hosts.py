@@ -184,14 +184,13 @@ def test_restarts_and_a_new_address(hosts, start, record_property):
     took["sender moved"] = rx.said("packets come from 10.77.0.3", moved) - moved
     time.sleep(2.0)
     killed = rx.kill()
-    took["receiver killed"] = tx.said("no report", killed, 30.0) - killed
+    took["receiver killed"] = tx.said("no report of the receiver for 2 s", killed) - killed
     rx = start("rx", "--listen", to, prefix=hosts.b)
     listening = rx.said("listening")
     took["receiver again"] = tx.said("reports of the receiver come again", killed) - listening
     sent, got = tx.facts(), rx.facts()
     record_property("seconds", str({what: round(s, 2) for what, s in took.items()}))
     print(took)
-    assert took.pop("receiver killed") < 3.0 + SOON_S
     assert max(took.values()) < SOON_S, took
     assert sent["reports"]["timeouts"] >= 1 and got["packets_received"] > 0
     assert got["failures"] == 0
@@ -206,7 +205,8 @@ def free_port(kind: int = socket.SOCK_DGRAM) -> int:
 def test_absent_receiver_is_named_and_p_rises(start):
     tx = start("tx", "--to", f"127.0.0.1:{free_port()}", "--cautious-loss", "0.25")
     sending = tx.said("sending")
-    assert tx.said("no report of the receiver for 2 s: p rises to 0.25") - sending < SOON_S
+    assert tx.said("no report of the receiver for 2 s") - sending < SOON_S
+    assert tx.said("After 3 s p rises to 0.25") - sending < SOON_S
     time.sleep(6.0)
     facts = tx.facts()
     assert facts["loss_probability"] == 0.25 and facts["reports"]["timeouts"] == 1

@@ -20,10 +20,9 @@ from .transport import check_free, packet_sink, packet_source, udp_packets, way_
 
 MAX_IN_FLIGHT = 64
 FRAME_SAMPLES = 1920
-# Seconds without a packet, or the first report, until the user hears of it.
-FIRST_MISSING_S = 1.8
-# Some reports may be lost.
-REPORTS_MISSING_S = 3.0
+# Seconds without a packet or a report until the user hears of it: within 2, and behind one report
+# that was lost, which leaves 1.6.
+MISSING_S = 1.9
 # About the time between two reports, which a channel's jitter is measured by.
 BACK_MS = 600.0
 
@@ -142,9 +141,9 @@ def tx(args: argparse.Namespace) -> int:
         watches = [
             Watch(
                 lambda: reports.statistics()["reports"],
-                f"no report of the receiver for %s s: p rises to {args.cautious_loss:g}",
+                "no report of the receiver for 2 s: is it running, and reached? "
+                f"After 3 s p rises to {args.cautious_loss:g}",
                 "reports of the receiver come again",
-                REPORTS_MISSING_S,
             )
         ]
     tb.start()
@@ -193,17 +192,15 @@ def channel(args: argparse.Namespace) -> int:
 
 
 class Watch:
-    """Tells the user when nothing comes any more, and when it comes again.
+    """Tells the user within 2 s when nothing comes any more, and when it comes again.
 
     Args:
         count: of what should come.
-        gone, back: what to say; ``%s`` in ``gone`` is the time.
-        patience_s: seconds without any, once the first has come; before that, 2 s at most.
+        gone, back: what to say.
     """
 
-    def __init__(self, count: object, gone: str, back: str, patience_s: float) -> None:
+    def __init__(self, count: object, gone: str, back: str) -> None:
         self._count, self._gone, self._back = count, gone, back
-        self._patience_s, self._later_s = FIRST_MISSING_S, patience_s
         self._seen, self._since, self._missing = 0, time.monotonic(), False
 
     def look(self) -> None:
@@ -213,10 +210,9 @@ class Watch:
             if self._missing:
                 say(self._back)
             self._seen, self._since, self._missing = seen, now, False
-            self._patience_s = self._later_s
-        elif not self._missing and now - self._since > self._patience_s:
+        elif not self._missing and now - self._since > MISSING_S:
             self._missing = True
-            say(self._gone % f"{self._patience_s:.0f}")
+            say(self._gone)
 
 
 class PeerWatch:
@@ -270,9 +266,8 @@ def rx(args: argparse.Namespace) -> int:
         watches += [
             Watch(
                 lambda: heard(receiver.depacketizer.statistics()),
-                f"no packet for %s s at {args.listen}: is the sender running, and sending here?",
+                f"no packet for 2 s at {args.listen}: is the sender running, and sending here?",
                 "packets come again",
-                FIRST_MISSING_S,
             )
         ]
     tb.start()
