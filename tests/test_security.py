@@ -344,9 +344,9 @@ def test_udp_under_attack(tmp_path, speech, models, key_file):
         _, errors = rx.communicate(timeout=90)
     assert rx.returncode == 0, errors
     facts = json.loads(errors.strip().splitlines()[-1])
-    # The receiver ends with the end packet, and may not count what comes behind it.
-    assert len(passed) == 51 and facts["accepted"] == 51
+    # The receiver ends with one of three end packets, and may not count what comes behind it.
+    assert len(passed) == 53 and 51 <= facts["accepted"] <= 53
     for kind, count in (("tag", 102), ("replay", 50), ("short", 50)):
-        assert count <= facts[f"refused_{kind}"] <= count + 1, facts
+        assert count <= facts[f"refused_{kind}"] <= count * 53 // 50, facts
     assert facts["packets_received"] == 50
     assert facts["refused_crc"] == facts["refused_format"] == facts["duplicates"] == 0

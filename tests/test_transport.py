@@ -7,8 +7,11 @@ import time
 import pmt
 import pytest
 from gnuradio import blocks, gr
+from gnuradio.largesc import keys
+from gnuradio.largesc.blocks.burst_source import read_packet
 from gnuradio.largesc.blocks.messages import make_packet, packet_bytes
 from gnuradio.largesc.cli import link
+from gnuradio.largesc.cli.end_repeater import end_repeater
 from gnuradio.largesc.cli.transport import udp_packets
 
 
@@ -78,3 +81,21 @@ def test_silence_is_said_once_and_its_end(monkeypatch, capsys):
     count[0] = 1
     assert "again" in after(0.1)
     assert after(1.7) == "" and "nothing for 2 s" in after(0.25)
+
+
+def test_end_packet_is_sent_three_times_and_counted(tb):
+    block, found = end_repeater(0.2), blocks.message_debug()
+    tb.msg_connect(block, "packets", found, "store")
+    tb.start()
+    send(block, b"speech")
+    end = pmt.dict_add(pmt.make_dict(), pmt.intern(keys.end_of_stream), pmt.PMT_T)
+    begin = time.monotonic()
+    block.to_basic_block()._post(
+        pmt.intern("packets"), pmt.cons(end, pmt.init_u8vector(2, [1, 0xE0]))
+    )
+    wait_until(block.ended)
+    assert time.monotonic() - begin >= 0.4
+    got = [read_packet(found.get_message(n)) for n in range(found.num_messages())]
+    again = (False, b"\x01\xe0")
+    assert got == [(False, b"speech"), again, again, (True, b"\x01\xe0")]
+    assert block.statistics() == {"packets": 2, "bytes": 4}

@@ -15,6 +15,7 @@ from ..models.loader import SAMPLE_RATE_HZ
 from ..security.signature import overhead_bytes
 from . import options
 from .audio import read_speech, say, write_speech
+from .end_repeater import end_repeater
 from .signing import signed, verified
 from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
@@ -126,11 +127,14 @@ def tx(args: argparse.Namespace) -> int:
     sink, port = packet_sink(args.to)
     check_free(args.report_from)
     source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
+    last = sender
     if args.to:
         tb.connect(source, real_time(), sender)
+        last = end_repeater(0.08 * args.frames_per_packet)
+        tb.msg_connect(sender, "packets", last, "packets")
     else:
         tb.connect(source, sender)
-    signer = signed(tb, sender, args.key)
+    signer = signed(tb, last, args.key)
     tb.msg_connect(signer, "packets", sink, port)
     watches, reports = [], None
     back = way_back(sink, args.report_from, packet_source)
@@ -151,12 +155,15 @@ def tx(args: argparse.Namespace) -> int:
         say(f"sending to {args.to}")
     # The sink has no end of its own: the sender's last packet is behind the end of its encoder.
     frames = -(-len(samples) // FRAME_SAMPLES)
-    wait_for(lambda: sender.packetizer.statistics()["frames"] >= frames, 0, watches)
+    sent_all = lambda: sender.packetizer.statistics()["frames"] >= frames  # noqa: E731
+    wait_for(last.ended if args.to else sent_all, 0, watches)
     # Time for the end packet to be written out.
     time.sleep(0.3)
     tb.stop()
     tb.wait()
     facts = sender.statistics()["packetizer"]
+    if args.to:
+        facts |= {name: facts[name] + more for name, more in last.statistics().items()}
     if args.key:
         facts |= {"signature_bytes": overhead_bytes()}
     if reports is not None:
