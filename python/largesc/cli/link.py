@@ -140,7 +140,8 @@ def tx(args: argparse.Namespace) -> int:
     back = way_back(sink, args.report_from, packet_source)
     if back is not None:
         reports = options.make_report_rx(args)
-        tb.msg_connect(*back, reports, "packets")
+        report_verifier, verified_port = verified(tb, *back, args.key, "back")
+        tb.msg_connect(report_verifier, verified_port, reports, "packets")
         tb.msg_connect(reports, "report", sender, "report")
         watches = [
             Watch(
@@ -168,7 +169,8 @@ def tx(args: argparse.Namespace) -> int:
         facts |= {"signature_bytes": overhead_bytes()}
     if reports is not None:
         facts |= {"loss_probability": round(sender.controller.loss_probability, 3)}
-        facts |= {"reports": reports.statistics()}
+        refused = report_verifier.statistics() if args.key else {}
+        facts |= {"reports": refused | reports.statistics()}
     report(args, facts)
     return 0
 
@@ -265,9 +267,10 @@ def rx(args: argparse.Namespace) -> int:
     tb.msg_connect(verifier, verified_port, receiver, "packets")
     back = way_back(source, args.report_to, packet_sink)
     if back is not None and args.report_interval_ms > 0:
-        reports = report_tx(args.report_interval_ms, args.crc)
+        reports = report_tx(args.report_interval_ms, options.has_crc(args))
         tb.msg_connect(receiver, "report", reports, "report")
-        tb.msg_connect(reports, "packets", *back)
+        report_signer = signed(tb, reports, args.key, "back")
+        tb.msg_connect(report_signer, "packets", *back)
     watches = [PeerWatch(source)] if isinstance(source, udp_packets) else []
     if args.listen:
         watches += [
