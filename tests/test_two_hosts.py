@@ -237,7 +237,7 @@ def test_report_comes_back_through_a_bad_network(hosts, start):
     assert sent["loss_probability"] > 0.1 and sent["tokens_repeated"] > 0
 
 
-def test_restarts_and_a_new_address(hosts, start, record_property):
+def test_restarts_and_a_new_address(hosts, start, tmp_path, record_property):
     to = f"10.77.0.2:{PORT}"
     rx = start("rx", "--listen", to, prefix=hosts.b)
     listening = rx.said("listening")
@@ -254,6 +254,8 @@ def test_restarts_and_a_new_address(hosts, start, record_property):
     took["sender moved"] = rx.said("packets come from 10.77.0.3", moved) - moved
     time.sleep(2.0)
     killed = rx.kill()
+    heard = soundfile.info(str(tmp_path / "out.wav")).duration
+    assert killed - listening - 2.0 < heard < killed - listening + 1.0
     took["receiver killed"] = tx.said("no report of the receiver for 2 s", killed) - killed
     rx = start("rx", "--listen", to, prefix=hosts.b)
     listening = rx.said("listening")

@@ -14,9 +14,10 @@ from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
 from ..security.signature import overhead_bytes
 from . import options
-from .audio import read_speech, say, write_speech
+from .audio import AudioError, read_speech, say, write_speech
 from .end_repeater import end_repeater
 from .signing import signed, verified
+from .speech_writer import speech_writer
 from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
 MAX_IN_FLIGHT = 64
@@ -258,7 +259,7 @@ def rx(args: argparse.Namespace) -> int:
     most = options.max_deadline_ms(args)
     receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
     source, port = packet_source(args.listen)
-    sink = blocks.vector_sink_f()
+    sink = speech_writer(args.output, bool(args.raw), receiver.delay_samples)
     if args.listen:
         tb.connect(receiver, real_time(), sink)
     else:
@@ -284,12 +285,12 @@ def rx(args: argparse.Namespace) -> int:
     if args.listen:
         say(f"listening at {args.listen}")
     decoder = receiver.decoder
-    wait_for(decoder.ended, args.seconds, watches)
+    wait_for(lambda: decoder.ended() or sink.error, args.seconds, watches)
     time.sleep(0.1)
     tb.stop()
     tb.wait()
-    found = np.array(sink.data(), dtype=np.float32)[receiver.delay_samples :]
-    write_speech(args.output, found, bool(args.raw))
+    if sink.error:
+        raise AudioError(sink.error)
     facts = receiver.statistics()
     security = verifier.statistics() if args.key else {}
     report(args, security | facts["depacketizer"] | facts["concealer"])
