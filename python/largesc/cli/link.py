@@ -189,6 +189,8 @@ def channel(args: argparse.Namespace) -> int:
         back = options.make_channel(args, BACK_MS, 1)
         tb.msg_connect(sink, sink_port, back, "packets")
         tb.msg_connect(back, "packets", source, source_port)
+        # It does not know what is good.
+        tb.msg_connect(source, source_port, source, "accepted")
         facts = lambda: lossy.statistics() | {"back": back.statistics()}  # noqa: E731
     tb.start()
     if args.listen:
@@ -258,7 +260,7 @@ def rx(args: argparse.Namespace) -> int:
     mode = "live" if args.listen else "offline"
     most = options.max_deadline_ms(args)
     receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
-    source, port = packet_source(args.listen)
+    source, port = packet_source(args.listen, options.has_crc(args))
     sink = speech_writer(args.output, bool(args.raw), receiver.delay_samples)
     if args.listen:
         tb.connect(receiver, real_time(), sink)
@@ -266,6 +268,9 @@ def rx(args: argparse.Namespace) -> int:
         tb.connect(receiver, sink)
     verifier, verified_port = verified(tb, source, port, args.key)
     tb.msg_connect(verifier, verified_port, receiver, "packets")
+    if isinstance(source, udp_packets):
+        # Stray packets do not tell where reports go.
+        tb.msg_connect(verifier, verified_port, source, "accepted")
     back = way_back(source, args.report_to, packet_sink)
     if back is not None and args.report_interval_ms > 0:
         reports = report_tx(args.report_interval_ms, options.has_crc(args))
