@@ -4,13 +4,13 @@
 import logging
 import socket
 import sys
-import threading
 from binascii import crc_hqx
 
 import pmt
 from gnuradio import gr, zeromq
 
 from ..blocks.messages import make_packet, packet_bytes
+from ..blocks.threaded import ThreadedBlock
 from .packet_pipe import packet_reader, packet_writer
 
 ZMQ = "zmq://"
@@ -73,7 +73,7 @@ def bind(to_bind: socket.socket, where: tuple, text: str) -> None:
         ) from error
 
 
-class udp_packets(gr.basic_block):  # noqa: N801
+class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
     """A UDP socket for `packets` PDUs in both directions.
 
     In-tree socket_pdu ends for good at the first error of the network; here it is counted, and the
@@ -100,34 +100,22 @@ class udp_packets(gr.basic_block):  # noqa: N801
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(POLL_MS / 1000)
         bind(self._socket, other if listen else ("", 0), listen)
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self.message_port_register_in(PACKETS)
         self.message_port_register_out(PACKETS)
         self.message_port_register_in(ACCEPTED)
         self.set_msg_handler(PACKETS, self._on_packet)
         self.set_msg_handler(ACCEPTED, self._on_accepted)
 
-    def start(self) -> bool:
-        self._thread = threading.Thread(target=self._receive, daemon=True)
-        self._thread.start()
-        return True
-
-    def stop(self) -> bool:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-        return True
-
-    def _receive(self) -> None:
-        while not self._stopped.is_set():
+    def run(self) -> None:
+        """Receives."""
+        while not self.stopped.is_set():
             try:
                 data, peer = self._socket.recvfrom(MOST_BYTES)
             except TimeoutError:
                 continue
             except OSError:
                 self.counters["receive_errors"] += 1
-                self._stopped.wait(POLL_MS / 1000)
+                self.stopped.wait(POLL_MS / 1000)
                 continue
             self.counters["received"] += 1
             head = pmt.dict_add(pmt.make_dict(), PEER, pmt.to_pmt(peer))
