@@ -99,3 +99,14 @@ def test_full_disk_and_bad_path_are_said(tmp_path, capsys):
     assert main(["rx", *bad, "--concealer", "repeat"]) == 2
     said = capsys.readouterr().err
     assert "cannot be written" in said and said.count("\n") == 1
+
+
+def test_stdout_keeps_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    path.write_bytes(b"before")
+    with open(path, "r+b") as out:
+        out.seek(0, 2)
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
+        write("-", np.zeros(20000)).stop()
+        monkeypatch.undo()
+    assert path.read_bytes()[:10] == b"beforeRIFF" and path.stat().st_size == 6 + 44 + 40000

@@ -35,7 +35,7 @@ class speech_writer(gr.sync_block):  # noqa: N801
     Input: float stream, 24 kHz.
 
     Args:
-        path: file, or ``-`` for stdout, where a WAV header cannot be corrected and says 24 hours.
+        path: file, or ``-`` for stdout, where a WAV header is not corrected and says 24 hours.
         raw: without header.
         skip_samples: left out at the begin.
 
@@ -49,12 +49,14 @@ class speech_writer(gr.sync_block):  # noqa: N801
     def __init__(self, path: str, raw: bool = False, skip_samples: int = 0) -> None:
         gr.sync_block.__init__(self, "speech_writer", [np.float32], None)
         self.error = ""
-        self._path, self._raw, self._skip = path, raw, skip_samples
+        self._path, self._skip = path, skip_samples
         self._data_bytes = self._flushed_bytes = 0
         try:
             self._file = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
+            # What stdout was redirected to may hold more than this file.
+            self._corrected = not raw and path != "-" and self._file.seekable()
             if not raw:
-                self._file.write(wav_header(0 if self._file.seekable() else MOST_BYTES))
+                self._file.write(wav_header(0 if self._corrected else MOST_BYTES))
         except OSError as error:
             raise AudioError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -89,7 +91,7 @@ class speech_writer(gr.sync_block):  # noqa: N801
         """Samples first: a header never counts what is not there."""
         self._file.flush()
         self._flushed_bytes = self._data_bytes
-        if not self._raw and self._file.seekable():
+        if self._corrected:
             self._file.seek(0)
             self._file.write(wav_header(self._data_bytes))
             self._file.seek(0, 2)
