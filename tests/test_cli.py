@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import soundfile
@@ -58,7 +59,22 @@ def test_three_processes_over_pipes(tmp_path, speech, models):
     assert abs(len(out) - 50 * 1920 + 480) <= 2 * 1920
 
 
-def test_two_processes_over_udp(tmp_path, speech, models):
+def lose_end_packets(heard: socket.socket, address: str, count: int) -> None:
+    """Passes packets on, but for so many end packets."""
+    host, port = address.split(":")
+    heard.settimeout(60.0)
+    while True:
+        try:
+            packet = heard.recv(2048)
+        except OSError:
+            return
+        if packet[1] == 0xE0 and count > 0:
+            count -= 1
+            continue
+        heard.sendto(packet, (host, int(port)))
+
+
+def test_two_processes_over_udp_that_loses_two_end_packets(tmp_path, speech, models):
     source, target = write(tmp_path / "in.wav", speech), str(tmp_path / "out.wav")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -71,11 +87,18 @@ def test_two_processes_over_udp(tmp_path, speech, models):
         text=True,
     )
     assert "listening" in rx.stderr.readline()
-    subprocess.run([*LARGESC, "tx", source, "--to", address, *common], check=True, timeout=60)
-    _, errors = rx.communicate(timeout=90)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
+        heard.bind(("127.0.0.1", 0))
+        between = (heard, address, 2)
+        threading.Thread(target=lose_end_packets, args=between, daemon=True).start()
+        to = f"127.0.0.1:{heard.getsockname()[1]}"
+        tx = [*LARGESC, "tx", source, "--to", to, "--json", *common]
+        sent = subprocess.run(tx, check=True, timeout=60, capture_output=True, text=True).stderr
+        _, errors = rx.communicate(timeout=90)
     assert rx.returncode == 0, errors
+    assert json.loads(sent.strip().splitlines()[-1])["packets"] == 50 + 3
     facts = json.loads(errors.strip().splitlines()[-1])
-    # The receiver ends with the sender's end packet, not with --seconds.
+    # The receiver ends with the sender's end packet, not 5 s later or with --seconds.
     assert 45 <= facts["frames_released"] <= 60
     out, _ = soundfile.read(target)
     assert len(out) >= 45 * 1920

@@ -16,7 +16,7 @@ import soundfile
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc.security.key_file import read_key
-from gnuradio.largesc.security.signature import LABEL, PacketSigner, PacketVerifier, overhead_bytes
+from gnuradio.largesc.security.signature import LABELS, PacketSigner, PacketVerifier, overhead_bytes
 
 KEY = bytes(range(32))
 # Some time in 2026, in seconds.
@@ -72,7 +72,9 @@ def refused(verifier) -> dict[str, int]:
 
 def test_layout_is_the_documented_one(signer):
     counter = int(NOW * 16)
-    tag = hmac.digest(KEY, LABEL + counter.to_bytes(8, "big") + b"speech", hashlib.sha256)[:4]
+    tag = hmac.digest(
+        KEY, LABELS["forward"] + counter.to_bytes(8, "big") + b"speech", hashlib.sha256
+    )[:4]
     assert signer.sign(b"speech") == b"speech" + (counter % 65536).to_bytes(2, "big") + tag
     assert overhead_bytes() == 6
 
@@ -100,6 +102,17 @@ def test_another_key_and_another_tag_length_are_refused(clock, verifier):
     assert verifier.verify(PacketSigner(bytes(32), clock=clock).sign(b"speech")) is None
     assert verifier.verify(PacketSigner(KEY, 8, clock).sign(b"speech")) is None
     assert refused(verifier) == {"refused_tag": 2}
+
+
+def test_neither_direction_passes_for_the_other(signer, verifier, clock):
+    report = PacketSigner(KEY, clock=clock, direction="back")
+    report_verifier = PacketVerifier(KEY, clock=clock, direction="back")
+    speech, back = signer.sign(b"same"), report.sign(b"same")
+    assert verifier.verify(back) is None and report_verifier.verify(speech) is None
+    assert refused(verifier) == refused(report_verifier) == {"refused_tag": 1}
+    assert verifier.verify(speech) == report_verifier.verify(back) == b"same"
+    with pytest.raises(ValueError, match="direction 'up' is unknown: use forward or back"):
+        PacketSigner(KEY, direction="up")
 
 
 def test_truncated_and_random_bytes_never_raise(signer, verifier):
@@ -308,19 +321,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def attack(heard: socket.socket, port: int, passed: list[bytes]) -> None:
-    """Passes packets on, each with a forged, a changed and a truncated one, and once more."""
+def attack(heard: socket.socket, port: int, speech: list[bytes], reports: list[bytes]) -> None:
+    """Passes packets on, each with a forged, a changed and a truncated one, and once more; of the
+    other direction as well, and with one that is sent back.
+    """
     draw = random.Random(3)
     heard.settimeout(60.0)
+    sender, receiver = None, ("127.0.0.1", port)
     while True:
         try:
-            packet = heard.recv(2048)
+            packet, peer = heard.recvfrom(2048)
         except OSError:
             return
+        passed, to = (reports, sender) if peer == receiver else (speech, receiver)
+        sender = sender if peer == receiver else peer
         passed.append(packet)
         changed = bytes([packet[0] ^ 1]) + packet[1:]
         for data in (draw.randbytes(len(packet)), changed, packet, packet[:6], packet):
-            heard.sendto(data, ("127.0.0.1", port))
+            heard.sendto(data, to)
+        heard.sendto(packet, peer)
 
 
 def test_udp_under_attack(tmp_path, speech, models, key_file):
@@ -328,25 +347,35 @@ def test_udp_under_attack(tmp_path, speech, models, key_file):
     port, common = free_port(), ["--codec", models, "--key", key_file, "--json"]
     rx = subprocess.Popen(
         [*LARGESC, "rx", str(tmp_path / "out.wav"), "--listen", f"127.0.0.1:{port}", *common]
-        + ["--concealer", "repeat", "--seconds", "60", "--report-interval-ms", "0"],
+        + ["--concealer", "repeat", "--seconds", "60"],
         stderr=subprocess.PIPE,
         text=True,
     )
     assert any("listening" in line for line in rx.stderr)
-    passed: list[bytes] = []
+    passed, reports = [], []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
         heard.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=attack, args=(heard, port, passed), daemon=True)
+        thread = threading.Thread(target=attack, args=(heard, port, passed, reports), daemon=True)
         thread.start()
         to = f"127.0.0.1:{heard.getsockname()[1]}"
         tx = [*LARGESC, "tx", str(tmp_path / "in.wav"), "--to", to, *common]
-        subprocess.run(tx, check=True, timeout=60)
+        sent = subprocess.run(tx, check=True, timeout=60, capture_output=True, text=True).stderr
         _, errors = rx.communicate(timeout=90)
     assert rx.returncode == 0, errors
     facts = json.loads(errors.strip().splitlines()[-1])
-    # The receiver ends with the end packet, and may not count what comes behind it.
-    assert len(passed) == 51 and facts["accepted"] == 51
-    for kind, count in (("tag", 102), ("replay", 50), ("short", 50)):
-        assert count <= facts[f"refused_{kind}"] <= count + 1, facts
+    # The receiver ends with one of three end packets, and may not count what comes behind it.
+    assert len(passed) == 53 and 51 <= facts["accepted"] <= 53
+    # Beside the forged and changed ones, reports that were sent back.
+    for kind, count, more in (("tag", 102, 4 + len(reports)), ("replay", 50, 3), ("short", 50, 3)):
+        assert count <= facts[f"refused_{kind}"] <= count + more, facts
     assert facts["packets_received"] == 50
     assert facts["refused_crc"] == facts["refused_format"] == facts["duplicates"] == 0
+    back = json.loads(sent.strip().splitlines()[-1])["reports"]
+    # The last ones may come when the sender has gone.
+    assert len(reports) - 2 <= back["accepted"] <= len(reports) and back["accepted"] >= 2
+    assert back["reports"] == back["accepted"] and back["refused"] == 0
+    # The end of the stream.
+    assert back["other_packets"] <= 1
+    # Each of its 53 packets came back to it.
+    assert back["refused_tag"] >= 2 * back["accepted"] + 50
+    assert back["refused_replay"] >= back["accepted"] - 1

@@ -59,14 +59,16 @@ class packet_signer(_PacketFilter):  # noqa: N801
     Args:
         key_file: file of 32 bytes or 64 hex digits that only its owner can read.
         tag_bytes: 4 to 32, the same at both ends.
+        direction: ``forward``, or ``back`` for the receiver's reports: with one key, neither passes
+            for the other.
 
     Raises:
-        ValueError: the key cannot be used, or ``tag_bytes`` is out of range.
+        ValueError: the key cannot be used, ``tag_bytes`` is out of range, or ``direction`` unknown.
     """
 
-    def __init__(self, key_file: str, tag_bytes: int = 4) -> None:
+    def __init__(self, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:
         gr.basic_block.__init__(self, "packet_signer", None, None)
-        self._core = PacketSigner(read_key(key_file), tag_bytes)
+        self._core = PacketSigner(read_key(key_file), tag_bytes, direction=direction)
         self.overhead_bytes = overhead_bytes(tag_bytes)
         self.open_packets(self._core.sign)
 
@@ -86,9 +88,9 @@ class packet_verifier(_PacketFilter):  # noqa: N801
         as there.
     """
 
-    def __init__(self, key_file: str, tag_bytes: int = 4) -> None:
+    def __init__(self, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:
         gr.basic_block.__init__(self, "packet_verifier", None, None)
-        self._core = PacketVerifier(read_key(key_file), tag_bytes)
+        self._core = PacketVerifier(read_key(key_file), tag_bytes, direction=direction)
         self.open_packets(self._core.verify)
 
     def statistics(self) -> dict[str, int]:

@@ -9,12 +9,13 @@ from gnuradio import gr
 from ..control.policies import checked_burst, checked_probability
 from ..control.reports import Report, ReportFollower, decode, is_report
 from .messages import TokenBlock, packet_bytes, report_dict
+from .threaded import ThreadedBlock
 
 # While no report comes, what is believed goes out this often.
 STEP_S = 0.25
 
 
-class report_rx(TokenBlock, gr.basic_block):  # noqa: N801
+class report_rx(ThreadedBlock, TokenBlock, gr.basic_block):  # noqa: N801
     """Packets to reports; makes the sender cautious when none come.
 
     Input: message port `packets`; speech packets on the same link are passed over and counted.
@@ -46,26 +47,13 @@ class report_rx(TokenBlock, gr.basic_block):  # noqa: N801
         self._core = ReportFollower(timeout_ms, cautious_loss, first)
         self._crc = crc
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         gr.basic_block.__init__(self, "report_rx", None, None)
         self.open_ports({"packets": self._on_packet}, ["report"], None)
         self.counters |= {"other_packets": 0}
 
-    def start(self) -> bool:
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return True
-
-    def stop(self) -> bool:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-        return True
-
-    def _watch(self) -> None:
-        while not self._stopped.wait(STEP_S):
+    def run(self) -> None:
+        """Makes the sender cautious while no report comes."""
+        while not self.stopped.wait(STEP_S):
             with self._lock:
                 now = now_ms()
                 late, belief = self._core.cautious(now), self._core.belief(now)

@@ -14,16 +14,17 @@ from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
 from ..security.signature import overhead_bytes
 from . import options
-from .audio import read_speech, say, write_speech
+from .audio import AudioError, read_speech, say, write_speech
+from .end_repeater import end_repeater
 from .signing import signed, verified
+from .speech_writer import speech_writer
 from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
 MAX_IN_FLIGHT = 64
 FRAME_SAMPLES = 1920
-# Seconds without a packet, or the first report, until the user hears of it.
-FIRST_MISSING_S = 1.8
-# Some reports may be lost.
-REPORTS_MISSING_S = 3.0
+# Seconds without a packet or a report until the user hears of it: within 2, and behind one report
+# that was lost, which leaves 1.6.
+MISSING_S = 1.9
 # About the time between two reports, which a channel's jitter is measured by.
 BACK_MS = 600.0
 
@@ -127,24 +128,28 @@ def tx(args: argparse.Namespace) -> int:
     sink, port = packet_sink(args.to)
     check_free(args.report_from)
     source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
+    last = sender
     if args.to:
         tb.connect(source, real_time(), sender)
+        last = end_repeater(0.08 * args.frames_per_packet)
+        tb.msg_connect(sender, "packets", last, "packets")
     else:
         tb.connect(source, sender)
-    signer = signed(tb, sender, args.key)
+    signer = signed(tb, last, args.key)
     tb.msg_connect(signer, "packets", sink, port)
     watches, reports = [], None
     back = way_back(sink, args.report_from, packet_source)
     if back is not None:
         reports = options.make_report_rx(args)
-        tb.msg_connect(*back, reports, "packets")
+        report_verifier, verified_port = verified(tb, *back, args.key, "back")
+        tb.msg_connect(report_verifier, verified_port, reports, "packets")
         tb.msg_connect(reports, "report", sender, "report")
         watches = [
             Watch(
                 lambda: reports.statistics()["reports"],
-                f"no report of the receiver for %s s: p rises to {args.cautious_loss:g}",
+                "no report of the receiver for 2 s: is it running, and reached? "
+                f"After 3 s p rises to {args.cautious_loss:g}",
                 "reports of the receiver come again",
-                REPORTS_MISSING_S,
             )
         ]
     tb.start()
@@ -152,17 +157,21 @@ def tx(args: argparse.Namespace) -> int:
         say(f"sending to {args.to}")
     # The sink has no end of its own: the sender's last packet is behind the end of its encoder.
     frames = -(-len(samples) // FRAME_SAMPLES)
-    wait_for(lambda: sender.packetizer.statistics()["frames"] >= frames, 0, watches)
+    sent_all = lambda: sender.packetizer.statistics()["frames"] >= frames  # noqa: E731
+    wait_for(last.ended if args.to else sent_all, 0, watches)
     # Time for the end packet to be written out.
     time.sleep(0.3)
     tb.stop()
     tb.wait()
     facts = sender.statistics()["packetizer"]
+    if args.to:
+        facts |= {name: facts[name] + more for name, more in last.statistics().items()}
     if args.key:
         facts |= {"signature_bytes": overhead_bytes()}
     if reports is not None:
         facts |= {"loss_probability": round(sender.controller.loss_probability, 3)}
-        facts |= {"reports": reports.statistics()}
+        refused = report_verifier.statistics() if args.key else {}
+        facts |= {"reports": refused | reports.statistics()}
     report(args, facts)
     return 0
 
@@ -180,6 +189,8 @@ def channel(args: argparse.Namespace) -> int:
         back = options.make_channel(args, BACK_MS, 1)
         tb.msg_connect(sink, sink_port, back, "packets")
         tb.msg_connect(back, "packets", source, source_port)
+        # It does not know what is good.
+        tb.msg_connect(source, source_port, source, "accepted")
         facts = lambda: lossy.statistics() | {"back": back.statistics()}  # noqa: E731
     tb.start()
     if args.listen:
@@ -193,17 +204,15 @@ def channel(args: argparse.Namespace) -> int:
 
 
 class Watch:
-    """Tells the user when nothing comes any more, and when it comes again.
+    """Tells the user within 2 s when nothing comes any more, and when it comes again.
 
     Args:
         count: of what should come.
-        gone, back: what to say; ``%s`` in ``gone`` is the time.
-        patience_s: seconds without any, once the first has come; before that, 2 s at most.
+        gone, back: what to say.
     """
 
-    def __init__(self, count: object, gone: str, back: str, patience_s: float) -> None:
+    def __init__(self, count: object, gone: str, back: str) -> None:
         self._count, self._gone, self._back = count, gone, back
-        self._patience_s, self._later_s = FIRST_MISSING_S, patience_s
         self._seen, self._since, self._missing = 0, time.monotonic(), False
 
     def look(self) -> None:
@@ -213,10 +222,9 @@ class Watch:
             if self._missing:
                 say(self._back)
             self._seen, self._since, self._missing = seen, now, False
-            self._patience_s = self._later_s
-        elif not self._missing and now - self._since > self._patience_s:
+        elif not self._missing and now - self._since > MISSING_S:
             self._missing = True
-            say(self._gone % f"{self._patience_s:.0f}")
+            say(self._gone)
 
 
 class PeerWatch:
@@ -252,39 +260,42 @@ def rx(args: argparse.Namespace) -> int:
     mode = "live" if args.listen else "offline"
     most = options.max_deadline_ms(args)
     receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
-    source, port = packet_source(args.listen)
-    sink = blocks.vector_sink_f()
+    source, port = packet_source(args.listen, options.has_crc(args))
+    sink = speech_writer(args.output, bool(args.raw), receiver.delay_samples)
     if args.listen:
         tb.connect(receiver, real_time(), sink)
     else:
         tb.connect(receiver, sink)
     verifier, verified_port = verified(tb, source, port, args.key)
     tb.msg_connect(verifier, verified_port, receiver, "packets")
+    if isinstance(source, udp_packets):
+        # Stray packets do not tell where reports go.
+        tb.msg_connect(verifier, verified_port, source, "accepted")
     back = way_back(source, args.report_to, packet_sink)
     if back is not None and args.report_interval_ms > 0:
-        reports = report_tx(args.report_interval_ms, args.crc)
+        reports = report_tx(args.report_interval_ms, options.has_crc(args))
         tb.msg_connect(receiver, "report", reports, "report")
-        tb.msg_connect(reports, "packets", *back)
+        report_signer = signed(tb, reports, args.key, "back")
+        tb.msg_connect(report_signer, "packets", *back)
     watches = [PeerWatch(source)] if isinstance(source, udp_packets) else []
     if args.listen:
         watches += [
             Watch(
                 lambda: heard(receiver.depacketizer.statistics()),
-                f"no packet for %s s at {args.listen}: is the sender running, and sending here?",
+                f"no packet for 2 s at {args.listen}: is the sender running, and sending here?",
                 "packets come again",
-                FIRST_MISSING_S,
             )
         ]
     tb.start()
     if args.listen:
         say(f"listening at {args.listen}")
     decoder = receiver.decoder
-    wait_for(decoder.ended, args.seconds, watches)
+    wait_for(lambda: decoder.ended() or sink.error, args.seconds, watches)
     time.sleep(0.1)
     tb.stop()
     tb.wait()
-    found = np.array(sink.data(), dtype=np.float32)[receiver.delay_samples :]
-    write_speech(args.output, found, bool(args.raw))
+    if sink.error:
+        raise AudioError(sink.error)
     facts = receiver.statistics()
     security = verifier.statistics() if args.key else {}
     report(args, security | facts["depacketizer"] | facts["concealer"])

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     channel.add_argument("--to", metavar=ADDRESS, help="send over UDP, or ZMQ (zmq://...)")
     rx.add_argument(
         "--report-to", metavar=ADDRESS,
-        help="send reports there; default over UDP: to whoever sends the packets",
+        help="send reports there; default over UDP: where the last good packet came from",
     )  # fmt: skip
     rx.add_argument(
         "--report-interval-ms", type=float, default=600.0, metavar="MS",

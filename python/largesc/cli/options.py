@@ -87,14 +87,18 @@ def add_receiver(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def has_crc(args: argparse.Namespace) -> bool:
+    """Whether packets and reports have a CRC: the tag of signed ones does what it does."""
+    return args.crc and not args.key
+
+
 def link_of(args: argparse.Namespace) -> dict:
     """Arguments that sender and receiver share."""
     return {
         "codec": args.codec,
         "frames_per_packet": args.frames_per_packet,
         "layout": args.layout,
-        # The tag of a signed packet does what the CRC does.
-        "crc": args.crc and not args.key,
+        "crc": has_crc(args),
         "threads": args.threads,
     }
 
@@ -131,7 +135,7 @@ def make_report_rx(args: argparse.Namespace) -> object:
 
     return report_rx(
         cautious_loss=args.cautious_loss,
-        crc=args.crc,
+        crc=has_crc(args),
         loss_probability=args.expected_loss,
         mean_burst_packets=args.expected_burst,
     )

@@ -4,18 +4,23 @@
 import logging
 import socket
 import sys
-import threading
+from binascii import crc_hqx
 
 import pmt
 from gnuradio import gr, zeromq
 
 from ..blocks.messages import make_packet, packet_bytes
+from ..blocks.threaded import ThreadedBlock
 from .packet_pipe import packet_reader, packet_writer
 
 ZMQ = "zmq://"
 POLL_MS = 100
 MOST_BYTES = 2048
+# Of a packet with CRC.
+LEAST_BYTES = 4
 PACKETS = pmt.intern("packets")
+ACCEPTED = pmt.intern("accepted")
+PEER = pmt.intern("peer")
 log = logging.getLogger(__name__)
 
 
@@ -68,62 +73,61 @@ def bind(to_bind: socket.socket, where: tuple, text: str) -> None:
         ) from error
 
 
-class udp_packets(gr.basic_block):  # noqa: N801
+class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
     """A UDP socket for `packets` PDUs in both directions.
 
     In-tree socket_pdu ends for good at the first error of the network; here it is counted, and the
     next packet is tried again.
 
-    Input and output: message port `packets`.
+    Input: message ports `packets`, and `accepted` for those received packets that turned out good,
+    with their metadata. Output: message port `packets`, whose metadata has the `peer`.
 
     Args:
         listen: ``host:port`` to receive at; empty for any free port.
-        to: ``host:port`` to send to; empty for whoever was heard last.
+        to: ``host:port`` to send to; empty for where the last accepted packet came from.
+        crc: of the accepted packets, only those with a right CRC count.
 
     Raises:
         ValueError: an address has another form, is unknown or in use.
     """
 
-    def __init__(self, listen: str = "", to: str = "") -> None:
+    def __init__(self, listen: str = "", to: str = "", crc: bool = False) -> None:
         gr.basic_block.__init__(self, "udp_packets", None, None)
         self.counters = {"received": 0, "sent": 0, "send_errors": 0, "receive_errors": 0}
-        self._fixed = bool(to)
+        self._fixed, self._crc = bool(to), crc
         family, other = resolved(listen or to, bool(listen))
         self.peer = other if to else None
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(POLL_MS / 1000)
         bind(self._socket, other if listen else ("", 0), listen)
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self.message_port_register_in(PACKETS)
         self.message_port_register_out(PACKETS)
+        self.message_port_register_in(ACCEPTED)
         self.set_msg_handler(PACKETS, self._on_packet)
+        self.set_msg_handler(ACCEPTED, self._on_accepted)
 
-    def start(self) -> bool:
-        self._thread = threading.Thread(target=self._receive, daemon=True)
-        self._thread.start()
-        return True
-
-    def stop(self) -> bool:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-        return True
-
-    def _receive(self) -> None:
-        while not self._stopped.is_set():
+    def run(self) -> None:
+        """Receives."""
+        while not self.stopped.is_set():
             try:
                 data, peer = self._socket.recvfrom(MOST_BYTES)
             except TimeoutError:
                 continue
             except OSError:
                 self.counters["receive_errors"] += 1
-                self._stopped.wait(POLL_MS / 1000)
+                self.stopped.wait(POLL_MS / 1000)
                 continue
-            if not self._fixed:
-                self.peer = peer
             self.counters["received"] += 1
-            self.message_port_pub(PACKETS, make_packet(data))
+            head = pmt.dict_add(pmt.make_dict(), PEER, pmt.to_pmt(peer))
+            self.message_port_pub(PACKETS, pmt.cons(head, pmt.cdr(make_packet(data))))
+
+    def _on_accepted(self, message: object) -> None:
+        data = packet_bytes(message)
+        if self._fixed or not data or (self._crc and not has_right_crc(data)):
+            return
+        peer = pmt.dict_ref(pmt.car(message), PEER, pmt.PMT_NIL)
+        if not pmt.is_null(peer):
+            self.peer = pmt.to_python(peer)
 
     def _on_packet(self, message: object) -> None:
         data, peer = packet_bytes(message), self.peer
@@ -140,6 +144,11 @@ class udp_packets(gr.basic_block):  # noqa: N801
     def statistics(self) -> dict[str, int]:
         """Counters: received, sent, send_errors, receive_errors."""
         return dict(self.counters)
+
+
+def has_right_crc(data: bytes) -> bool:
+    """Whether a packet ends with its CRC, see docs/packet-format.md."""
+    return len(data) >= LEAST_BYTES and crc_hqx(data, 0xFFFF) == 0
 
 
 def zmq_block(make: object, text: str, bind: bool) -> object:
@@ -160,13 +169,13 @@ def packet_sink(to: str | None) -> tuple[object, str]:
     return udp_packets(to=to), "packets"
 
 
-def packet_source(at: str | None) -> tuple[object, str]:
-    """Where packets come from, and its port: UDP, ZMQ, or stdin for None."""
+def packet_source(at: str | None, crc: bool = False) -> tuple[object, str]:
+    """Where packets come from, and its port: UDP, ZMQ, or stdin for None; ``crc`` as for UDP."""
     if not at:
         return packet_reader(sys.stdin.fileno()), "packets"
     if at.startswith(ZMQ):
         return zmq_block(zeromq.sub_msg_source, at, True), "out"
-    return udp_packets(listen=at), "packets"
+    return udp_packets(listen=at, crc=crc), "packets"
 
 
 def way_back(block: object, other: str | None, make: object) -> tuple[object, str] | None:

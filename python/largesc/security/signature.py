@@ -17,8 +17,8 @@ COUNTER_BYTES = 8
 SENT_COUNTER_BYTES = 2
 COUNTER_SPAN = 1 << (8 * SENT_COUNTER_BYTES)
 LEAST_TAG_BYTES, MOST_TAG_BYTES = 4, 32
-# Nobody else's HMAC under the same key is one of ours.
-LABEL = b"gr-largesc packet 1"
+# Nobody else's HMAC under the same key is one of ours, nor is one of the other direction.
+LABELS = {"forward": b"gr-largesc packet 1", "back": b"gr-largesc report 1"}
 # Counts, 4 s: what is older than the newest by more is refused.
 REPLAY_WINDOW = 64
 # A receiver that has heard nothing yet takes packets this much older than its own start.
@@ -26,15 +26,17 @@ CLOCK_TOLERANCE_S = 120.0
 
 
 class _Tags:
-    """Truncated tags under one key."""
+    """Truncated tags under one key, in one direction."""
 
-    def __init__(self, key: bytes, tag_bytes: int) -> None:
+    def __init__(self, key: bytes, tag_bytes: int, direction: str) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"the key has {len(key)} bytes: use {KEY_BYTES}")
         if not LEAST_TAG_BYTES <= tag_bytes <= MOST_TAG_BYTES:
             raise ValueError(
                 f"tag_bytes {tag_bytes} is out of range: use {LEAST_TAG_BYTES} to {MOST_TAG_BYTES}"
             )
+        if direction not in LABELS:
+            raise ValueError(f"direction {direction!r} is unknown: use {' or '.join(LABELS)}")
         # Not at import: only who signs needs the library.
         try:
             from cryptography.hazmat.primitives import constant_time, hashes, hmac
@@ -45,7 +47,7 @@ class _Tags:
             ) from None
         self._equal = constant_time.bytes_eq
         self._keyed = hmac.HMAC(key, hashes.SHA256())
-        self._keyed.update(LABEL)
+        self._keyed.update(LABELS[direction])
         self._bytes = tag_bytes
 
     def tag(self, counter: int, packet: bytes) -> bytes:
@@ -67,18 +69,25 @@ class PacketSigner:
     """Signs the packets of one sender.
 
     Args:
-        key: 32 bytes, of this sender and direction only.
+        key: 32 bytes, of this sender and the reports that it gets.
         tag_bytes: 4 to 32.
         clock: seconds since 1970.
+        direction: ``forward``, or ``back`` for the receiver's reports: neither passes for the
+            other.
 
     Raises:
-        ValueError: key or tag has another length, or the package cryptography is missing.
+        ValueError: key or tag has another length, the direction is unknown, or the package
+            cryptography is missing.
     """
 
     def __init__(
-        self, key: bytes, tag_bytes: int = 4, clock: Callable[[], float] = time.time
+        self,
+        key: bytes,
+        tag_bytes: int = 4,
+        clock: Callable[[], float] = time.time,
+        direction: str = "forward",
     ) -> None:
-        self._tags = _Tags(key, tag_bytes)
+        self._tags = _Tags(key, tag_bytes, direction)
         self._clock = clock
         self._counter = -1
 
@@ -105,9 +114,13 @@ class PacketVerifier:
     """
 
     def __init__(
-        self, key: bytes, tag_bytes: int = 4, clock: Callable[[], float] = time.time
+        self,
+        key: bytes,
+        tag_bytes: int = 4,
+        clock: Callable[[], float] = time.time,
+        direction: str = "forward",
     ) -> None:
-        self._tags = _Tags(key, tag_bytes)
+        self._tags = _Tags(key, tag_bytes, direction)
         self._tail_bytes = overhead_bytes(tag_bytes)
         self._clock = clock
         self._oldest = int((clock() - CLOCK_TOLERANCE_S) * COUNTS_PER_SECOND)
