@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line, as a user calls it."""
 
+import io
 import json
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -40,6 +42,19 @@ def test_loopback_resamples_mixes_and_says_so(tmp_path, speech, models):
     assert facts["total_bps_radio"] > facts["payload_bps"] > 0
     out, rate = soundfile.read(tmp_path / "out.wav")
     assert rate == 24000 and abs(len(out) - len(speech)) <= 3
+
+
+def test_loopback_from_pipe_to_pipe(tmp_path, speech, models):
+    source = Path(write(tmp_path / "in.wav", speech)).read_bytes()
+    done = subprocess.run(
+        [*LARGESC, "loopback", "-", "-", "--codec", models, "--concealer", "repeat"],
+        input=source,
+        check=True,
+        capture_output=True,
+    )
+    assert b"Traceback" not in done.stderr
+    out, rate = soundfile.read(io.BytesIO(done.stdout))
+    assert rate == 24000 and len(out) == len(speech)
 
 
 def test_three_processes_over_pipes(tmp_path, speech, models):

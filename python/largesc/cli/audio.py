@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading and writing speech for the command line."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def read_speech(path: str, raw_rate_hz: int | None = None) -> np.ndarray:
             pcm = np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
             audio, rate = pcm[:, None].astype(np.float32) / 32768.0, raw_rate_hz
         else:
-            audio, rate = soundfile.read(source, dtype="float32", always_2d=True)
+            # A pipe cannot be sought in, and the header of one may count more than comes.
+            file = io.BytesIO(source.read()) if path == "-" else source
+            audio, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(f"{path} is no audio file that can be read: {error}") from error
     if len(audio) == 0:
@@ -56,13 +59,13 @@ def read_speech(path: str, raw_rate_hz: int | None = None) -> np.ndarray:
 
 def write_speech(path: str, samples: np.ndarray, raw: bool = False) -> None:
     """16-bit WAV, or raw PCM, at 24 kHz; ``-`` for stdout."""
+    file = io.BytesIO()
     if raw:
-        pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
-        if path == "-":
-            sys.stdout.buffer.write(pcm)
-            sys.stdout.buffer.flush()
-        else:
-            Path(path).write_bytes(pcm)
-        return
-    target = sys.stdout.buffer if path == "-" else path
-    soundfile.write(target, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        file.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    else:
+        soundfile.write(file, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+    if path == "-":
+        sys.stdout.buffer.write(file.getvalue())
+        sys.stdout.buffer.flush()
+    else:
+        Path(path).write_bytes(file.getvalue())
