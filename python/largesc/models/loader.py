@@ -20,6 +20,8 @@ SAMPLE_RATE_HZ = 24000
 # Float32 in every file: an entry is a sum over its usage, both large.
 CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
 SCALE_SUFFIX = ".int8_scale"
+# Lies beside a language model that was adapted with text; LMModel has no place for it.
+WITH_TEXT = "with_text"
 
 
 class ModelError(ValueError):
@@ -46,11 +48,19 @@ class Codec:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A loaded moshi ``LMModel``; ``acoustic_delay`` is 0 or 1 frames."""
+    """A loaded moshi ``LMModel``.
+
+    Attributes:
+        model: of moshi, in evaluation mode.
+        acoustic_delay: 0 or 1 frames.
+        name: the source, for messages.
+        text: adapted with text, so that its text stream holds what it says; else padding.
+    """
 
     model: object
     acoustic_delay: int
     name: str
+    text: bool = False
 
 
 def load_codec(source: str = "embedded") -> Codec:
@@ -94,7 +104,7 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
 
         model = build_language_model(read_config(folder, "lm"))
         load_weights(model, folder, "lm")
-        return LanguageModel(model.eval(), max(model.delays), source)
+        return LanguageModel(model.eval(), max(model.delays), source, (folder / WITH_TEXT).exists())
     import torch
     from moshi.models import loaders
 
@@ -115,7 +125,7 @@ def load_adapted(folder: Path, source: str) -> LanguageModel:
     config = json.loads((folder / "adapter_config.json").read_text())
     base = load_language_model(config["base_model_name_or_path"])
     model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
-    return LanguageModel(model.eval(), base.acoustic_delay, source)
+    return LanguageModel(model.eval(), base.acoustic_delay, source, (folder / WITH_TEXT).exists())
 
 
 def load_estimator(source: str = "embedded") -> object | None:

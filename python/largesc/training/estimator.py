@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from .._core import ERASED_TOKEN
 from ..codec.codebooks import codebooks_of
 from ..concealment.estimator import FrameCompleter, LatentEstimator, Surroundings
-from ..models.loader import load_codec, load_language_model, write_sha256
+from ..models.loader import LanguageModel, load_codec, load_language_model, write_sha256
 from .config import recipe_parser, start
 from .received import Receiver
 from .tokens import TokenSet, load
@@ -45,12 +45,18 @@ def received_of(tokens: np.ndarray, facts: dict, seed: int) -> np.ndarray:
     return np.where(arrives, tokens, ERASED_TOKEN).astype(np.uint16)
 
 
-def guesses_of(model: object, received: np.ndarray, books: np.ndarray, config: dict) -> np.ndarray:
+def guesses_of(
+    loaded: LanguageModel, received: np.ndarray, books: np.ndarray, config: dict
+) -> np.ndarray:
     """What the language model makes of frames in the link, uint16 ``[frames, 8]``."""
     from ..concealment.lm_stream import LanguageModelStream
 
     stream = LanguageModelStream(
-        model, config["temperature"], samples=config["samples"], codebooks=books
+        loaded.model,
+        config["temperature"],
+        samples=config["samples"],
+        codebooks=books,
+        sample_text=loaded.text,
     )
     out = []
     for number, tokens in enumerate(received):
@@ -117,7 +123,7 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
     plain, lossy = crops(config["frames"], facts)
     # The model's guess counts in frames of which nothing came.
     guessed, through_lm = crops(config["lm_frames"], facts | {"prefix_share": 0.0})
-    guesses = guesses_of(load_language_model(lm).model, through_lm, books, config)
+    guesses = guesses_of(load_language_model(lm), through_lm, books, config)
     mean = plain.mean(axis=0)
     matrices = {"mean": mean}
     for _ in range(ROUNDS):
