@@ -5,7 +5,8 @@ A model folder holds ``<part>.json`` (the config), ``<part>.safetensors`` (the w
 the weights ship with the project, ``sha256.json``; ``<part>`` is ``codec``, ``lm`` or
 ``controller``. A folder with a LoRA adapter in peft's format names its base. Folders and
 repositories in the form of the official checkpoints (Mimi's ``tokenizer-*.safetensors``, Moshi's
-``model.safetensors``) are recognised as well. Whatever the source, moshi's own classes come out.
+``model.safetensors``) are recognised as well. An empty file ``with_text`` beside a language model
+says that it was adapted with text. Whatever the source, moshi's own classes come out.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from ..whole_files import replacing
 
 EMBEDDED = Path(__file__).parent / "embedded"
 SAMPLE_RATE_HZ = 24000
@@ -296,8 +299,10 @@ def save_model(model: object, config: dict, folder: Path, part: str, int8: bool 
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(pack(model.state_dict(), int8), folder / f"{part}.safetensors")
-    (folder / f"{part}.json").write_text(json.dumps(config, indent=2) + "\n")
+    with replacing(folder / f"{part}.safetensors") as partial:
+        save_file(pack(model.state_dict(), int8), partial)
+    with replacing(folder / f"{part}.json") as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def pack(state: dict, int8: bool) -> dict:
@@ -335,4 +340,5 @@ def write_sha256(folder: Path) -> None:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.glob("*.safetensors"))
     }
-    (folder / "sha256.json").write_text(json.dumps(sums, indent=2) + "\n")
+    with replacing(folder / "sha256.json") as partial:
+        partial.write_text(json.dumps(sums, indent=2) + "\n")

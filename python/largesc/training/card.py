@@ -19,7 +19,7 @@ from .codec import STAGES as CODEC_STAGES
 from .config import read_config
 from .estimator import CONFIG_KEYS as ESTIMATOR_KEYS
 from .estimator import DEFAULT_CONFIG as ESTIMATOR_CONFIG
-from .speech import prepare, split
+from .speech import cached, split
 
 STAGES = (*CODEC_STAGES, "lm", "lora", "controller")
 HEAD = """\
@@ -63,7 +63,7 @@ def stage_rows(work: Path, config: dict) -> tuple[list[str], list[dict]]:
 
 def speech_rows(cache: Path, licences: dict[str, str]) -> list[str]:
     """A line of the card for each corpus."""
-    train, dev = split(prepare(Path(), cache))
+    train, dev = split(cached(cache))
     hours: Counter = Counter()
     for u in train:
         hours[u.corpus] += u.samples / SAMPLE_RATE_HZ / 3600

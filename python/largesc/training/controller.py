@@ -22,7 +22,7 @@ from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
 from .config import recipe_parser, start
 from .lm import logits_of
-from .lora import Adapter, GapLosses, adapted
+from .lora import Adapter, GapLosses, absolute, adapted
 from .run import Run, descend
 from .tokens import load
 
@@ -98,7 +98,8 @@ def train_frozen(config: dict, crops: Crops, work: Path, model: torch.nn.Module)
     facts = config["stages"]["frozen"]
     network = ControllerNetwork(crops.latents.shape[1])
     optimiser = torch.optim.AdamW(network.parameters(), lr=facts["rate"])
-    run = Run(work / "controller.pt", config["codebook_weights"], facts["minutes"])
+    made_with = made_of(config, crops)
+    run = Run(work / "controller.pt", made_with, facts["minutes"])
     run.keep(network=network, optimiser=optimiser)
     entropies = None if run.over() else cross_entropies(model, crops.codes)
     channels, weights = Channels(config["seed"] + run.step), weights_of(config)
@@ -119,7 +120,8 @@ def train_joint(
     losses_of = GapLosses(adapted(model, config["lora"]).train(), config["temperature"])
     own = [p for p in losses_of.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW([*network.parameters(), *own], lr=facts["rate"])
-    run = Run(work / "controller_joint.pt", config["codebook_weights"], facts["minutes"])
+    made_with = made_of(config, crops) | {"lora": config["lora"]}
+    run = Run(work / "controller_joint.pt", made_with, facts["minutes"])
     run.keep(network=network, adapter=Adapter(losses_of.model), optimiser=optimiser)
     channels, weights = Channels(config["seed"] + run.step), weights_of(config)
     for _ in run.steps(optimiser, facts["rate"]):
@@ -135,6 +137,12 @@ def train_joint(
     return losses_of.model.eval()
 
 
+def made_of(config: dict, crops: Crops) -> dict:
+    """What a checkpoint must have been made with."""
+    names = ("codebook_weights", "gamma", "lm")
+    return {name: config[name] for name in names} | {"dimension": crops.latents.shape[1]}
+
+
 def weights_of(config: dict) -> torch.Tensor:
     """The config's codebook weights, of mean 1, ``[1, 8, 1]``."""
     weights = torch.tensor(config["codebook_weights"])
@@ -147,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--adapter", type=Path, help="folder for the joint stage's adapter")
     args = parser.parse_args(arguments)
-    config = start(args, CONFIG_KEYS)
+    config = start(args, CONFIG_KEYS) | {"lm": absolute(args.lm)}
     joint = config["stages"]["joint"]["minutes"] > 0
     if joint and args.adapter is None:
         raise ValueError(
@@ -157,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     network = train_frozen(config, crops, args.work, model)
     if joint:
         model = train_joint(config, crops, args.work, model, network)
-        model.peft_config["default"].base_model_name_or_path = args.lm
+        model.peft_config["default"].base_model_name_or_path = config["lm"]
         model.save_pretrained(args.adapter)
     save_model(network.eval(), {"dimension": crops.latents.shape[1]}, args.output, "controller")
     write_sha256(args.output)

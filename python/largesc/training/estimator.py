@@ -18,6 +18,7 @@ from .._core import ERASED_TOKEN
 from ..codec.codebooks import codebooks_of
 from ..concealment.estimator import FrameCompleter, LatentEstimator, Surroundings
 from ..models.loader import LanguageModel, load_codec, load_language_model, write_sha256
+from ..whole_files import replacing
 from .config import recipe_parser, start
 from .received import Receiver
 from .tokens import TokenSet, load
@@ -110,7 +111,11 @@ def fitted(
 
 
 def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray]:
-    """Matrices and mean, see ``LatentEstimator``."""
+    """Matrices and mean, see ``LatentEstimator``.
+
+    Raises:
+        ValueError: the tokens are too few.
+    """
     found, seed = load(work / "tokens_train.npz"), config["seed"]
     books = codebooks_of(load_codec(codec).model)
     facts = config["received"]
@@ -131,6 +136,11 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
         alone = fitted(cases_of(lossy, None, books, estimator), plain, mean, config["ridge"])
         seen = cases_of(through_lm, guesses, books, estimator)
         matrices = alone | fitted(seen, guessed, mean, config["ridge"]) | {"mean": mean}
+    if len(matrices) == 1:
+        raise ValueError(
+            f"{len(plain)} frames of tokens are too few for a single case: give more speech to "
+            "`largesc train tokens`, or set more frames in the config"
+        )
     return matrices
 
 
@@ -144,7 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
     matrices = train(config, args.work, args.codec, args.lm)
     args.output.mkdir(parents=True, exist_ok=True)
     halves = {name: value.astype(np.float16) for name, value in matrices.items()}
-    save_file(halves, str(args.output / "estimator.safetensors"))
+    with replacing(args.output / "estimator.safetensors") as partial:
+        save_file(halves, str(partial))
     write_sha256(args.output)
 
 

@@ -139,7 +139,8 @@ def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.M
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=facts["rate"], betas=(0.9, 0.95))
     network, optimiser = accelerator.prepare(losses_of, optimiser)
-    run = Run(work / "lora.pt", config["lora"], facts["minutes"], accelerator)
+    made_with = config["lora"] | {"base": absolute(base), "text": text_ids is not None}
+    run = Run(work / "lora.pt", made_with, facts["minutes"], accelerator)
     run.keep(adapter=Adapter(model), optimiser=optimiser)
     own_seed = seed + run.step + 1000 * accelerator.process_index
     rng, draws = np.random.default_rng(own_seed), Receiver(**config["received"], seed=own_seed)

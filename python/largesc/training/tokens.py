@@ -7,12 +7,14 @@ largesc train tokens --speech train.tsv --work DIR --codec FOLDER
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from ..codec.spectral import FRAME_SAMPLES
 from ..models.loader import load_codec
+from ..whole_files import replacing
 from .speech import open_samples, prepare, split
 from .text import TextTokenizer, text_beside
 from .variants import add_variants
@@ -39,7 +41,11 @@ class TokenSet:
 
 @torch.inference_mode()
 def encode_all(codec, samples: np.ndarray, utterances: list) -> TokenSet:
-    """Encodes whole utterances offline."""
+    """Encodes whole utterances offline.
+
+    Raises:
+        ValueError: none is as long as a frame.
+    """
     tokens, latents, starts = [], [], [0]
     for number, u in enumerate(utterances):
         count = u.samples // FRAME_SAMPLES
@@ -53,6 +59,8 @@ def encode_all(codec, samples: np.ndarray, utterances: list) -> TokenSet:
         starts.append(starts[-1] + count)
         if number % 500 == 0:
             print(f"tokens: {number} of {len(utterances)} utterances", flush=True)
+    if not tokens:
+        raise ValueError(f"none of {len(utterances)} utterances is as long as a frame of 80 ms")
     return TokenSet(np.concatenate(tokens), np.concatenate(latents), np.array(starts))
 
 
@@ -61,20 +69,26 @@ def save(found: TokenSet, path: Path) -> None:
     parts = {"tokens": found.tokens, "latents": found.latents, "starts": found.starts}
     if found.text is not None:
         parts |= {"text": found.text, "text_pieces": found.text_pieces}
-    np.savez(path, **parts)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **parts)
 
 
 def load(path: Path) -> TokenSet:
     """Reads what :func:`save` wrote.
 
     Raises:
-        ValueError: the file is not there yet.
+        ValueError: the file is not there yet, or is none.
     """
     if not path.exists():
-        raise ValueError(f"{path} is missing: run training.tokens first")
-    with np.load(path) as data:
-        text = (data["text"], int(data["text_pieces"])) if "text" in data else ()
-        return TokenSet(data["tokens"], data["latents"], data["starts"], *text)
+        raise ValueError(f"{path} is missing: run `largesc train tokens` first")
+    try:
+        with np.load(path) as data:
+            text = (data["text"], int(data["text_pieces"])) if "text" in data else ()
+            return TokenSet(data["tokens"], data["latents"], data["starts"], *text)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"{path} holds no tokens that can be read ({error}): run `largesc train tokens` again"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> None:
