@@ -10,18 +10,20 @@ in place of sampled losses. p is uniform over 0 to 0.5, L over 1 to 16, both dra
 
 1. ``frozen``: the language model as it is, so that its cross-entropies are taken once.
 2. ``joint``: with a LoRA adapter of the language model, whose context holds what it put into gaps.
+
+Both gradients come from that product: the masks' through the chance, by a straight-through step;
+the adapter's through the cross-entropy. ``docs/training.md`` names what differs from the paper.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
 from .config import recipe_parser, start
-from .lm import logits_of
+from .lm import logits_of, token_losses
 from .lora import Adapter, GapLosses, absolute, adapted
 from .run import Run, descend
 from .tokens import load
@@ -47,14 +49,19 @@ class Crops:
         self.codes, self.latents = cut(found.tokens, np.int64), cut(found.latents, np.float32)
 
 
+def entropies_of(model: torch.nn.Module, codes: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of each token of ``codes`` ``[n, 8, FRAMES]`` behind ``heard``.
+
+    0 for the tokens at the end that an acoustic delay leaves open.
+    """
+    logits, known = logits_of(model, heard)
+    return torch.where(known, token_losses(logits, codes), 0.0)
+
+
 @torch.inference_mode()
 def cross_entropies(model: torch.nn.Module, codes: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in nats of each token, teacher forced, as ``codes`` ``[n, 8, FRAMES]``."""
-    found = [
-        F.cross_entropy(logits_of(model, block)[0].permute(0, 3, 1, 2), block, reduction="none")
-        for block in codes.split(16)
-    ]
-    return torch.cat(found)
+    return torch.cat([entropies_of(model, block, block) for block in codes.split(16)])
 
 
 class Channels:
@@ -129,9 +136,7 @@ def train_joint(
         codes, (p, level) = crops.codes[chosen], channels.draw(len(chosen))
         sent, copied, missing, tokens = price(network, crops.latents[chosen], p, level)
         heard = losses_of.filled(codes, channels.arrives(sent, copied, p))
-        logits, _ = logits_of(losses_of.model, heard)
-        entropies = F.cross_entropy(logits.permute(0, 3, 1, 2), codes, reduction="none")
-        expected = (weights * entropies * missing).mean()
+        expected = (weights * entropies_of(losses_of.model, codes, heard) * missing).mean()
         descend(optimiser, expected + config["gamma"] * tokens)
         run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
     return losses_of.model.eval()
