@@ -176,14 +176,11 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = recipe_parser("lm", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
+    parser = recipe_parser("lm", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
-    parser.add_argument("--minutes", type=float, help="in place of the config's")
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
-    if args.minutes is not None:
-        config["training"]["minutes"] = args.minutes
     accelerator = Accelerator()
     model = train(config, args.work, args.codec, accelerator)
     if accelerator.is_main_process:

@@ -170,15 +170,12 @@ def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.M
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = recipe_parser("lora", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
+    parser = recipe_parser("lora", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument("--base", default="embedded", help="model source of the language model")
     parser.add_argument("--output", type=Path, required=True, help="folder for the adapter")
     parser.add_argument("--merged", type=Path, help="model folder for the adapted model, 8 bit")
-    parser.add_argument("--minutes", type=float, help="in place of the config's")
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
-    if args.minutes is not None:
-        config["training"]["minutes"] = args.minutes
     accelerator = Accelerator()
     model = train(config, args.work, args.base, accelerator)
     if not accelerator.is_main_process:
