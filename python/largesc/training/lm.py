@@ -15,6 +15,7 @@ from moshi.models.lm import LMOutput
 from torch import nn
 from torch.nn import functional as F
 
+from ..codec.codebooks import codebooks_of
 from ..models.build_lm import build_language_model
 from ..models.loader import load_codec, save_model, write_sha256
 from .config import recipe_parser, start
@@ -35,7 +36,7 @@ def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
     embeddings is a projection of the quantised latent.
     """
     generator = torch.Generator().manual_seed(seed)
-    books = [layer._codebook.embedding.float() for layer in codec.quantizer.vq.layers]
+    books = list(torch.from_numpy(codebooks_of(codec)))
     rms = torch.cat(books).square().sum(dim=1).mean().sqrt()
     dimension = books[0].shape[1]
 
