@@ -100,14 +100,17 @@ def test_model_starts_from_codebooks_of_mimi(base):
         for layer in part.vq.layers:
             layer._codebook.embedding_sum.normal_()
             layer._codebook._embedding = None
+    # Speech that is too simple leaves nothing for the last codebook.
+    quantizer.rvq_rest.vq.layers[-1]._codebook.embedding_sum.zero_()
     model = load_language_model(str(base)).model
-    before = model.emb[7].weight.clone()
+    before = model.emb[6].weight.clone()
     lm.start_from_codebooks(model, SimpleNamespace(quantizer=quantizer, cardinality=2048), 1)
-    weights = model.emb[7].weight[:2048]
-    assert torch.isfinite(weights).all() and not torch.equal(weights, before[:2048])
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    weights = model.emb[6].weight[:2048]
+    assert not torch.equal(weights, before[:2048])
     # Entries that are near each other stay so: the embedding is linear in them.
     book = torch.from_numpy(lm.codebooks_of(SimpleNamespace(quantizer=quantizer, cardinality=2048)))
-    fitted = book[7] @ torch.linalg.lstsq(book[7], weights).solution
+    fitted = book[6] @ torch.linalg.lstsq(book[6], weights).solution
     assert torch.allclose(fitted, weights, atol=1e-3)
 
 

@@ -15,6 +15,7 @@ from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.models.loader import load_language_model
 from gnuradio.largesc.training import tokens
 from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.run import descend
 from gnuradio.largesc.training.speech import Utterance, prepare, split
 from gnuradio.largesc.training.tokens import TokenSet, save
 
@@ -240,3 +241,11 @@ def test_cache_of_other_speech_is_refused(tmp_path):
     # A cache from before there was such a check stays usable.
     (tmp_path / "cache" / "listed.sha256").unlink()
     assert prepare(tmp_path / "b", tmp_path / "cache") == found
+
+
+def test_loss_that_is_not_finite_is_not_learnt():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    with pytest.raises(ValueError, match="the loss became nan"):
+        descend(optimiser, (weight * float("nan")).sum())
+    assert torch.equal(weight.detach(), torch.ones(2))

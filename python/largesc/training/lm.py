@@ -54,7 +54,8 @@ def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
         if k + 1 < model.dep_q:
             emb = model.depformer_emb[k].weight
             emb[: len(book)] = project(book, emb.shape[1])
-        own = book / book.square().sum(dim=1).mean().sqrt() * rms
+        # A codebook that nothing was left for is all zero.
+        own = book / book.square().sum(dim=1).mean().sqrt().clamp(min=1e-12) * rms
         model.linears[k].weight[:] = project(own, model.linears[k].weight.shape[1])
 
 

@@ -168,7 +168,16 @@ def read_checkpoint(path: Path) -> dict:
 def descend(
     optimiser: torch.optim.Optimizer, loss: torch.Tensor, accelerator: object | None = None
 ) -> None:
-    """One step down the gradient of ``loss``, whose norm is clipped to 1."""
+    """One step down the gradient of ``loss``, whose norm is clipped to 1.
+
+    Raises:
+        ValueError: the loss is not finite; the checkpoint is older and still is good.
+    """
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"the loss became {float(loss)}: run it again to go on from the last checkpoint, with "
+            "a lower rate in the config if it happens again"
+        )
     optimiser.zero_grad(set_to_none=True)
     loss.backward() if accelerator is None else accelerator.backward(loss)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
