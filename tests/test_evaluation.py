@@ -12,7 +12,8 @@ from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost
 from gnuradio.largesc.evaluation.settings import Setting, Sources, grid, share_lost
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
-from gnuradio.largesc.evaluation.table import bootstrap, markdown, paired, spread
+from gnuradio.largesc.evaluation.table import paired, spread
+from gnuradio.largesc.tables import bootstrap, markdown
 
 
 def test_losses_in_time_follow_theory():

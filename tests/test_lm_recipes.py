@@ -86,6 +86,34 @@ def test_adapter_alone_and_merged(base, work, tiny, tmp_path):
     lora.main([*common, *output])
 
 
+def test_model_starts_from_codebooks_of_mimi(base):
+    """Mimi's quantiser is in two parts, each with projections of its own."""
+    from types import SimpleNamespace
+
+    from moshi.quantization import SplitResidualVectorQuantizer
+
+    torch.manual_seed(0)
+    quantizer = SplitResidualVectorQuantizer(
+        dimension=8, n_q=8, bins=2048, input_dimension=24, output_dimension=24
+    ).eval()
+    for part in (quantizer.rvq_first, quantizer.rvq_rest):
+        for layer in part.vq.layers:
+            layer._codebook.embedding_sum.normal_()
+            layer._codebook._embedding = None
+    # Speech that is too simple leaves nothing for the last codebook.
+    quantizer.rvq_rest.vq.layers[-1]._codebook.embedding_sum.zero_()
+    model = load_language_model(str(base)).model
+    before = model.emb[6].weight.clone()
+    lm.start_from_codebooks(model, SimpleNamespace(quantizer=quantizer, cardinality=2048), 1)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    weights = model.emb[6].weight[:2048]
+    assert not torch.equal(weights, before[:2048])
+    # Entries that are near each other stay so: the embedding is linear in them.
+    book = torch.from_numpy(lm.codebooks_of(SimpleNamespace(quantizer=quantizer, cardinality=2048)))
+    fitted = book[6] @ torch.linalg.lstsq(book[6], weights).solution
+    assert torch.allclose(fitted, weights, atol=1e-3)
+
+
 def test_adapter_sees_what_the_link_gives(base):
     model = load_language_model(str(base)).model
     losses = lora.GapLosses(model, 0.7)

@@ -78,7 +78,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             from ..models.loader import load_language_model
 
             torch.set_num_threads(threads)
-            network = load_language_model(model).model
+            loaded = load_language_model(model)
+            network = loaded.model
             others = network.n_q - network.dep_q
             options = {
                 "temperature": temperature,
@@ -88,6 +89,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 "seed": seed,
                 "samples": samples,
                 "codebooks": books,
+                "sample_text": loaded.text,
             }
         self._core = make_concealer(method, network, fade_after_frames, completer, **options)
         self._live = live

@@ -92,13 +92,22 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
-            # A recipe has options of its own.
-            import_module(f"..training.{given[1]}", __package__).main(given[2:])
-            return 0
+            return train(given[1], given[2:])
         return run(parser().parse_args(given))
     except (ValueError, ImportError) as error:
         print(f"largesc: {error}", file=sys.stderr)
         return 2
+
+
+def train(recipe: str, arguments: list[str]) -> int:
+    """Runs a recipe, which has options of its own."""
+    try:
+        import_module(f"..training.{recipe}", __package__).main(arguments)
+    except OSError as error:
+        # A full disk, most of all.
+        print(f"largesc: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

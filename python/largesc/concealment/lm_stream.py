@@ -10,6 +10,7 @@ frame n - 1, so that frame n is complete only with column n + 1, which also asks
 token of the frame after it. ``delay_mode`` says where that comes from.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -44,6 +45,8 @@ class LanguageModelStream:
         seed: of the sampling.
         samples: frames to draw, whose mean is what is filled in; 1: the only one as it is.
         codebooks: float32 ``[8, tokens, dimension]``, see ``codec.codebooks``; for a mean.
+        sample_text: the text stream holds what the model itself says, for one that was adapted
+            with text; else padding.
 
     Raises:
         ValueError: a parameter is out of range, or the model's delays are other than 0 and 1.
@@ -59,6 +62,7 @@ class LanguageModelStream:
         seed: int = 1,
         samples: int = 1,
         codebooks: np.ndarray | None = None,
+        sample_text: bool = False,
     ) -> None:
         if temperature < 0.0 or top_k < 1:
             raise ValueError(f"temperature {temperature} below 0 or top_k {top_k} below 1")
@@ -80,6 +84,7 @@ class LanguageModelStream:
             )
         self._device = next(model.parameters()).device
         self._seed, self.samples, self.codebooks = seed, samples, codebooks
+        self.sample_text = sample_text
         self._attention = streaming_parts(model.transformer, StreamingMultiheadAttention)
         self._temporal = streaming_parts(model.transformer, StreamingTransformer)
         model.streaming_forever(1)
@@ -94,11 +99,13 @@ class LanguageModelStream:
         self._rng = np.random.default_rng(self._seed)
         # The newest frame is last; what stands before the first one are initial tokens.
         self._frames = [np.full(model.dep_q, model.initial_token_id, dtype=np.int64)]
+        # The text token of each frame's column.
+        self._texts = [model.text_initial_token_id]
         self._count = 0
         self._guess = ERASED_TOKEN
         start = np.full(1 + model.n_q, model.initial_token_id, dtype=np.int64)
         start[0] = model.text_initial_token_id
-        self._hidden = self._step_temporal(self._tensor(start))
+        self._feed(self._step_temporal, self._tensor(start))
 
     @torch.inference_mode()
     def step(self, tokens: np.ndarray) -> np.ndarray | None:
@@ -120,8 +127,9 @@ class LanguageModelStream:
         if self.lag_frames and self._count:
             self._complete_newest(int(tokens[0]))
         self._frames = [*self._frames[-HISTORY_FRAMES:], tokens]
+        self._texts = [*self._texts[-HISTORY_FRAMES:], self._text]
         self._count += 1
-        self._hidden = self._step_temporal(self._tensor(self._column(1)))
+        self._feed(self._step_temporal, self._tensor(self._column(1)))
         if self.delay and not self.lag_frames:
             self._complete_newest(ERASED_TOKEN)
         if self._count <= self.lag_frames:
@@ -149,8 +157,7 @@ class LanguageModelStream:
         self._frames[-frames_ago] = np.where(known, tokens, self._frames[-frames_ago])
         self._rewind(frames_ago)
         columns = [self._tensor(self._column(ago)) for ago in range(frames_ago, 0, -1)]
-        replay = self._replays.get(frames_ago, self._forward)
-        self._hidden = replay(torch.cat(columns, dim=2))[:, -1:]
+        self._feed(self._replays.get(frames_ago, self._forward), torch.cat(columns, dim=2))
         self._guess = ERASED_TOKEN
         return True
 
@@ -163,7 +170,7 @@ class LanguageModelStream:
             if frames_ago == self._count:
                 delayed = np.array(model.delays[1 + model.dep_q :]) > 0
                 others = np.where(delayed, model.initial_token_id, others)
-        return np.concatenate([[model.text_padding_token_id], frame, others])
+        return np.concatenate([[self._texts[-frames_ago]], frame, others])
 
     def _complete_newest(self, next_first: int) -> None:
         """Delay 1: the depth transformer at the column behind the one just fed."""
@@ -197,7 +204,7 @@ class LanguageModelStream:
     def _drawn(self, column: np.ndarray, count: int) -> np.ndarray:
         """Samples of the first ``count`` tokens of a column, ``[samples, count]``."""
         out = np.repeat(column[None, :count], self.samples, axis=0)
-        previous, past = np.full(self.samples, self.model.text_padding_token_id), self._no_past
+        previous, past = np.full(self.samples, self._text), self._no_past
         for k in range(count):
             token = torch.from_numpy(previous)[:, None].to(self._device)
             features, past = self._step_depth[k](token, self._hidden, past)
@@ -221,8 +228,16 @@ class LanguageModelStream:
         place = (below < below[:, -1:] * self._rng.random((len(logits), 1))).sum(axis=1)
         return np.take_along_axis(best, place[:, None], axis=1)[:, 0]
 
-    def _forward(self, columns: torch.Tensor) -> torch.Tensor:
-        return self.model.forward_text(columns)[0]
+    def _feed(self, step: Callable, columns: torch.Tensor) -> None:
+        """Takes columns in; what comes next stands in ``_hidden``, its text token in ``_text``."""
+        hidden, *text_logits = step(columns)
+        self._hidden, self._text = hidden[:, -1:], self.model.text_padding_token_id
+        if text_logits:
+            self._text = int(self._choose(text_logits[0].float().cpu().numpy())[0])
+
+    def _forward(self, columns: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        hidden, text_logits = self.model.forward_text(columns)
+        return (hidden, text_logits[:, 0, -1]) if self.sample_text else (hidden,)
 
     def _tensor(self, row: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(row).to(self._device)[None, :, None]
@@ -236,7 +251,7 @@ class LanguageModelStream:
             for count in range(1, 1 + RECORDED_REPLAY_FRAMES)
         }
         self._step_temporal = self._replays[1]
-        hidden = self._forward(column)
+        hidden = self._forward(column)[0]
         token = torch.zeros(self.samples, 1, dtype=torch.long, device=self._device)
         self._step_depth, self._no_past = [], no_past(model, self.samples)
         past = self._no_past

@@ -18,7 +18,7 @@ import numpy as np
 from .._core import FRAME_MS, Depacketizer, LossModel, PacketDecision, Packetizer
 from ..control.policies import Channel, Controller, Frame
 from ..control.reports import Report, ReportFollower, ReportPacer, decode, encode
-from .table import write_csv
+from ..tables import write_csv
 
 matplotlib.use("Agg")
 

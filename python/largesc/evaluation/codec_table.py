@@ -16,13 +16,14 @@ import numpy as np
 
 from ..models.loader import load_codec
 from ..speech_files import read_audio
+from ..tables import markdown, write_csv
 from .loss_timeline import LossChannel
 from .measures import ENGLISH_MEASURES, measure
 from .systems.codec2 import Codec2
 from .systems.lyra import Lyra
 from .systems.own import OwnSystem
 from .systems.system import System
-from .table import markdown, run_jobs, usable, utterances, write_csv
+from .table import run_jobs, usable, utterances
 
 NOISE_SNR_DB = 10.0
 

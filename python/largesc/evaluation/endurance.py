@@ -35,8 +35,8 @@ from .. import (  # noqa: E402
 from ..concealment.concealer import METHODS  # noqa: E402
 from ..radio.profiles import PROFILES  # noqa: E402
 from ..speech_files import read_audio, rows_of  # noqa: E402
+from ..tables import write_csv  # noqa: E402
 from .probes import RATE_HZ, FadeTimes, audio_probe, packet_fades, sample_fades, silent_runs  # noqa: E402
-from .table import write_csv  # noqa: E402
 
 FRAMES_PER_PACKET = 2
 PACKET_MS = 80.0 * FRAMES_PER_PACKET

@@ -11,7 +11,8 @@ matplotlib.use("Agg")
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
-from .table import bootstrap, number_of, paired  # noqa: E402
+from ..tables import bootstrap, number_of  # noqa: E402
+from .table import paired  # noqa: E402
 
 COLOURS = plt.get_cmap("tab20").colors
 

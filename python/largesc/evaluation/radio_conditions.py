@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..tables import write_csv
 from .radio_runs import Setting, energies, random_packets, receive, transmit
 from .radio_table import alone
-from .table import write_csv
 
 # Es/N0 in dB.
 PROFILES = {"ssb": 6.5, "ssb_bpsk": 12.0, "narrow": 6.0, "wide": 12.0}

@@ -30,6 +30,7 @@ from ..blocks.packet_radio_tx import FIRST_SYMBOLS  # noqa: E402
 from ..concealment.concealer import METHODS, ReceivedFrame  # noqa: E402
 from ..control.policies import Channel, Controller, Frame  # noqa: E402
 from ..speech_files import read_audio  # noqa: E402
+from ..tables import bootstrap, markdown, write_csv  # noqa: E402
 from .loss_timeline import LossChannel  # noqa: E402
 from .measures import measure  # noqa: E402
 from .radio_runs import Setting, energies, receive, transmit  # noqa: E402
@@ -37,7 +38,7 @@ from .radio_table import alone, decibels  # noqa: E402
 from .systems.codec2 import Codec2  # noqa: E402
 from .systems.own import OwnSystem, encoded  # noqa: E402
 from .systems.system import Packets  # noqa: E402
-from .table import Kept, bootstrap, markdown, one_thread, spread, usable, utterances, write_csv  # noqa: E402
+from .table import Kept, one_thread, spread, usable, utterances  # noqa: E402
 
 NOISE_BANDWIDTH_HZ = 3000.0
 FRAMES_PER_PACKET, FRAME_MS = 2, 80

@@ -23,9 +23,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 from ..radio.profiles import PROFILES  # noqa: E402
+from ..tables import write_csv  # noqa: E402
 from .radio_runs import Setting, energies, listen, random_packets, receive, transmit  # noqa: E402
 from .radio_theory import crossing, packet_error_rate  # noqa: E402
-from .table import write_csv  # noqa: E402
 
 # Settings and Eb/N0 at which they are measured.
 SETTINGS = {

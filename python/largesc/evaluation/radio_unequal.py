@@ -25,11 +25,12 @@ from matplotlib import pyplot as plt  # noqa: E402
 from ..concealment.concealer import METHODS, ReceivedFrame  # noqa: E402
 from ..radio.codes import PacketCode  # noqa: E402
 from ..radio.profiles import PROFILES, TAIL_BITS  # noqa: E402
+from ..tables import bootstrap, markdown, write_csv  # noqa: E402
 from .measures import measure  # noqa: E402
 from .radio_speech import speech_of, tokens_of  # noqa: E402
 from .systems.own import OwnSystem  # noqa: E402
 from .systems.system import Packets  # noqa: E402
-from .table import bootstrap, markdown, run_jobs, spread, usable, utterances, write_csv  # noqa: E402
+from .table import run_jobs, spread, usable, utterances  # noqa: E402
 
 FRAMES, TOKENS, TOKEN_BITS, ERASED = 2, 8, 11, 0xFFFF
 PACKET_BYTES = 25

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..tables import number_of, read_csv
 from . import plots
 from .measures import MEASURES
 from .sweep import HEARD, audio_name
-from .table import number_of, paired, read_csv
+from .table import paired
 
 PICTURES = {
     "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",

@@ -27,7 +27,7 @@ from gnuradio import blocks, gr, network
 
 from .. import keys, uep_depacketizer, uep_packetizer
 from ..blocks.messages import make_pdu, read_pdu
-from .table import write_csv
+from ..tables import write_csv
 
 FRAME_S = 0.08
 HOST = "127.0.0.1"

@@ -17,11 +17,11 @@ import numpy as np
 
 from ..models.loader import resolve
 from ..speech_files import read_audio
+from ..tables import write_csv
 from .loss_timeline import LossChannel, lost_at
 from .measures import ENGLISH_MEASURES, measure
 from .settings import Setting
 from .systems.system import RATE_HZ, UDP_BYTES, System
-from .table import write_csv
 
 # Utterances whose speech is kept, for the report's players.
 HEARD = 2

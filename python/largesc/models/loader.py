@@ -5,7 +5,8 @@ A model folder holds ``<part>.json`` (the config), ``<part>.safetensors`` (the w
 the weights ship with the project, ``sha256.json``; ``<part>`` is ``codec``, ``lm`` or
 ``controller``. A folder with a LoRA adapter in peft's format names its base. Folders and
 repositories in the form of the official checkpoints (Mimi's ``tokenizer-*.safetensors``, Moshi's
-``model.safetensors``) are recognised as well. Whatever the source, moshi's own classes come out.
+``model.safetensors``) are recognised as well. An empty file ``with_text`` beside a language model
+says that it was adapted with text. Whatever the source, moshi's own classes come out.
 """
 
 import hashlib
@@ -15,11 +16,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ..whole_files import replacing
+
 EMBEDDED = Path(__file__).parent / "embedded"
 SAMPLE_RATE_HZ = 24000
 # Float32 in every file: an entry is a sum over its usage, both large.
 CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
 SCALE_SUFFIX = ".int8_scale"
+# Lies beside a language model that was adapted with text; LMModel has no place for it.
+WITH_TEXT = "with_text"
 
 
 class ModelError(ValueError):
@@ -46,11 +51,19 @@ class Codec:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A loaded moshi ``LMModel``; ``acoustic_delay`` is 0 or 1 frames."""
+    """A loaded moshi ``LMModel``.
+
+    Attributes:
+        model: of moshi, in evaluation mode.
+        acoustic_delay: 0 or 1 frames.
+        name: the source, for messages.
+        text: adapted with text, so that its text stream holds what it says; else padding.
+    """
 
     model: object
     acoustic_delay: int
     name: str
+    text: bool = False
 
 
 def load_codec(source: str = "embedded") -> Codec:
@@ -94,7 +107,7 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
 
         model = build_language_model(read_config(folder, "lm"))
         load_weights(model, folder, "lm")
-        return LanguageModel(model.eval(), max(model.delays), source)
+        return LanguageModel(model.eval(), max(model.delays), source, (folder / WITH_TEXT).exists())
     import torch
     from moshi.models import loaders
 
@@ -115,7 +128,7 @@ def load_adapted(folder: Path, source: str) -> LanguageModel:
     config = json.loads((folder / "adapter_config.json").read_text())
     base = load_language_model(config["base_model_name_or_path"])
     model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
-    return LanguageModel(model.eval(), base.acoustic_delay, source)
+    return LanguageModel(model.eval(), base.acoustic_delay, source, (folder / WITH_TEXT).exists())
 
 
 def load_estimator(source: str = "embedded") -> object | None:
@@ -286,8 +299,10 @@ def save_model(model: object, config: dict, folder: Path, part: str, int8: bool 
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(pack(model.state_dict(), int8), folder / f"{part}.safetensors")
-    (folder / f"{part}.json").write_text(json.dumps(config, indent=2) + "\n")
+    with replacing(folder / f"{part}.safetensors") as partial:
+        save_file(pack(model.state_dict(), int8), partial)
+    with replacing(folder / f"{part}.json") as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def pack(state: dict, int8: bool) -> dict:
@@ -325,4 +340,5 @@ def write_sha256(folder: Path) -> None:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.glob("*.safetensors"))
     }
-    (folder / "sha256.json").write_text(json.dumps(sums, indent=2) + "\n")
+    with replacing(folder / "sha256.json") as partial:
+        partial.write_text(json.dumps(sums, indent=2) + "\n")

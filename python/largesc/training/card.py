@@ -5,7 +5,6 @@ largesc train card --work DIR --model FOLDER --machine "two cores of ..." --figu
 """
 
 import argparse
-import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -13,13 +12,13 @@ from pathlib import Path
 import torch
 
 from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from ..evaluation.table import markdown, write_csv
+from ..tables import markdown, read_csv, write_csv
 from .codec import CONFIG_KEYS, DEFAULT_CONFIG
 from .codec import STAGES as CODEC_STAGES
 from .config import read_config
 from .estimator import CONFIG_KEYS as ESTIMATOR_KEYS
 from .estimator import DEFAULT_CONFIG as ESTIMATOR_CONFIG
-from .speech import prepare, split
+from .speech import cached, split
 
 STAGES = (*CODEC_STAGES, "lm", "lora", "controller")
 HEAD = """\
@@ -63,7 +62,7 @@ def stage_rows(work: Path, config: dict) -> tuple[list[str], list[dict]]:
 
 def speech_rows(cache: Path, licences: dict[str, str]) -> list[str]:
     """A line of the card for each corpus."""
-    train, dev = split(prepare(Path(), cache))
+    train, dev = split(cached(cache))
     hours: Counter = Counter()
     for u in train:
         hours[u.corpus] += u.samples / SAMPLE_RATE_HZ / 3600
@@ -102,8 +101,7 @@ def write_card(work: Path, model: Path, machine: str, figures: Path | None, conf
         ]
         parts += ["heard that, `docs/training.md` says.", ""]
     if figures:
-        with figures.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv(figures)
         names = [n for n in rows[0] if n not in ("speech", "coder", "payload_bps", "utterance")]
         parts += ["## Held-out speech", "", "See `docs/results/README.md` for what it means.", ""]
         parts += [markdown(rows, ["speech", "coder", "payload_bps"], names), ""]

@@ -162,17 +162,13 @@ def train_stage(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = recipe_parser("codec", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
+    parser = recipe_parser("codec", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument(
         "--speech", type=Path, required=True, help="folder of audio, or tsv: path, corpus, speaker"
     )
     parser.add_argument("--stage", choices=STAGES, help="this one alone; default: all")
-    parser.add_argument("--minutes", type=float, help="in place of the config's")
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
-    for stage in config["stages"].values():
-        if args.minutes is not None and "minutes" in stage:
-            stage["minutes"] = args.minutes
     accelerator = Accelerator()
     with accelerator.main_process_first():
         speech = Speech(args.speech, args.work)

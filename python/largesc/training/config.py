@@ -8,18 +8,33 @@ import torch
 import yaml
 
 
-def recipe_parser(name: str, description: str, config: Path) -> argparse.ArgumentParser:
-    """Parser of ``largesc train NAME`` with the options that every recipe has."""
+def recipe_parser(
+    name: str, description: str, config: Path, minutes: bool = False
+) -> argparse.ArgumentParser:
+    """Parser of ``largesc train NAME`` with the options that every recipe has.
+
+    Args:
+        name: of the recipe.
+        description: one line.
+        config: the default.
+        minutes: with an option for the config's minutes, of each stage where there are several.
+    """
     parser = argparse.ArgumentParser(prog=f"largesc train {name}", description=description)
     parser.add_argument("--config", type=Path, default=config, help="YAML [%(default)s]")
     parser.add_argument("--work", type=Path, required=True, help="folder for cache and checkpoints")
     parser.add_argument("--threads", type=int, default=2, help="of torch [%(default)s]")
+    if minutes:
+        parser.add_argument("--minutes", type=float, help="in place of the config's")
     return parser
 
 
 def start(args: argparse.Namespace, keys: tuple[str, ...]) -> dict:
     """Reads the config of a recipe (see :func:`read_config`) and sets threads and seed."""
     config = read_config(args.config, keys)
+    if getattr(args, "minutes", None) is not None:
+        for facts in config["stages"].values() if "stages" in config else [config["training"]]:
+            if "minutes" in facts:
+                facts["minutes"] = args.minutes
     torch.set_num_threads(args.threads)
     torch.manual_seed(config["seed"])
     return config

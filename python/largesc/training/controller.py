@@ -10,19 +10,21 @@ in place of sampled losses. p is uniform over 0 to 0.5, L over 1 to 16, both dra
 
 1. ``frozen``: the language model as it is, so that its cross-entropies are taken once.
 2. ``joint``: with a LoRA adapter of the language model, whose context holds what it put into gaps.
+
+Both gradients come from that product: the masks' through the chance, by a straight-through step;
+the adapter's through the cross-entropy. ``docs/training.md`` names what differs from the paper.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
 from .config import recipe_parser, start
-from .lm import logits_of
-from .lora import Adapter, GapLosses, adapted
+from .lm import logits_of, token_losses
+from .lora import Adapter, GapLosses, absolute, adapted
 from .run import Run, descend
 from .tokens import load
 
@@ -47,14 +49,19 @@ class Crops:
         self.codes, self.latents = cut(found.tokens, np.int64), cut(found.latents, np.float32)
 
 
+def entropies_of(model: torch.nn.Module, codes: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of each token of ``codes`` ``[n, 8, FRAMES]`` behind ``heard``.
+
+    0 for the tokens at the end that an acoustic delay leaves open.
+    """
+    logits, known = logits_of(model, heard)
+    return torch.where(known, token_losses(logits, codes), 0.0)
+
+
 @torch.inference_mode()
 def cross_entropies(model: torch.nn.Module, codes: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in nats of each token, teacher forced, as ``codes`` ``[n, 8, FRAMES]``."""
-    found = [
-        F.cross_entropy(logits_of(model, block)[0].permute(0, 3, 1, 2), block, reduction="none")
-        for block in codes.split(16)
-    ]
-    return torch.cat(found)
+    return torch.cat([entropies_of(model, block, block) for block in codes.split(16)])
 
 
 class Channels:
@@ -98,7 +105,8 @@ def train_frozen(config: dict, crops: Crops, work: Path, model: torch.nn.Module)
     facts = config["stages"]["frozen"]
     network = ControllerNetwork(crops.latents.shape[1])
     optimiser = torch.optim.AdamW(network.parameters(), lr=facts["rate"])
-    run = Run(work / "controller.pt", config["codebook_weights"], facts["minutes"])
+    made_with = made_of(config, crops)
+    run = Run(work / "controller.pt", made_with, facts["minutes"])
     run.keep(network=network, optimiser=optimiser)
     entropies = None if run.over() else cross_entropies(model, crops.codes)
     channels, weights = Channels(config["seed"] + run.step), weights_of(config)
@@ -119,7 +127,8 @@ def train_joint(
     losses_of = GapLosses(adapted(model, config["lora"]).train(), config["temperature"])
     own = [p for p in losses_of.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW([*network.parameters(), *own], lr=facts["rate"])
-    run = Run(work / "controller_joint.pt", config["codebook_weights"], facts["minutes"])
+    made_with = made_of(config, crops) | {"lora": config["lora"]}
+    run = Run(work / "controller_joint.pt", made_with, facts["minutes"])
     run.keep(network=network, adapter=Adapter(losses_of.model), optimiser=optimiser)
     channels, weights = Channels(config["seed"] + run.step), weights_of(config)
     for _ in run.steps(optimiser, facts["rate"]):
@@ -127,12 +136,16 @@ def train_joint(
         codes, (p, level) = crops.codes[chosen], channels.draw(len(chosen))
         sent, copied, missing, tokens = price(network, crops.latents[chosen], p, level)
         heard = losses_of.filled(codes, channels.arrives(sent, copied, p))
-        logits, _ = logits_of(losses_of.model, heard)
-        entropies = F.cross_entropy(logits.permute(0, 3, 1, 2), codes, reduction="none")
-        expected = (weights * entropies * missing).mean()
+        expected = (weights * entropies_of(losses_of.model, codes, heard) * missing).mean()
         descend(optimiser, expected + config["gamma"] * tokens)
         run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
     return losses_of.model.eval()
+
+
+def made_of(config: dict, crops: Crops) -> dict:
+    """What a checkpoint must have been made with."""
+    names = ("codebook_weights", "gamma", "lm")
+    return {name: config[name] for name in names} | {"dimension": crops.latents.shape[1]}
 
 
 def weights_of(config: dict) -> torch.Tensor:
@@ -147,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--adapter", type=Path, help="folder for the joint stage's adapter")
     args = parser.parse_args(arguments)
-    config = start(args, CONFIG_KEYS)
+    config = start(args, CONFIG_KEYS) | {"lm": absolute(args.lm)}
     joint = config["stages"]["joint"]["minutes"] > 0
     if joint and args.adapter is None:
         raise ValueError(
@@ -157,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     network = train_frozen(config, crops, args.work, model)
     if joint:
         model = train_joint(config, crops, args.work, model, network)
-        model.peft_config["default"].base_model_name_or_path = args.lm
+        model.peft_config["default"].base_model_name_or_path = config["lm"]
         model.save_pretrained(args.adapter)
     save_model(network.eval(), {"dimension": crops.latents.shape[1]}, args.output, "controller")
     write_sha256(args.output)

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 from .._core import ERASED_TOKEN
 from ..codec.codebooks import codebooks_of
 from ..concealment.estimator import FrameCompleter, LatentEstimator, Surroundings
-from ..models.loader import load_codec, load_language_model, write_sha256
+from ..models.loader import LanguageModel, load_codec, load_language_model, write_sha256
+from ..whole_files import replacing
 from .config import recipe_parser, start
 from .received import Receiver
 from .tokens import TokenSet, load
@@ -45,12 +46,18 @@ def received_of(tokens: np.ndarray, facts: dict, seed: int) -> np.ndarray:
     return np.where(arrives, tokens, ERASED_TOKEN).astype(np.uint16)
 
 
-def guesses_of(model: object, received: np.ndarray, books: np.ndarray, config: dict) -> np.ndarray:
+def guesses_of(
+    loaded: LanguageModel, received: np.ndarray, books: np.ndarray, config: dict
+) -> np.ndarray:
     """What the language model makes of frames in the link, uint16 ``[frames, 8]``."""
     from ..concealment.lm_stream import LanguageModelStream
 
     stream = LanguageModelStream(
-        model, config["temperature"], samples=config["samples"], codebooks=books
+        loaded.model,
+        config["temperature"],
+        samples=config["samples"],
+        codebooks=books,
+        sample_text=loaded.text,
     )
     out = []
     for number, tokens in enumerate(received):
@@ -104,7 +111,11 @@ def fitted(
 
 
 def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray]:
-    """Matrices and mean, see ``LatentEstimator``."""
+    """Matrices and mean, see ``LatentEstimator``.
+
+    Raises:
+        ValueError: the tokens are too few.
+    """
     found, seed = load(work / "tokens_train.npz"), config["seed"]
     books = codebooks_of(load_codec(codec).model)
     facts = config["received"]
@@ -117,7 +128,7 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
     plain, lossy = crops(config["frames"], facts)
     # The model's guess counts in frames of which nothing came.
     guessed, through_lm = crops(config["lm_frames"], facts | {"prefix_share": 0.0})
-    guesses = guesses_of(load_language_model(lm).model, through_lm, books, config)
+    guesses = guesses_of(load_language_model(lm), through_lm, books, config)
     mean = plain.mean(axis=0)
     matrices = {"mean": mean}
     for _ in range(ROUNDS):
@@ -125,6 +136,11 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
         alone = fitted(cases_of(lossy, None, books, estimator), plain, mean, config["ridge"])
         seen = cases_of(through_lm, guesses, books, estimator)
         matrices = alone | fitted(seen, guessed, mean, config["ridge"]) | {"mean": mean}
+    if len(matrices) == 1:
+        raise ValueError(
+            f"{len(plain)} frames of tokens are too few for a single case: give more speech to "
+            "`largesc train tokens`, or set more frames in the config"
+        )
     return matrices
 
 
@@ -138,7 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
     matrices = train(config, args.work, args.codec, args.lm)
     args.output.mkdir(parents=True, exist_ok=True)
     halves = {name: value.astype(np.float16) for name, value in matrices.items()}
-    save_file(halves, str(args.output / "estimator.safetensors"))
+    with replacing(args.output / "estimator.safetensors") as partial:
+        save_file(halves, str(partial))
     write_sha256(args.output)
 
 

@@ -7,11 +7,10 @@ largesc train export --work DIR --output FOLDER
 import argparse
 from pathlib import Path
 
-import torch
-
 from ..models.build import build_codec
 from ..models.loader import save_model, write_sha256
 from .codec import STAGES
+from .run import read_checkpoint
 
 
 def checkpoint(work: Path, stage: str) -> dict:
@@ -19,7 +18,7 @@ def checkpoint(work: Path, stage: str) -> dict:
     path = work / f"{stage}.pt"
     if not path.exists():
         raise ValueError(f"{path} is missing: run the stage {stage!r} of training.codec first")
-    return torch.load(path, weights_only=False)
+    return read_checkpoint(path)
 
 
 def export_codec(work: Path, output: Path, stage: str = "decoder", share: float = 1.0) -> dict:

@@ -7,7 +7,16 @@ import torch
 def residual_kmeans(
     latents: torch.Tensor, stages: int, entries: int, iterations: int, seed: int
 ) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[float]]:
-    """Residual k-means on ``[n, dimension]``; returns (centroids, usage) a stage, energy left."""
+    """Residual k-means on ``[n, dimension]``; returns (centroids, usage) a stage, energy left.
+
+    Raises:
+        ValueError: there are fewer latents than entries.
+    """
+    if len(latents) < entries:
+        raise ValueError(
+            f"{len(latents)} frames of speech are too few for codebooks of {entries} entries: give "
+            "more speech, or set fewer bins in the config"
+        )
     generator = torch.Generator().manual_seed(seed)
     residual, books, left = latents.clone(), [], []
     energy = float(latents.square().sum())

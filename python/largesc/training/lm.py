@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from moshi.models.lm import LMOutput
 from torch import nn
 from torch.nn import functional as F
 
+from ..codec.codebooks import codebooks_of
 from ..models.build_lm import build_language_model
 from ..models.loader import load_codec, save_model, write_sha256
 from .config import recipe_parser, start
 from .run import Run, descend
+from .text import UNKNOWN
 from .tokens import TokenSet, load
 
 DEFAULT_CONFIG = Path(__file__).parent / "lm.yaml"
@@ -33,7 +36,7 @@ def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
     embeddings is a projection of the quantised latent.
     """
     generator = torch.Generator().manual_seed(seed)
-    books = [layer._codebook.embedding.float() for layer in codec.quantizer.vq.layers]
+    books = list(torch.from_numpy(codebooks_of(codec)))
     rms = torch.cat(books).square().sum(dim=1).mean().sqrt()
     dimension = books[0].shape[1]
 
@@ -51,12 +54,15 @@ def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
         if k + 1 < model.dep_q:
             emb = model.depformer_emb[k].weight
             emb[: len(book)] = project(book, emb.shape[1])
-        own = book / book.square().sum(dim=1).mean().sqrt() * rms
+        # A codebook that nothing was left for is all zero.
+        own = book / book.square().sum(dim=1).mean().sqrt().clamp(min=1e-12) * rms
         model.linears[k].weight[:] = project(own, model.linears[k].weight.shape[1])
 
 
-def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) -> torch.Tensor:
-    """Random crops, int64 ``[size, 8, frames]``.
+def batch_of(
+    found: TokenSet, size: int, frames: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random crops, int64 ``[size, 8, frames]``, and their text ``[size, frames]``, see ``text``.
 
     Raises:
         ValueError: there are not so many frames.
@@ -67,11 +73,14 @@ def batch_of(found: TokenSet, size: int, frames: int, rng: np.random.Generator) 
             "speech to `largesc train tokens`, or set fewer frames in the config"
         )
     out = np.empty((size, 8, frames), dtype=np.int64)
+    text = np.full((size, frames), UNKNOWN, dtype=np.int64)
     for row in range(size):
         # Crops may run into the next utterance: a cut is what a real link sees as well.
         start = int(rng.integers(0, len(found.tokens) - frames))
         out[row] = found.tokens[start : start + frames].T
-    return torch.from_numpy(out)
+        if found.text is not None:
+            text[row] = found.text[start : start + frames]
+    return torch.from_numpy(out), torch.from_numpy(text)
 
 
 def corrupted(codes: torch.Tensor, share: float, seed: int) -> torch.Tensor:
@@ -87,11 +96,24 @@ def corrupted(codes: torch.Tensor, share: float, seed: int) -> torch.Tensor:
     return torch.where(wrong.to(codes.device), other, codes)
 
 
+def outputs_of(model: nn.Module, codes: torch.Tensor, text: torch.Tensor | None = None) -> LMOutput:
+    """What a model makes of ``codes`` ``[B, 8, T]``, teacher forced.
+
+    Args:
+        model: moshi ``LMModel``; streams beyond the eighth, as of Moshi's other speaker, are zero.
+        codes: int64.
+        text: text tokens, int64 ``[B, T]``; none: padding.
+    """
+    batch, streams, frames = codes.shape
+    if text is None:
+        text = torch.full((batch, frames), model.text_padding_token_id, device=codes.device)
+    others = codes.new_full((batch, model.n_q - streams, frames), model.zero_token_id)
+    return model(torch.cat([text[:, None], codes, others], dim=1))
+
+
 def logits_of(model: nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``[B, 8, T, 2048]`` of each token of ``codes`` ``[B, 8, T]``, and where they count."""
-    shape = (codes.shape[0], 1, codes.shape[2])
-    text = torch.full(shape, model.text_padding_token_id, device=codes.device)
-    result = model(torch.cat([text, codes], dim=1))
+    result = outputs_of(model, codes)
     return result.logits.float(), result.mask
 
 
@@ -137,7 +159,7 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
     run = Run(work / "lm.pt", config["model"], facts["minutes"], accelerator)
     run.keep(model=model, optimiser=optimiser)
     rng = np.random.default_rng(seed + run.step + 1000 * accelerator.process_index)
-    dev = batch_of(dev_set, 16, facts["frames"], np.random.default_rng(99))
+    dev, _ = batch_of(dev_set, 16, facts["frames"], np.random.default_rng(99))
     dev = dev.to(accelerator.device)
     weights = weights_of(config, accelerator.device)
 
@@ -146,7 +168,8 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
         return {f"dev_{k}": float(v) for k, v in enumerate(losses_of(dev))}
 
     for _ in run.steps(optimiser, facts["rate"], evaluate):
-        codes = batch_of(train_set, facts["batch"], facts["frames"], rng).to(accelerator.device)
+        codes, _ = batch_of(train_set, facts["batch"], facts["frames"], rng)
+        codes = codes.to(accelerator.device)
         heard = corrupted(codes, facts["corrupted"], seed + run.step)
         loss = (network(codes, heard) * weights).sum()
         descend(optimiser, loss, accelerator)
@@ -155,14 +178,11 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = recipe_parser("lm", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
+    parser = recipe_parser("lm", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
-    parser.add_argument("--minutes", type=float, help="in place of the config's")
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
-    if args.minutes is not None:
-        config["training"]["minutes"] = args.minutes
     accelerator = Accelerator()
     model = train(config, args.work, args.codec, accelerator)
     if accelerator.is_main_process:

@@ -5,8 +5,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+
+from ..whole_files import replacing
 
 # The tests cannot wait so long.
 SAVE_EVERY_S = float(os.environ.get("LARGESC_SAVE_EVERY_S", "180"))
@@ -24,7 +27,7 @@ class Run:
             them, prints and saves.
 
     Raises:
-        ValueError: the checkpoint was made with another config.
+        ValueError: the checkpoint was made with another config, or cannot be read.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Run:
         self.parts: dict = {}
         self.state: dict = {}
         if path.exists():
-            self.state = torch.load(path, weights_only=False, map_location="cpu")
+            self.state = read_checkpoint(path)
             if self.state["config"] != config:
                 raise ValueError(f"{path} was made with another config: move it away first")
             self.step, self.seconds = self.state["step"], self.state["seconds"]
@@ -95,13 +98,15 @@ class Run:
             evaluate: what a line of progress says beside ``now``.
         """
         self.begin()
+        first = self.step
         while not self.over():
             for group in optimiser.param_groups:
                 group["lr"] = rate * self.rate_factor()
             yield
             if self.end_step():
                 self.report(**self.now, **evaluate())
-        self.save()
+        if self.step > first or not self.state:
+            self.save()
 
     def _agreed(self, seconds: float) -> float:
         # All processes must end after the same step.
@@ -130,20 +135,49 @@ class Run:
         )
 
     def save(self) -> None:
-        """Writes the checkpoint beside the old one, then replaces that."""
+        """Writes the checkpoint beside the old one, then replaces that.
+
+        Raises:
+            OSError: it could not be written; the old one is whole.
+        """
         if not self.main:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"config": self.config, "step": self.step, "seconds": self.seconds}
-        partial = self.path.with_suffix(".partial")
-        torch.save(state | {"curve": self.curve}, partial)
-        os.replace(partial, self.path)
+        with replacing(self.path) as partial:
+            torch.save(state | {"curve": self.curve}, partial)
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What :meth:`Run.save` wrote.
+
+    Raises:
+        ValueError: the file is none, or is damaged.
+    """
+    try:
+        state = torch.load(path, weights_only=False, map_location="cpu")
+        if not {"config", "step", "seconds", "curve"} <= set(state):
+            raise ValueError("parts are missing")
+    except (RuntimeError, OSError, EOFError, ValueError, TypeError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is no checkpoint that can be read ({error}): move it away first"
+        ) from error
+    return state
 
 
 def descend(
     optimiser: torch.optim.Optimizer, loss: torch.Tensor, accelerator: object | None = None
 ) -> None:
-    """One step down the gradient of ``loss``, whose norm is clipped to 1."""
+    """One step down the gradient of ``loss``, whose norm is clipped to 1.
+
+    Raises:
+        ValueError: the loss is not finite; the checkpoint is older and still is good.
+    """
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"the loss became {float(loss)}: run it again to go on from the last checkpoint, with "
+            "a lower rate in the config if it happens again"
+        )
     optimiser.zero_grad(set_to_none=True)
     loss.backward() if accelerator is None else accelerator.backward(loss)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]

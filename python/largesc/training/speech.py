@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A folder of speech as one 24 kHz memory map with an index by utterance."""
 
+import hashlib
 import json
 import random
 from dataclasses import asdict, dataclass
@@ -10,9 +11,11 @@ import numpy as np
 import soundfile
 
 from ..speech_files import read_audio, rows_of
+from ..whole_files import replacing
 
 PITCH_STEP_SAMPLES = 240
 SILENT_BELOW = 1e-4
+DEV_EVERY = 50
 # Columns of the envelope, of which more follow; see world.py.
 BANDS = 80
 SILENCE_LOG_POWER = -27.6
@@ -36,12 +39,19 @@ def prepare(source: Path, cache: Path) -> list[Utterance]:
     be read or hold nothing but silence are left out and counted.
 
     Raises:
-        ValueError: no speech is left.
+        ValueError: no speech is left, or the cache is of other speech.
     """
-    index = cache / "index.json"
+    index, (folder, rows) = cache / "index.json", rows_of(source)
+    names = [[row[column] for column in ("path", "corpus", "speaker")] for row in rows]
+    listed = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     if index.exists():
-        return [Utterance(**row) for row in json.loads(index.read_text())]
-    folder, rows = rows_of(source)
+        before = cache / "listed.sha256"
+        if before.exists() and before.read_text() != listed:
+            raise ValueError(
+                f"{cache} holds other speech than {source} lists: take another work folder, or "
+                "move this one away"
+            )
+        return cached(cache)
     cache.mkdir(parents=True, exist_ok=True)
     found, start, left_out = [], 0, {"missing": 0, "unreadable": 0, "silent": 0}
     with (cache / "speech.i16").open("wb") as out:
@@ -69,8 +79,15 @@ def prepare(source: Path, cache: Path) -> list[Utterance]:
     print(f"decoded {len(found)} files, left out: {said}", flush=True)
     if not found:
         raise ValueError(f"no speech in {source}: of {len(rows)} files {said}")
-    index.write_text(json.dumps([asdict(u) for u in found]))
+    (cache / "listed.sha256").write_text(listed)
+    with replacing(index) as partial:
+        partial.write_text(json.dumps([asdict(u) for u in found]))
     return found
+
+
+def cached(cache: Path) -> list[Utterance]:
+    """The index that :func:`prepare` wrote."""
+    return [Utterance(**row) for row in json.loads((cache / "index.json").read_text())]
 
 
 def open_samples(cache: Path) -> np.ndarray:
@@ -84,7 +101,10 @@ def split(
     """Splits off the dev speakers; returns ``(train, dev)``.
 
     The last ``held_out_speakers`` of speechocean762 appear in neither: they stay unseen for the
-    figures on non-native English.
+    figures on non-native English. Where no speaker can be spared, dev has each 50th utterance.
+
+    Raises:
+        ValueError: there is only one utterance.
     """
     ocean = sorted({u.speaker for u in utterances if u.corpus == "speechocean762"})
     unseen = set(ocean[-held_out_speakers:]) if held_out_speakers else set()
@@ -96,6 +116,11 @@ def split(
     single = {c for c in {c for c, _ in speakers} if sum(k == c for k, _ in speakers) == 1}
     dev = {(c, s) for c, s in dev if c not in single}
     keep = [u for u in utterances if not (u.corpus == "speechocean762" and u.speaker in unseen)]
+    if not dev:
+        if len(keep) < 2:
+            raise ValueError("one utterance is too few: some of the speech is kept from training")
+        dev_set = keep[1::DEV_EVERY]
+        return [u for n, u in enumerate(keep) if n % DEV_EVERY != 1], dev_set
     return (
         [u for u in keep if (u.corpus, u.speaker) not in dev],
         [u for u in keep if (u.corpus, u.speaker) in dev],

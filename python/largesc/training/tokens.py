@@ -5,15 +5,18 @@ largesc train tokens --speech train.tsv --work DIR --codec FOLDER
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from ..codec.spectral import FRAME_SAMPLES
 from ..models.loader import load_codec
+from ..whole_files import replacing
 from .speech import open_samples, prepare, split
+from .text import TextTokenizer, text_beside
 from .variants import add_variants
 
 
@@ -25,16 +28,24 @@ class TokenSet:
         tokens: uint16 ``[frames, 8]``.
         latents: float16 ``[frames, dimension]``.
         starts: int64 ``[utterances + 1]``, first frame of each utterance, then the end.
+        text: int32 ``[frames]``, text tokens and placeholders, see ``text``; or None.
+        text_pieces: tokens that the text's tokenizer has; 0 without text.
     """
 
     tokens: np.ndarray
     latents: np.ndarray
     starts: np.ndarray
+    text: np.ndarray | None = None
+    text_pieces: int = 0
 
 
 @torch.inference_mode()
 def encode_all(codec, samples: np.ndarray, utterances: list) -> TokenSet:
-    """Encodes whole utterances offline."""
+    """Encodes whole utterances offline.
+
+    Raises:
+        ValueError: none is as long as a frame.
+    """
     tokens, latents, starts = [], [], [0]
     for number, u in enumerate(utterances):
         count = u.samples // FRAME_SAMPLES
@@ -48,24 +59,36 @@ def encode_all(codec, samples: np.ndarray, utterances: list) -> TokenSet:
         starts.append(starts[-1] + count)
         if number % 500 == 0:
             print(f"tokens: {number} of {len(utterances)} utterances", flush=True)
+    if not tokens:
+        raise ValueError(f"none of {len(utterances)} utterances is as long as a frame of 80 ms")
     return TokenSet(np.concatenate(tokens), np.concatenate(latents), np.array(starts))
 
 
 def save(found: TokenSet, path: Path) -> None:
     """Writes a token set as npz."""
-    np.savez(path, tokens=found.tokens, latents=found.latents, starts=found.starts)
+    parts = {"tokens": found.tokens, "latents": found.latents, "starts": found.starts}
+    if found.text is not None:
+        parts |= {"text": found.text, "text_pieces": found.text_pieces}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **parts)
 
 
 def load(path: Path) -> TokenSet:
     """Reads what :func:`save` wrote.
 
     Raises:
-        ValueError: the file is not there yet.
+        ValueError: the file is not there yet, or is none.
     """
     if not path.exists():
-        raise ValueError(f"{path} is missing: run training.tokens first")
-    with np.load(path) as data:
-        return TokenSet(data["tokens"], data["latents"], data["starts"])
+        raise ValueError(f"{path} is missing: run `largesc train tokens` first")
+    try:
+        with np.load(path) as data:
+            text = (data["text"], int(data["text_pieces"])) if "text" in data else ()
+            return TokenSet(data["tokens"], data["latents"], data["starts"], *text)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"{path} holds no tokens that can be read ({error}): run `largesc train tokens` again"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -80,17 +103,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--variants", action="store_true", help="each training utterance once more, varied"
     )
+    parser.add_argument(
+        "--text-tokenizer", type=Path, metavar="FILE",
+        help="SentencePiece model: text as well, where FILE.words lies beside FILE.wav",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
+    tokenizer = TextTokenizer(args.text_tokenizer) if args.text_tokenizer else None
     codec = load_codec(args.codec)
     utterances = prepare(args.speech, args.work / "speech")
     train_set, dev_set = split(utterances)
     if args.variants:
         train_set = train_set + split(add_variants(utterances, args.work / "speech"))[0]
     samples = open_samples(args.work / "speech")
-    save(encode_all(codec, samples, dev_set), args.work / "tokens_dev.npz")
-    save(encode_all(codec, samples, train_set), args.work / "tokens_train.npz")
+    for name, chosen in (("dev", dev_set), ("train", train_set)):
+        found = encode_all(codec, samples, chosen)
+        if tokenizer is not None:
+            folder = args.speech if args.speech.is_dir() else args.speech.parent
+            text = text_beside(chosen, folder, tokenizer)
+            found = replace(found, text=text, text_pieces=tokenizer.pieces)
+        save(found, args.work / f"tokens_{name}.npz")
 
 
 if __name__ == "__main__":

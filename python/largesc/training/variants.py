@@ -16,6 +16,7 @@ from scipy import fft
 from scipy.signal import fftconvolve, resample_poly
 
 from ..codec.spectral import SAMPLE_RATE_HZ
+from ..whole_files import replacing
 from .speech import Utterance, open_samples
 
 # Voices become higher and faster, or lower and slower, by up to an eighth.
@@ -101,5 +102,6 @@ def add_variants(utterances: list[Utterance], cache: Path, processes: int = 2) -
             out.write(pcm.tobytes())
             found.append(replace(original, start=end, samples=len(pcm)))
             end += len(pcm)
-    index.write_text(json.dumps([asdict(u) for u in found]))
+    with replacing(index) as file:
+        file.write_text(json.dumps([asdict(u) for u in found]))
     return found

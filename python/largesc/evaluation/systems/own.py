@@ -339,7 +339,8 @@ def stream_of(lm: str, codec: str, samples: int, int8: bool) -> object:
     """One language model a process and setting, for the tokens of ``codec``."""
     from ...concealment.lm_stream import LanguageModelStream
 
-    model = load_language_model(lm).model
-    if int8:
-        model = quantised(model)
-    return LanguageModelStream(model, samples=samples, codebooks=codebooks(codec))
+    loaded = load_language_model(lm)
+    model = quantised(loaded.model) if int8 else loaded.model
+    return LanguageModelStream(
+        model, samples=samples, codebooks=codebooks(codec), sample_text=loaded.text
+    )
