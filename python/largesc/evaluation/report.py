@@ -23,7 +23,7 @@ PICTURES = {
 STYLE = """body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.2em .6em;
 text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100%}
-audio{width:14em}"""
+audio{width:8em}"""
 
 
 def measures_in(rows: list[dict]) -> list[str]:
