@@ -133,6 +133,17 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
     assert not {c.key() for c in again} & {c.key() for c in cells}
 
 
+def test_absent_cluster_is_named(small, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="requirements-evaluation.txt is not installed")
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ValueError, match="no Ray cluster lets us in at nowhere:1"):
+        sweep.run(*small, tmp_path / "a", address="nowhere:1")
+
+
 def test_command_line_names_what_is_wrong(tmp_path, capsys):
     common = ["evaluate", "--output", str(tmp_path)]
     for more, said in (

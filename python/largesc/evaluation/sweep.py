@@ -183,7 +183,7 @@ def run(
         processes: how many cells run at a time on this machine.
 
     Raises:
-        ValueError: Ray is not installed.
+        ValueError: Ray is not installed, or no cluster at ``address``.
     """
     results = Results(output)
     cells = cells_of(setting, utterances, seed)
@@ -215,7 +215,13 @@ def _compute(
     from tqdm import tqdm
 
     options = {"address": address} if address else {"num_cpus": processes}
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+    except ConnectionError as error:
+        raise ValueError(
+            f"no Ray cluster lets us in at {address}: start one with `ray start --head`, and set "
+            "RAY_AUTH_MODE here as there"
+        ) from error
     try:
         # A worker that dies takes with it what it was doing, and that is done again.
         remote = ray.remote(num_cpus=1, max_retries=5)(run_group)
