@@ -34,7 +34,7 @@ def test_short_run_holds_and_is_written(wav, models, tmp_path, capsys, air, minu
 def row(**changes) -> dict:
     good = {
         "resident_mb": 500.0,
-        "least_frames_under_way": 20,
+        "frames_under_way": 20.0,
         "packets_sent": 100,
         "packets_received": 74,
         "packets_lost": 25,
@@ -54,7 +54,7 @@ def row(**changes) -> dict:
     [
         ({}, []),
         ({"resident_mb": 530.0}, ["memory flat"]),
-        ({"least_frames_under_way": 30}, ["latency not growing"]),
+        ({"frames_under_way": 30.0}, ["latency not growing"]),
         ({"packets_lost": 20}, ["packets sent = received + lost + refused"]),
         ({"samples_out": 19199}, ["samples out = in"]),
         ({"invalid_samples": 1}, ["numbers only"]),
