@@ -16,6 +16,7 @@ import time
 
 import pmt
 from gnuradio import blocks, gr, largesc, zeromq
+from gnuradio.largesc._core import PLAYOUT_MARGIN_MS
 from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from keyer import BEFORE_PARTS, PART, RATE_HZ, keyer, packet_gate
@@ -23,6 +24,7 @@ from radio import add_radio, noise_voltage, paced, radio_named, shift, zmq_end
 
 FRAMES_PER_PACKET = 2
 DEADLINE_MS = PACKET_MS = 80 * FRAMES_PER_PACKET
+PLAYOUT_MS = DEADLINE_MS + PLAYOUT_MARGIN_MS
 CODEC_MS = 20.0
 LONGEST_OVER_MS = 60_000.0
 AMPLITUDE, DOPPLER_HZ = 0.5, 1.0
@@ -150,7 +152,7 @@ class Station(gr.top_block):
             part.statistics() for part in (self.speech_tx, self.speech_rx, self.modem_rx)
         )
         # Voice delay of the key, a packet of speech, the air, the deadline, the codec.
-        fixed = 1000 * BEFORE_PARTS * PART / RATE_HZ + PACKET_MS + DEADLINE_MS + CODEC_MS
+        fixed = 1000 * BEFORE_PARTS * PART / RATE_HZ + PACKET_MS + PLAYOUT_MS + CODEC_MS
         return {
             "es_n0_db": modem["es_n0_db"] if modem["accepted"] else math.nan,
             "loss_probability": self.gate.loss_probability,

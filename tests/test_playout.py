@@ -55,13 +55,14 @@ def test_limits_are_refused_by_name(most):
 
 
 def test_command_line_is_adaptive_unless_told_otherwise():
-    for given, most in (
-        ([], 400),
-        (["--deadline-ms", "640"], 640),
-        (["--max-deadline-ms", "0"], 0),
-        (["--max-deadline-ms", "1000"], 1000),
+    for given, limits in (
+        ([], (80, 400)),
+        (["--frames-per-packet", "2"], (160, 400)),
+        (["--deadline-ms", "640"], (640, 640)),
+        (["--max-deadline-ms", "0"], (80, 0)),
+        (["--max-deadline-ms", "1000"], (80, 1000)),
     ):
-        assert options.max_deadline_ms(parser().parse_args(["rx", *given])) == most
+        assert options.listening_deadlines_ms(parser().parse_args(["rx", *given])) == limits
 
 
 def test_adaptive_playout_keeps_what_a_fixed_one_loses():

@@ -31,7 +31,7 @@ bool fill(std::uint16_t& place, std::uint16_t token)
 /// The wait for a copy, and the margin without which the copy would race its frame's playout.
 std::int64_t with_margin_ns(int deadline_ms)
 {
-    return (deadline_ms + PLAYOUT_MARGIN_MS) * std::int64_t(1'000'000);
+    return (std::int64_t(deadline_ms) + PLAYOUT_MARGIN_MS) * 1'000'000;
 }
 
 } // namespace

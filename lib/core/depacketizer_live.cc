@@ -39,8 +39,10 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
     if (d_correction == 0)
         choose_correction();
     if (d_correction != 0 && correction_is_due()) {
-        if (d_correction > 0)
+        if (d_correction > 0) {
+            d_pulled_ns = now_ns;
             return insert_frame();
+        }
         while (d_correction < 0)
             drop_frame(now_ns);
     }

@@ -41,7 +41,7 @@ public:
 
     /// Frames by which the playout should wait longer, -1 if it could wait less. `delay_ns` is what
     /// it waits now, and the result keeps it within the limits but for half a frame above, and
-    /// a quarter below. Reading it clears it.
+    /// half the margin below. Reading it clears it.
     int take_correction(std::int64_t delay_ns, std::int64_t least_ns, std::int64_t most_ns)
     {
         const std::int64_t wanted = (d_growth_ns + FRAME_NS - 1) / FRAME_NS;

@@ -38,9 +38,13 @@ public:
         const std::int64_t excess = (d_best_ns - d_most_ns) / FRAME_NS;
         if (d_best_ns > d_most_ns + FRAME_NS)
             d_correction = excess < BACKLOG ? -1 : -static_cast<int>(std::min(excess, MOST_FRAMES));
-        // Not even the fastest packet would find its frame's copy in time.
-        else if (d_best_ns < d_deadline_ns)
+        // Not even the fastest packet would find its frame's copy in time. Of one window alone the
+        // jitter may have taken all that were punctual.
+        d_short_windows = d_best_ns < d_deadline_ns ? d_short_windows + 1 : 0;
+        if (d_short_windows == SHORT_WINDOWS) {
             d_correction = 1;
+            d_short_windows = 0;
+        }
         d_delay_ns = d_best_ns;
         d_best_ns = NEVER;
     }
@@ -70,7 +74,7 @@ public:
     void reset()
     {
         d_delay_ns = d_best_ns = d_run_best_ns = NEVER;
-        d_run = d_correction = 0;
+        d_run = d_correction = d_short_windows = 0;
     }
 
 private:
@@ -78,7 +82,7 @@ private:
     static constexpr std::int64_t FRAME_NS = FRAME_MS * MS;
     static constexpr std::int64_t WINDOW_NS = 5'000 * MS;
     static constexpr std::int64_t NEVER = std::numeric_limits<std::int64_t>::min();
-    static constexpr int LATE_RUN = 4;
+    static constexpr int LATE_RUN = 4, SHORT_WINDOWS = 2;
     static constexpr std::int64_t BACKLOG = 4, MOST_FRAMES = 64;
 
     /// A sender that stalled and did not catch up makes every packet late: that must not take a
@@ -108,7 +112,7 @@ private:
     std::int64_t d_delay_ns = NEVER; ///< of the last window, and of what was moved since
     std::int64_t d_best_ns = NEVER, d_window_start_ns = 0;
     std::int64_t d_run_best_ns = NEVER, d_run_start_ns = 0;
-    int d_run = 0, d_correction = 0;
+    int d_run = 0, d_correction = 0, d_short_windows = 0;
 };
 
 } // namespace largesc

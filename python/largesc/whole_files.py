@@ -18,8 +18,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield partial
         os.replace(partial, path)
-    except Exception as error:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        # torch reports a full disk as a RuntimeError.
+        if not isinstance(error, OSError | RuntimeError):
+            raise
         raise OSError(
             f"{path} could not be written ({error}), what was there before is untouched: make "
             "room and run it again"

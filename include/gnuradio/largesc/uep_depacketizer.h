@@ -23,8 +23,8 @@ public:
      * \param layout as at the sender
      * \param crc as at the sender
      * \param mode `offline` (nothing is late) or `live` (one frame a pull)
-     * \param deadline_ms live: time that a copy may come behind its frame; the playout waits 20 ms
-     * longer \param hold_packets offline: packets to wait for copies and for reordered packets
+     * \param deadline_ms live: so much later copies may come; playout waits 20 ms longer
+     * \param hold_packets offline: packets to wait for copies and reordered packets
      * \param report_interval_packets a report after so many packet times
      * \param end_with_sender end the stream when the sender's end packet comes
      * \param max_deadline_ms live: as long the wait may become where packets come late; 0: fixed

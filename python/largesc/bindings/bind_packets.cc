@@ -199,6 +199,7 @@ void bind_packets(py::module_& m)
     m.attr("TOKEN_VALUES") = TOKEN_VALUES;
     m.attr("ERASED_TOKEN") = ERASED_TOKEN;
     m.attr("FRAME_MS") = FRAME_MS;
+    m.attr("PLAYOUT_MARGIN_MS") = PLAYOUT_MARGIN_MS;
     m.attr("CODE_REPORT") = CODE_REPORT;
     m.attr("REPORT_BYTES") = REPORT_BYTES;
     m.attr("MAX_COPY_DISTANCE") = MAX_COPY_DISTANCE;

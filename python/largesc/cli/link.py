@@ -258,8 +258,8 @@ def rx(args: argparse.Namespace) -> int:
     tb = gr.top_block("largesc rx", catch_exceptions=False)
     check_free(args.listen)
     mode = "live" if args.listen else "offline"
-    most = options.max_deadline_ms(args)
-    receiver = options.make_rx(args, mode, args.deadline_ms, end_with_sender=True, most=most)
+    least, most = options.listening_deadlines_ms(args)
+    receiver = options.make_rx(args, mode, least, end_with_sender=True, most=most)
     source, port = packet_source(args.listen, options.has_crc(args))
     sink = speech_writer(args.output, bool(args.raw), receiver.delay_samples)
     if args.listen:

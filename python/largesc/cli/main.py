@@ -42,7 +42,12 @@ def parser() -> argparse.ArgumentParser:
     channel = command("channel", "drop packets, between UDP or stdin and UDP or stdout")
     rx = command("rx", "packets to speech, from UDP or stdin")
     rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")
-    rx.add_argument("--deadline-ms", type=int, default=80, help="live: wait for copies [80]")
+    rx.add_argument(
+        "--deadline-ms",
+        type=int,
+        metavar="MS",
+        help="live: wait for copies [80 for each frame of a packet]",
+    )
     rx.add_argument(
         "--max-deadline-ms",
         type=int,

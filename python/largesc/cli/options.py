@@ -160,11 +160,14 @@ def make_channel(args: argparse.Namespace, packet_ms: float = 0.0, another: int 
     )
 
 
-def max_deadline_ms(args: argparse.Namespace) -> int:
-    """The longest wait of a receiver on a network, where packets do not come evenly."""
-    if args.max_deadline_ms is None:
-        return max(MAX_DEADLINE_MS, args.deadline_ms)
-    return args.max_deadline_ms
+def listening_deadlines_ms(args: argparse.Namespace) -> tuple[int, int]:
+    """Shortest and longest wait of a receiver on a network, where packets do not come evenly."""
+    least = args.deadline_ms
+    if least is None:
+        # Copies come a packet later.
+        least = 80 * args.frames_per_packet
+    most = args.max_deadline_ms
+    return least, max(MAX_DEADLINE_MS, least) if most is None else most
 
 
 def make_rx(

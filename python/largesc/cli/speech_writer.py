@@ -15,7 +15,7 @@ FLUSH_SAMPLES = SAMPLE_RATE_HZ // 2
 SAMPLE_BYTES = 2
 HEADER_BYTES = 44
 # The header counts to 2^32: a longer file keeps the largest count that it can hold, 24.8 hours.
-MOST_BYTES = 0xFFFFFFFF - HEADER_BYTES
+MOST_BYTES = 0xFFFFFFFE - HEADER_BYTES
 
 
 def wav_header(data_bytes: int) -> bytes:

@@ -287,6 +287,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs, writes CSV and PNG, prints the checks; 0 where all held."""
     args = parser().parse_args(arguments)
     try:
+        if args.pace <= 0:
+            raise ValueError(f"--pace {args.pace:g} is out of range: use a number above 0")
         speech = looped_speech(args.speech)
         args.output.mkdir(parents=True, exist_ok=True)
         tb = Endurance(speech, args)

@@ -181,6 +181,7 @@ def latency(rows: list[dict], times: list[dict], path: Path) -> None:
     for name, total in zip(names, left + computing, strict=True):
         axis.text(total + 2, name, f"{total:.0f} ms", va="center", fontsize=7)
     axis.axvline(460, color="grey", ls=":", label="LargeSC as published, 460 ms")
+    axis.set_xlim(0, 1.1 * max(460.0, *(left + computing)))
     axis.invert_yaxis()
     axis.tick_params(axis="y", labelsize=8)
     axis.set_xlabel("delay (ms), without network and sound cards")

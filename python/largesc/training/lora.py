@@ -134,7 +134,13 @@ def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.M
     text_ids = None
     if config["text_weight"] > 0.0:
         text_ids = TextIds(model, train_set.text_pieces)
-        text_ids.check(train_set.text)
+        for name, found in (("training", train_set), ("development", dev_set)):
+            if found.text is None or found.text_pieces != train_set.text_pieces:
+                raise ValueError(
+                    f"the {name} tokens have no words of this tokenizer: run `largesc train "
+                    "tokens --text-tokenizer` anew, or set text_weight to 0"
+                )
+            text_ids.check(found.text)
     losses_of = GapLosses(model, config["temperature"], text_ids)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=facts["rate"], betas=(0.9, 0.95))
