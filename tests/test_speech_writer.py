@@ -70,7 +70,7 @@ def test_killed_while_it_writes_loses_less_than_a_second(tmp_path):
 
 
 def test_header_stands_still_where_its_count_ends(tmp_path, monkeypatch):
-    assert wav_header(1 << 33)[40:] == struct.pack("<I", 0xFFFFFFFF - 44)
+    assert wav_header(1 << 33)[40:] == struct.pack("<I", 0xFFFFFFFE - 44)
     monkeypatch.setattr(module, "MOST_BYTES", 1000)
     write(tmp_path / "out.wav", np.zeros(5000)).stop()
     assert (tmp_path / "out.wav").stat().st_size == 44 + 10000

@@ -130,7 +130,8 @@ def tx(args: argparse.Namespace) -> int:
     source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     last = sender
     if args.to:
-        tb.connect(source, real_time(), sender)
+        pace = real_time()
+        tb.connect(source, pace, sender)
         last = end_repeater(0.08 * args.frames_per_packet)
         tb.msg_connect(sender, "packets", last, "packets")
     else:
@@ -263,7 +264,8 @@ def rx(args: argparse.Namespace) -> int:
     source, port = packet_source(args.listen, options.has_crc(args))
     sink = speech_writer(args.output, bool(args.raw), receiver.delay_samples)
     if args.listen:
-        tb.connect(receiver, real_time(), sink)
+        pace = real_time()
+        tb.connect(receiver, pace, sink)
     else:
         tb.connect(receiver, sink)
     verifier, verified_port = verified(tb, source, port, args.key)
