@@ -3,7 +3,7 @@
 
 Usage: latency.py SPEECH [--seconds 60] [options of `largesc loopback`]
 
-Sound cards are stood in for by throttles of 20 ms. The whole is measured by the envelopes of speech
+Sound cards are stood in for by paces of 20 ms. The whole is measured by the envelopes of speech
 in and speech out, the parts by the messages on the way; what is left is the decoder with its
 codec's delay, and the buffers of the flowgraph behind it. Where frames were lost at the start,
 inserted or dropped, the receiver numbers them otherwise than the sender: then only the whole is
@@ -74,12 +74,13 @@ class LiveLink(gr.top_block):
         gr.top_block.__init__(self, "live link", catch_exceptions=False)
         self.mouth, self.ear = SampleTap(), SampleTap()
         self.packets, self.received, self.concealed = FrameTap(), FrameTap(), FrameTap()
-        source, pace = blocks.vector_source_f(samples.tolist()), link.real_time()
+        source = blocks.vector_source_f(samples.tolist())
+        self.paces = pace, ear_pace = link.real_time(), link.real_time()
         tx, channel = options.make_tx(args, 0), options.make_channel(args)
         self.rx = options.make_rx(args, "live", options.deadline_ms(args), True)
         self.connect(source, pace, tx)
         self.connect(pace, self.mouth)
-        self.connect(self.rx, link.real_time(), self.ear)
+        self.connect(self.rx, ear_pace, self.ear)
         self.msg_connect(tx, "packets", channel, "packets")
         self.msg_connect(tx, "packets", self.packets, "pdus")
         self.msg_connect(channel, "packets", self.rx, "packets")

@@ -23,8 +23,8 @@ from gnuradio.largesc.blocks.speech_audio import real_time
 from gnuradio.largesc.cli.speech_writer import speech_writer
 tb = gr.top_block()
 tone = analog.sig_source_f(24000, analog.GR_COS_WAVE, 100, 0.5)
-sink = speech_writer(sys.argv[1])
-tb.connect(tone, real_time(), sink)
+pace, sink = real_time(), speech_writer(sys.argv[1])
+tb.connect(tone, pace, sink)
 tb.run()
 """
 
