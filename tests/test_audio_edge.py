@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech source and sink, and the monitor of a link."""
 
+import time
+
 import numpy as np
 import pmt
 import pytest
 import soundfile
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
+from gnuradio.largesc.blocks.speech_audio import real_time
 
 
 @pytest.fixture
@@ -126,3 +129,14 @@ def test_monitor_in_a_flowgraph():
     tb.stop()
     tb.wait()
     assert set(seen.found) == {"rate", "loss"} and seen.found["rate"].max() > 0
+
+
+def test_pace_does_not_catch_up_behind_a_stall():
+    pace, part = real_time(), np.zeros(480, dtype=np.float32)
+    pace.work([part], [np.empty_like(part)])
+    time.sleep(0.5)
+    begin = time.monotonic()
+    for _ in range(11):
+        pace.work([part], [np.empty_like(part)])
+    # The first goes at once, the others 20 ms apart.
+    assert time.monotonic() - begin >= 0.19
