@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Codec, language model and controller: streaming equals offline, full-size Mimi, robustness."""
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
 from gnuradio.largesc.codec.speech_encoder import SpeechEncoder
 from gnuradio.largesc.concealment.concealer import ReceivedFrame, make_concealer
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
+from gnuradio.largesc.models import loader
 from gnuradio.largesc.models.loader import Codec, load_codec, load_controller, load_language_model
 from scipy.signal import resample_poly
 
@@ -197,3 +200,15 @@ def test_eight_bit_weights_are_close_and_small(tmp_path) -> None:
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         step = mine.abs().amax(-1, keepdim=True) / 127
         assert ((mine - theirs).abs() <= 0.51 * step + 1e-3 * mine.abs()).all()
+
+
+def test_official_weights_need_memory_but_not_that_of_the_page_cache(tmp_path, monkeypatch) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(1000))
+    free = 1024 * int(
+        re.search(r"^MemFree:\s+(\d+)", Path("/proc/meminfo").read_text(), re.M).group(1)
+    )
+    assert loader.available_memory() > 0.9 * free
+    monkeypatch.setattr(loader, "available_memory", lambda: 999)
+    with pytest.raises(loader.ModelError, match="use a machine with more memory"):
+        load_language_model(str(tmp_path))

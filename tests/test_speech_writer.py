@@ -19,7 +19,7 @@ from gnuradio.largesc.cli.speech_writer import speech_writer, wav_header
 WRITE_FOR_EVER = """
 import sys
 from gnuradio import analog, gr
-from gnuradio.largesc.blocks.speech_audio import real_time
+from gnuradio.largesc._blocks import real_time
 from gnuradio.largesc.cli.speech_writer import speech_writer
 tb = gr.top_block()
 tone = analog.sig_source_f(24000, analog.GR_COS_WAVE, 100, 0.5)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The C++ blocks for Python.
 #include <gnuradio/largesc/loss_channel.h>
+#include <gnuradio/largesc/real_time.h>
 #include <gnuradio/largesc/uep_depacketizer.h>
 #include <gnuradio/largesc/uep_packetizer.h>
 
@@ -110,6 +111,14 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("report_interval_packets") = 1,
              py::arg("end_with_sender") = false,
              py::arg("max_deadline_ms") = 0);
+
+    py::class_<real_time, gr::sync_block, gr::block, gr::basic_block, std::shared_ptr<real_time>>(
+        m,
+        "real_time",
+        "Lets 24 kHz through at its own pace, 20 ms at a time, as a sound card would.\n\n"
+        "Input and output: float stream, 24 kHz. The in-tree throttle makes up for every stall by\n"
+        "running fast afterwards, which empties a receiver's playout; this one loses the time.")
+        .def(py::init(&real_time::make));
 
     m.def(
         "input_done",

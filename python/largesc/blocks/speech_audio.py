@@ -3,54 +3,17 @@
 
 import logging
 import math
-import time
 from pathlib import Path
 
-import numpy as np
 from gnuradio import audio, blocks, filter, gr
+
+from .._blocks import real_time
 
 SPEECH_RATE_HZ = 24000
 # What every sound card has.
 CARD_RATE_HZ = 48000
 KINDS = ("auto", "sound_card", "file")
 log = logging.getLogger(__name__)
-
-
-# Samples at a time, and seconds behind which time is lost, as it is with a sound card.
-PART, BEHIND_S = 480, 0.06
-
-
-def throttle() -> object:
-    """24 kHz by the in-tree throttle: no caller need keep it, but it catches up behind a stall."""
-    pace = blocks.throttle(gr.sizeof_float, SPEECH_RATE_HZ)
-    pace.set_max_noutput_items(PART)
-    return pace
-
-
-class real_time(gr.sync_block):  # noqa: N801
-    """Lets 24 kHz through at its own pace, 20 ms at a time.
-
-    The in-tree throttle makes up for every stall by running fast afterwards, which empties a
-    receiver's playout; a sound card does not. The caller keeps it: a Python block that nobody
-    refers to is gone, connected or not.
-
-    Input and output: float stream, 24 kHz.
-    """
-
-    def __init__(self) -> None:
-        gr.sync_block.__init__(self, "real_time", [np.float32], [np.float32])
-        self.set_max_noutput_items(PART)
-        self._due_s = 0.0
-
-    def work(self, input_items: list, output_items: list) -> int:
-        count = len(output_items[0])
-        output_items[0][:] = input_items[0][:count]
-        now = time.monotonic()
-        if now - self._due_s > BEHIND_S:
-            self._due_s = now
-        time.sleep(max(0.0, self._due_s - now))
-        self._due_s += count / SPEECH_RATE_HZ
-        return count
 
 
 def card_or_none(kind: str, make: object, device: str) -> object | None:
@@ -123,7 +86,7 @@ class speech_source(gr.hier_block2):  # noqa: N801
         parts = [mixed, scaled]
         if wav.sample_rate() != SPEECH_RATE_HZ:
             parts.append(resampler(wav.sample_rate(), SPEECH_RATE_HZ))
-        self.connect(*parts, throttle(), self)
+        self.connect(*parts, real_time(), self)
 
 
 class speech_sink(gr.hier_block2):  # noqa: N801
@@ -155,4 +118,4 @@ class speech_sink(gr.hier_block2):  # noqa: N801
             )
         else:
             end = blocks.null_sink(gr.sizeof_float)
-        self.connect(self, throttle(), end)
+        self.connect(self, real_time(), end)

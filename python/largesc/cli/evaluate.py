@@ -8,7 +8,7 @@ from pathlib import Path
 from .audio import say, write_speech
 
 # Those of evaluation/settings.py, which loads torch.
-SETTINGS = ("quick", "sweep", "network", "alone", "ablation", "concealment", "full")
+SETTINGS = ("quick", "sweep", "network", "alone", "ablation", "concealment", "prefixes", "full")
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:

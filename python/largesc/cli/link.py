@@ -9,8 +9,8 @@ import time
 import numpy as np
 from gnuradio import blocks, gr
 
+from .._blocks import real_time
 from ..blocks.report_tx import report_tx
-from ..blocks.speech_audio import real_time
 from ..models.loader import SAMPLE_RATE_HZ
 from ..security.signature import overhead_bytes
 from . import options

@@ -116,24 +116,47 @@ def differences(rows: list[dict], reference: str, measures: list[str], path: Pat
 
 def against_rate(rows: list[dict], measure: str, path: Path) -> None:
     """Each system at its total rate on a bare radio frame: without loss, and at the worst one."""
+
+    def kbps(system: str, channel: str, loss: str) -> float:
+        where = {"system": system, "channel": channel, "loss": loss}
+        return mean_of(rows, "radio_bps", **where)[0] / 1000.0
+
+    ticks = [1, 1.5, 2, 3, 5, 7, 10, 20]
+    against(rows, measure, kbps, "kbit/s on a bare radio frame", ticks, path)
+
+
+def against_computing(rows: list[dict], times: list[dict], measure: str, path: Path) -> None:
+    """Each system at the processor time that coder, decoder and concealer take."""
+
+    def milliseconds(system: str, channel: str, loss: str) -> float:
+        where = {"system": system, "channel": channel, "loss": loss}
+        return 80.0 * mean_of(times, "compute_share", **where)[0]
+
+    label = "processor time (ms) for 80 ms of speech, one core"
+    against(rows, measure, milliseconds, label, [0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 50, 80], path)
+
+
+def against(
+    rows: list[dict], measure: str, place_of: Callable, label: str, ticks: list, path: Path
+) -> None:
+    """A measure against a quantity: ``place_of`` has that of a system, channel and loss."""
     channels = channels_of(rows)
     places = [("none", "0.0")] if any(r["channel"] == "none" for r in rows) else []
     places += [(c, losses_of(rows, c)[-1]) for c in channels if c != "none"]
     figure, axes = plt.subplots(1, len(places), figsize=(5.6 * len(places), 4.4), squeeze=False)
     for axis, (channel, loss) in zip(axes[0], places, strict=True):
         for number, system in enumerate(systems_of(rows)):
-            where = {"system": system, "channel": channel, "loss": loss}
-            rate, (mean, half) = (
-                mean_of(rows, "radio_bps", **where)[0],
-                mean_of(rows, measure, **where),
-            )
+            mean, half = mean_of(rows, measure, system=system, channel=channel, loss=loss)
             style = {"fmt": "o", "capsize": 2, "label": system}
-            axis.errorbar(rate / 1000.0, mean, half, color=COLOURS[number % 20], **style)
+            place = place_of(system, channel, loss)
+            axis.errorbar(place, mean, half, color=COLOURS[number % 20], **style)
         axis.set_title(f"{title_of((channel, loss))}, {count_of(rows)} utterances", fontsize=9)
         axis.set_xscale("log")
-        axis.set_xticks(ticks := [1, 1.5, 2, 3, 5, 7, 10, 20], [f"{t:g}" for t in ticks])
+        low, high = axis.get_xlim()
+        shown = [t for t in ticks if low <= t <= high]
+        axis.set_xticks(shown, [f"{t:g}" for t in shown])
         axis.set_xticks([], minor=True)
-        axis.set_xlabel("kbit/s on a bare radio frame")
+        axis.set_xlabel(label)
         axis.set_ylabel(measure)
         axis.grid(alpha=0.3, which="both")
     axes[0, -1].legend(fontsize=7, loc="best")

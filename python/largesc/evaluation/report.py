@@ -17,6 +17,7 @@ PICTURES = {
     "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",
     "differences.png": "Differences, utterance by utterance, with 95 % bootstrap intervals",
     "against_rate.png": "Quality against the rate on a bare radio frame (header, payload and CRC)",
+    "against_computing.png": "Quality against processor time of coder, decoder and concealer",
     "bars.png": "At the highest loss",
     "latency.png": "Delay by design and computing",
 }
@@ -133,6 +134,7 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
     plots.against_loss(rows, measures, folder / "against_loss.png")
     plots.differences(rows, reference, measures, folder / "differences.png")
     plots.against_rate(rows, measures[0], folder / "against_rate.png")
+    plots.against_computing(rows, times, measures[0], folder / "against_computing.png")
     plots.bars(rows, measures[0], folder / "bars.png")
     plots.latency(rows, times, folder / "latency.png")
     tables = [paper_table(rows, m) for m in measures]

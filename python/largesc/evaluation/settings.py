@@ -149,7 +149,7 @@ def ablation(sources: Sources) -> Setting:
 
 
 def concealment(sources: Sources) -> Setting:
-    """The concealers alone: all tokens once, no copies; and prefixes without losses."""
+    """The concealers alone: all tokens once, no copies."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
     systems = [
         ours(sources, name="frames around", **plain),
@@ -162,6 +162,21 @@ def concealment(sources: Sources) -> Setting:
     measures = ("visqol", "visqol_lattice", "plcmos", "stoi", "inserted")
     channels = grid([0.2, 0.4], [0.0, 240.0])
     return Setting(tuple(systems), channels, measures, 8, "repeat")
+
+
+def prefixes(sources: Sources) -> Setting:
+    """Only the first tokens of each frame are sent, nothing is lost: completed, or as they are."""
+    systems = [
+        ours(sources, name=f"{n} tokens, {name}", policy="fixed", rate_bps=0.0, tokens=(n, 0), **f)
+        for n in (2, 4)
+        for name, f in (
+            ("alone", {"concealer": "repeat"}),
+            ("and frames around", {}),
+            ("frames around and language model", {"concealer": "lm"}),
+        )
+    ]
+    measures = ("visqol", "visqol_lattice", "plcmos", "stoi")
+    return Setting(tuple(systems), grid([0.0], []), measures, 24, systems[0].name)
 
 
 def full(sources: Sources) -> Setting:

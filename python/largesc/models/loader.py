@@ -282,12 +282,22 @@ def require_memory(weights: Path, device: str) -> None:
     if device == "cuda":
         free = torch.cuda.mem_get_info()[0]
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = available_memory()
     if needed > free:
         raise ModelError(
             f"{weights} needs {needed / 2**30:.1f} GiB, {device} has {free / 2**30:.1f} GiB free: "
-            "use a machine with more memory or a GPU, or concealer 'embedded' or 'repeat'"
+            "use a machine with more memory or a GPU, the model 'embedded', or the concealer "
+            "'interpolate'"
         )
+
+
+def available_memory() -> int:
+    """Bytes that programs can have. Files in the page cache, as of weights just read, are free."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 def save_model(model: object, config: dict, folder: Path, part: str, int8: bool = False) -> None:

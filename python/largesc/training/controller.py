@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from torch import nn
 
 from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
@@ -49,7 +51,7 @@ class Crops:
         self.codes, self.latents = cut(found.tokens, np.int64), cut(found.latents, np.float32)
 
 
-def entropies_of(model: torch.nn.Module, codes: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+def entropies_of(model: nn.Module, codes: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in nats of each token of ``codes`` ``[n, 8, FRAMES]`` behind ``heard``.
 
     0 for the tokens at the end that an acoustic delay leaves open.
@@ -59,27 +61,35 @@ def entropies_of(model: torch.nn.Module, codes: torch.Tensor, heard: torch.Tenso
 
 
 @torch.inference_mode()
-def cross_entropies(model: torch.nn.Module, codes: torch.Tensor) -> torch.Tensor:
+def cross_entropies(model: nn.Module, codes: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in nats of each token, teacher forced, as ``codes`` ``[n, 8, FRAMES]``."""
-    return torch.cat([entropies_of(model, block, block) for block in codes.split(16)])
+    device = next(model.parameters()).device
+    blocks = (block.to(device) for block in codes.split(16))
+    return torch.cat([entropies_of(model, block, block).cpu() for block in blocks])
 
 
 class Channels:
     """p and L of each crop of a batch, and what arrives."""
 
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.generator, self.device = torch.Generator().manual_seed(seed), device
+
+    def choose(self, size: int, count: int) -> torch.Tensor:
+        """``size`` numbers below ``count``."""
+        return torch.randint(count, (size,), generator=self.generator)
 
     def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """p and L, each ``[size]``."""
         p = 0.5 * torch.rand(size, generator=self.generator)
-        return p, torch.randint(1, 17, (size,), generator=self.generator).float()
+        level = torch.randint(1, 17, (size,), generator=self.generator).float()
+        return p.to(self.device), level.to(self.device)
 
     def arrives(self, sent: torch.Tensor, copied: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """Whether each token comes, bool as ``sent`` ``[size, 8, FRAMES]``, packets lost whole."""
         shape = (len(p), 1, sent.shape[2])
         first, second = (
-            torch.rand(shape, generator=self.generator) >= p[:, None, None] for _ in range(2)
+            torch.rand(shape, generator=self.generator).to(self.device) >= p[:, None, None]
+            for _ in range(2)
         )
         return ((sent > 0.5) & first) | ((copied > 0.5) & second)
 
@@ -100,46 +110,103 @@ def price(
     return sent, copied, missing, (sent + copied).sum(dim=1).mean()
 
 
-def train_frozen(config: dict, crops: Crops, work: Path, model: torch.nn.Module) -> torch.nn.Module:
+class ExpectedLoss(nn.Module):
+    """Network, language model and their loss as one module that can be spread over processes.
+
+    Args:
+        network: of the controller.
+        channels: of each batch.
+        weights: of the codebooks, ``[1, 8, 1]``.
+        losses_of: the adapted language model of the joint stage, else None.
+    """
+
+    def __init__(
+        self,
+        network: ControllerNetwork,
+        channels: Channels,
+        weights: torch.Tensor,
+        losses_of: GapLosses | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.channels, self.losses_of = network, channels, losses_of
+        self.register_buffer("weights", weights)
+
+    def forward(self, latents: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Expected loss, and tokens a frame, ``[2]``.
+
+        Args:
+            latents: of crops, ``[size, dimension, FRAMES]``.
+            values: their cross-entropies ``[size, 8, FRAMES]``; in the joint stage their tokens.
+        """
+        p, level = self.channels.draw(len(latents))
+        sent, copied, missing, tokens = price(self.network, latents, p, level)
+        if self.losses_of is not None:
+            heard = self.losses_of.filled(values, self.channels.arrives(sent, copied, p))
+            values = entropies_of(self.losses_of.model, values, heard)
+        return torch.stack([(self.weights * values * missing).mean(), tokens])
+
+
+def train_frozen(
+    config: dict, crops: Crops, work: Path, model: nn.Module, accelerator: Accelerator
+) -> ControllerNetwork:
     """The first stage; returns the network."""
     facts = config["stages"]["frozen"]
-    network = ControllerNetwork(crops.latents.shape[1])
+    network = ControllerNetwork(crops.latents.shape[1]).to(accelerator.device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=facts["rate"])
-    made_with = made_of(config, crops)
-    run = Run(work / "controller.pt", made_with, facts["minutes"])
+    run = Run(work / "controller.pt", made_of(config, crops), facts["minutes"], accelerator)
     run.keep(network=network, optimiser=optimiser)
-    entropies = None if run.over() else cross_entropies(model, crops.codes)
-    channels, weights = Channels(config["seed"] + run.step), weights_of(config)
-    for _ in run.steps(optimiser, facts["rate"]):
-        chosen = torch.randint(len(entropies), (facts["batch"],), generator=channels.generator)
-        _, _, missing, tokens = price(network, crops.latents[chosen], *channels.draw(len(chosen)))
-        expected = (weights * entropies[chosen] * missing).mean()
-        descend(optimiser, expected + config["gamma"] * tokens)
-        run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
+    if not run.over():
+        entropies = cross_entropies(model, crops.codes)
+        loss = ExpectedLoss(network, channels_of(config, run, accelerator), weights_of(config))
+        minimise(loss, optimiser, run, facts, (crops.latents, entropies), config, accelerator)
     return network
 
 
 def train_joint(
-    config: dict, crops: Crops, work: Path, model: torch.nn.Module, network: torch.nn.Module
-) -> torch.nn.Module:
+    config: dict,
+    crops: Crops,
+    work: Path,
+    model: nn.Module,
+    network: ControllerNetwork,
+    accelerator: Accelerator,
+) -> nn.Module:
     """The second stage; trains ``network`` on and returns the adapted language model."""
     facts = config["stages"]["joint"]
     losses_of = GapLosses(adapted(model, config["lora"]).train(), config["temperature"])
     own = [p for p in losses_of.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW([*network.parameters(), *own], lr=facts["rate"])
     made_with = made_of(config, crops) | {"lora": config["lora"]}
-    run = Run(work / "controller_joint.pt", made_with, facts["minutes"])
+    run = Run(work / "controller_joint.pt", made_with, facts["minutes"], accelerator)
     run.keep(network=network, adapter=Adapter(losses_of.model), optimiser=optimiser)
-    channels, weights = Channels(config["seed"] + run.step), weights_of(config)
-    for _ in run.steps(optimiser, facts["rate"]):
-        chosen = torch.randint(len(crops.codes), (facts["batch"],), generator=channels.generator)
-        codes, (p, level) = crops.codes[chosen], channels.draw(len(chosen))
-        sent, copied, missing, tokens = price(network, crops.latents[chosen], p, level)
-        heard = losses_of.filled(codes, channels.arrives(sent, copied, p))
-        expected = (weights * entropies_of(losses_of.model, codes, heard) * missing).mean()
-        descend(optimiser, expected + config["gamma"] * tokens)
-        run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
+    channels = channels_of(config, run, accelerator)
+    loss = ExpectedLoss(network, channels, weights_of(config), losses_of)
+    minimise(loss, optimiser, run, facts, (crops.latents, crops.codes), config, accelerator)
     return losses_of.model.eval()
+
+
+def minimise(
+    loss: ExpectedLoss,
+    optimiser: torch.optim.Optimizer,
+    run: Run,
+    facts: dict,
+    data: tuple[torch.Tensor, torch.Tensor],
+    config: dict,
+    accelerator: Accelerator,
+) -> None:
+    """Trains for the minutes of a stage's ``facts`` on ``data``, see :class:`ExpectedLoss`."""
+    device, channels = accelerator.device, loss.channels
+    spread, optimiser = accelerator.prepare(loss.to(device), optimiser)
+    for _ in run.steps(optimiser, facts["rate"]):
+        chosen = channels.choose(facts["batch"], len(data[0]))
+        expected, tokens = spread(*(values[chosen].to(device) for values in data))
+        descend(optimiser, expected + config["gamma"] * tokens, accelerator)
+        run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
+
+
+def channels_of(config: dict, run: Run, accelerator: Accelerator) -> Channels:
+    """Other draws in each process, and behind each checkpoint."""
+    seed = config["seed"] + run.step + 1_000_000 * accelerator.process_index
+    return Channels(seed, accelerator.device)
 
 
 def made_of(config: dict, crops: Crops) -> dict:
@@ -166,10 +233,15 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(
             "the joint stage makes an adapter: give --adapter, or set its minutes to 0"
         )
-    crops, model = Crops(args.work, config["frames"]), load_language_model(args.lm).model
-    network = train_frozen(config, crops, args.work, model)
+    accelerator = Accelerator()
+    crops = Crops(args.work, config["frames"])
+    model = load_language_model(args.lm).model.to(accelerator.device)
+    network = train_frozen(config, crops, args.work, model, accelerator)
     if joint:
-        model = train_joint(config, crops, args.work, model, network)
+        model = train_joint(config, crops, args.work, model, network, accelerator)
+    if not accelerator.is_main_process:
+        return
+    if joint:
         model.peft_config["default"].base_model_name_or_path = config["lm"]
         model.save_pretrained(args.adapter)
     save_model(network.eval(), {"dimension": crops.latents.shape[1]}, args.output, "controller")

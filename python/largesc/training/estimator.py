@@ -126,8 +126,7 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
         return latents, received_of(found.tokens[chosen], facts, seed)
 
     plain, lossy = crops(config["frames"], facts)
-    # The model's guess counts in frames of which nothing came.
-    guessed, through_lm = crops(config["lm_frames"], facts | {"prefix_share": 0.0})
+    guessed, through_lm = crops(config["lm_frames"], facts)
     guesses = guesses_of(load_language_model(lm), through_lm, books, config)
     mean = plain.mean(axis=0)
     matrices = {"mean": mean}

@@ -71,7 +71,12 @@ def adapted(model: nn.Module, facts: dict) -> nn.Module:
         target_modules=facts["targets"],
         lora_dropout=0.0,
     )
-    return get_peft_model(model, config)
+    model = get_peft_model(model, config)
+    for module in model.modules():
+        # A slice through frozen weights becomes a product for each row, with copies of the weights.
+        if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return model
 
 
 class GapLosses(nn.Module):
@@ -97,10 +102,13 @@ class GapLosses(nn.Module):
 
         One pass, each gap sampled as if all before it, and the text ``ids`` ``[B, T]``, were known.
         """
-        logits = outputs_of(self.model, codes, ids).logits.float().nan_to_num(nan=0.0)
-        chance = torch.softmax(logits / self.temperature, dim=-1)
-        drawn = torch.multinomial(chance.flatten(0, 2), 1).reshape(codes.shape)
-        return torch.where(arrives, codes, drawn)
+        logits = outputs_of(self.model, codes, ids).logits
+        missing = ~arrives
+        chance = torch.softmax(logits[missing].float().nan_to_num(nan=0.0) / self.temperature, -1)
+        heard = codes.clone()
+        if len(chance):
+            heard[missing] = torch.multinomial(chance, 1)[:, 0]
+        return heard
 
     def forward(
         self, codes: torch.Tensor, arrives: torch.Tensor, text: torch.Tensor | None = None

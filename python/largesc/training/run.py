@@ -49,6 +49,7 @@ class Run:
             self.step, self.seconds = self.state["step"], self.state["seconds"]
             self.curve = self.state["curve"]
         self._last_save = self._last_print = self._last_step = time.monotonic()
+        self._print_every_s = PRINT_EVERY_S
 
     def keep(self, **parts: object) -> None:
         """Names modules and optimisers whose ``state_dict`` belongs to the checkpoint."""
@@ -79,7 +80,7 @@ class Run:
         if now - self._last_save > SAVE_EVERY_S:
             self._last_save = now
             self.save()
-        due = self.main and now - self._last_print > PRINT_EVERY_S
+        due = self.main and now - self._last_print > self._print_every_s
         if due:
             self._last_print = now
         return due
@@ -104,7 +105,11 @@ class Run:
                 group["lr"] = rate * self.rate_factor()
             yield
             if self.end_step():
+                began = time.monotonic()
                 self.report(**self.now, **evaluate())
+                self._last_print = time.monotonic()
+                # Of a slow model: most of the time is for training.
+                self._print_every_s = max(PRINT_EVERY_S, 9.0 * (self._last_print - began))
         if self.step > first or not self.state:
             self.save()
 
