@@ -61,17 +61,6 @@ def test_case_that_was_not_trained_takes_the_guess(line):
     assert np.array_equal(completer.complete(LOST), LOST)
 
 
-def test_prefix_takes_the_guess_where_that_was_trained(line):
-    prefix, guess = at(10.0, line), at(10.3, line)
-    prefix[1:] = ERASED_TOKEN
-    alone = {"mean": np.zeros(1), "count1": np.array([[1.0], [0.0], [0.0]])}
-    done = FrameCompleter(LatentEstimator(alone), line).complete(prefix, None, guess)
-    assert value_of(done, line) == pytest.approx(10.0, abs=1e-2)
-    guessed = alone | {"count1_guess": np.array([[0.0], [0.0], [1.0], [0.0]])}
-    done = FrameCompleter(LatentEstimator(guessed), line).complete(prefix, None, guess)
-    assert value_of(done, line) == pytest.approx(10.3, abs=1e-2) and done[0] == prefix[0]
-
-
 def test_bad_estimators_are_refused(line):
     with pytest.raises(ValueError, match="has no mean"):
         LatentEstimator({})

@@ -238,7 +238,7 @@ def completed(
     if frame.silence and is_lost(frame):
         completer.reset()
         return frame.tokens
-    return completer.complete(frame.tokens, frame.following, guess)
+    return completer.complete(frame.tokens, frame.following, guess if is_lost(frame) else None)
 
 
 def is_lost(frame: ReceivedFrame) -> bool:

@@ -6,7 +6,7 @@ sides, and nothing waits longer for it. Estimates are linear, by least squares, 
 case of what is known. Networks were no better.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Surroundings:
         before: latent of the frame before, as it was played.
         made_up: that frame was lost as well.
         following: latent of the tokens that are there of the frame behind, None: nothing is.
-        guess: latent that the language model expects, what is there of the frame included.
+        guess: latent that the language model expects, for a frame of which nothing is there.
     """
 
     count: int
@@ -43,7 +43,7 @@ class Surroundings:
             parts.append("made_up")
         if self.following is not None:
             parts.append("following")
-        if self.guess is not None:
+        if self.count == 0 and self.guess is not None:
             parts.append("guess")
         return "_".join(parts)
 
@@ -53,7 +53,7 @@ class Surroundings:
         found.append(self.before - mean)
         if self.following is not None:
             found.append(self.following - mean)
-        if self.guess is not None:
+        if self.count == 0 and self.guess is not None:
             found.append(self.guess - mean)
         return np.concatenate([*found, np.ones(1)]).astype(np.float32)
 
@@ -147,14 +147,11 @@ class FrameCompleter:
         Args:
             tokens: what was received, 0xFFFF where a token is missing.
             following: the same of the frame behind it, as far as it is there.
-            guess: the frame as a language model completed it.
+            guess: what a language model put in for a lost frame.
         """
         known = self.surroundings(tokens, following, guess)
         if known.count <= MOST_PREFIX_TOKENS:
             estimate = self.estimator.estimate(known)
-            if estimate is None and known.count:
-                # Of a prefix the frames around say enough.
-                estimate = self.estimator.estimate(replace(known, guess=None))
             if estimate is not None:
                 tokens = nearest_tokens(tokens, estimate - known.prefix, self.codebooks)
             elif guess is not None:

@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if joint:
         model.peft_config["default"].base_model_name_or_path = config["lm"]
-        model.save_pretrained(args.adapter)
+        model.save_pretrained(args.adapter, save_embedding_layers=False)
     save_model(network.eval(), {"dimension": crops.latents.shape[1]}, args.output, "controller")
     write_sha256(args.output)
 

@@ -126,7 +126,8 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
         return latents, received_of(found.tokens[chosen], facts, seed)
 
     plain, lossy = crops(config["frames"], facts)
-    guessed, through_lm = crops(config["lm_frames"], facts)
+    # The model's guess counts in frames of which nothing came.
+    guessed, through_lm = crops(config["lm_frames"], facts | {"prefix_share": 0.0})
     guesses = guesses_of(load_language_model(lm), through_lm, books, config)
     mean = plain.mean(axis=0)
     matrices = {"mean": mean}

@@ -195,7 +195,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not accelerator.is_main_process:
         return
     model.peft_config["default"].base_model_name_or_path = absolute(args.base)
-    model.save_pretrained(args.output)
+    # Else peft looks for a config of the base model, on the hub if need be.
+    model.save_pretrained(args.output, save_embedding_layers=False)
     note_text(args.output, config["text_weight"] > 0.0)
     if args.merged:
         facts = read_config(resolve(args.base, "lm"), "lm")
