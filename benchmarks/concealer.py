@@ -2,9 +2,12 @@
 """Time of the language model a frame of 80 ms on one core: a frame that arrived, and a lost one.
 
 python benchmarks/concealer.py [MODEL ...]
+
+Models on the embedded codec's tokens.
 """
 
 import argparse
+import itertools
 import time
 
 import numpy as np
@@ -38,17 +41,16 @@ def main() -> None:
     lost = np.full_like(known, ERASED_TOKEN)
     print("model | weights | samples | a frame that arrived, p50 ms | a lost one, p50 / p95 ms")
     for source in args.models:
-        for bits in (32, 8):
+        for bits, samples in itertools.product((32, 8), (1, 8)):
             model = load_language_model(source).model
             count = sum(p.numel() for p in model.parameters()) / 1e6
             model = quantised(model) if bits == 8 else model
-            for samples in (1, 8):
-                stream = LanguageModelStream(model, samples=samples, codebooks=books)
-                came, gone = milliseconds(stream, known), milliseconds(stream, lost)
-                print(
-                    f"{source}, {bits} bit | {count:.1f} M | {samples} | {np.median(came):.1f} | "
-                    f"{np.median(gone):.1f} / {np.quantile(gone, 0.95):.1f}"
-                )
+            stream = LanguageModelStream(model, samples=samples, codebooks=books)
+            came, gone = milliseconds(stream, known), milliseconds(stream, lost)
+            print(
+                f"{source}, {bits} bit | {count:.1f} M | {samples} | {np.median(came):.1f} | "
+                f"{np.median(gone):.1f} / {np.quantile(gone, 0.95):.1f}"
+            )
 
 
 if __name__ == "__main__":

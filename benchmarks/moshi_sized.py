@@ -49,6 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    if (folder / "model.safetensors").exists():
+        parser.error(f"{folder} holds a model already: move it away, or give another folder")
     wanted = shapes()
     folder.mkdir(parents=True, exist_ok=True)
     write_random(folder / "model.safetensors", wanted)

@@ -125,7 +125,7 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
     page = report.write_report(tmp_path / "a", "ours", {"Other": "its models", "ours": "nothing"})
     text = page.read_text()
     assert "Other: needs its models" in text and "ours: needs" not in text
-    assert text.count("data:image/png") == 5
+    assert text.count("data:image/png") == len(report.PICTURES)
     # Two originals; two utterances, systems and channels each.
     assert text.count("data:audio/flac") == 2 + 2 * 2 * 2 and "bursts of 240 ms, 30 %" in text
     # The seed draws the losses.

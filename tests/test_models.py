@@ -210,5 +210,6 @@ def test_official_weights_need_memory_but_not_that_of_the_page_cache(tmp_path, m
     )
     assert loader.available_memory() > 0.9 * free
     monkeypatch.setattr(loader, "available_memory", lambda: 999)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(loader.ModelError, match="use a machine with more memory"):
         load_language_model(str(tmp_path))

@@ -21,8 +21,9 @@ public:
     /// Time at which the next \p samples are due, for a caller that has them at \p now.
     clock::time_point due(int samples, clock::time_point now)
     {
-        if (now - d_due > MOST_BEHIND)
+        if (!d_started || now - d_due > MOST_BEHIND)
             d_due = now;
+        d_started = true;
         const clock::time_point begin = d_due;
         const std::chrono::duration<double> long_s(samples / d_rate_hz);
         d_due += std::chrono::duration_cast<clock::duration>(long_s);
@@ -33,6 +34,7 @@ private:
     static constexpr std::chrono::milliseconds MOST_BEHIND{ 60 };
 
     double d_rate_hz;
+    bool d_started = false;
     clock::time_point d_due;
 };
 

@@ -10,7 +10,7 @@ namespace gr::largesc {
  * \brief Lets 24 kHz through at its own pace, as a sound card would.
  *
  * The in-tree throttle makes up for every stall by running fast afterwards, which empties a
- * receiver's playout; a sound card does not: what was not there in time is lost time.
+ * receiver's playout; a sound card does not: behind one of more than 60 ms the time is lost.
  *
  * Input and output: float stream, 24 kHz.
  */

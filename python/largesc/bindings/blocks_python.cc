@@ -117,7 +117,8 @@ PYBIND11_MODULE(_blocks, m)
         "real_time",
         "Lets 24 kHz through at its own pace, 20 ms at a time, as a sound card would.\n\n"
         "Input and output: float stream, 24 kHz. The in-tree throttle makes up for every stall by\n"
-        "running fast afterwards, which empties a receiver's playout; this one loses the time.")
+        "running fast afterwards, which empties a receiver's playout; this one loses the time\n"
+        "of those above 60 ms.")
         .def(py::init(&real_time::make));
 
     m.def(

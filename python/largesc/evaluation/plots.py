@@ -133,7 +133,14 @@ def against_computing(rows: list[dict], times: list[dict], measure: str, path: P
         return 80.0 * mean_of(times, "compute_share", **where)[0]
 
     label = "processor time (ms) for 80 ms of speech, one core"
-    against(rows, measure, milliseconds, label, [0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 50, 80], path)
+    against(
+        rows,
+        measure,
+        milliseconds,
+        label,
+        [0.2, 0.5, 1, 2, 5, 10, 15, 20, 25, 30, 40, 60, 80],
+        path,
+    )
 
 
 def against(
@@ -143,7 +150,9 @@ def against(
     channels = channels_of(rows)
     places = [("none", "0.0")] if any(r["channel"] == "none" for r in rows) else []
     places += [(c, losses_of(rows, c)[-1]) for c in channels if c != "none"]
-    figure, axes = plt.subplots(1, len(places), figsize=(5.6 * len(places), 4.4), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(places), figsize=(5.6 * len(places) + 2.5, 4.4), squeeze=False
+    )
     for axis, (channel, loss) in zip(axes[0], places, strict=True):
         for number, system in enumerate(systems_of(rows)):
             mean, half = mean_of(rows, measure, system=system, channel=channel, loss=loss)
@@ -153,13 +162,17 @@ def against(
         axis.set_title(f"{title_of((channel, loss))}, {count_of(rows)} utterances", fontsize=9)
         axis.set_xscale("log")
         low, high = axis.get_xlim()
+        low = max((t for t in ticks if t <= low), default=low)
+        high = min((t for t in ticks if t >= high), default=high)
+        axis.set_xlim(low, high)
         shown = [t for t in ticks if low <= t <= high]
         axis.set_xticks(shown, [f"{t:g}" for t in shown])
         axis.set_xticks([], minor=True)
         axis.set_xlabel(label)
         axis.set_ylabel(measure)
         axis.grid(alpha=0.3, which="both")
-    axes[0, -1].legend(fontsize=7, loc="best")
+    # Beside the points, not on them.
+    axes[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     figure.tight_layout()
     save(figure, path)
 

@@ -292,12 +292,12 @@ def require_memory(weights: Path, device: str) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that programs can have. Files in the page cache, as of weights just read, are free."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    """Bytes of the machine that programs can have; the page cache is among them."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("MemAvailable"):
+            return 1024 * int(line.split()[1])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def save_model(model: object, config: dict, folder: Path, part: str, int8: bool = False) -> None:

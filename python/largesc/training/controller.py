@@ -26,7 +26,7 @@ from ..control.network import ControllerNetwork, mask
 from ..models.loader import load_language_model, save_model, write_sha256
 from .config import recipe_parser, start
 from .lm import logits_of, token_losses
-from .lora import Adapter, GapLosses, absolute, adapted
+from .lora import Adapter, GapLosses, absolute, adapted, save_adapter
 from .run import Run, descend
 from .tokens import load
 
@@ -117,6 +117,7 @@ class ExpectedLoss(nn.Module):
         network: of the controller.
         channels: of each batch.
         weights: of the codebooks, ``[1, 8, 1]``.
+        gamma: price of a token.
         losses_of: the adapted language model of the joint stage, else None.
     """
 
@@ -125,25 +126,30 @@ class ExpectedLoss(nn.Module):
         network: ControllerNetwork,
         channels: Channels,
         weights: torch.Tensor,
+        gamma: float,
         losses_of: GapLosses | None = None,
     ) -> None:
         super().__init__()
         self.network, self.channels, self.losses_of = network, channels, losses_of
+        self.gamma = gamma
         self.register_buffer("weights", weights)
 
     def forward(self, latents: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Expected loss, and tokens a frame, ``[2]``.
+        """What is minimised, and its parts: expected loss, and tokens a frame, ``[3]``.
 
         Args:
             latents: of crops, ``[size, dimension, FRAMES]``.
             values: their cross-entropies ``[size, 8, FRAMES]``; in the joint stage their tokens.
         """
         p, level = self.channels.draw(len(latents))
-        sent, copied, missing, tokens = price(self.network, latents, p, level)
+        # The link runs the network in float32 as well: counts of tokens are cut at whole numbers.
+        with torch.autocast(latents.device.type, enabled=False):
+            sent, copied, missing, tokens = price(self.network, latents, p, level)
         if self.losses_of is not None:
             heard = self.losses_of.filled(values, self.channels.arrives(sent, copied, p))
             values = entropies_of(self.losses_of.model, values, heard)
-        return torch.stack([(self.weights * values * missing).mean(), tokens])
+        expected = (self.weights * values * missing).mean()
+        return torch.stack([expected + self.gamma * tokens, expected, tokens])
 
 
 def train_frozen(
@@ -157,8 +163,9 @@ def train_frozen(
     run.keep(network=network, optimiser=optimiser)
     if not run.over():
         entropies = cross_entropies(model, crops.codes)
-        loss = ExpectedLoss(network, channels_of(config, run, accelerator), weights_of(config))
-        minimise(loss, optimiser, run, facts, (crops.latents, entropies), config, accelerator)
+        channels = channels_of(config, run, accelerator)
+        loss = ExpectedLoss(network, channels, weights_of(config), config["gamma"])
+        minimise(loss, optimiser, run, facts, (crops.latents, entropies), accelerator)
     return network
 
 
@@ -179,8 +186,8 @@ def train_joint(
     run = Run(work / "controller_joint.pt", made_with, facts["minutes"], accelerator)
     run.keep(network=network, adapter=Adapter(losses_of.model), optimiser=optimiser)
     channels = channels_of(config, run, accelerator)
-    loss = ExpectedLoss(network, channels, weights_of(config), losses_of)
-    minimise(loss, optimiser, run, facts, (crops.latents, crops.codes), config, accelerator)
+    loss = ExpectedLoss(network, channels, weights_of(config), config["gamma"], losses_of)
+    minimise(loss, optimiser, run, facts, (crops.latents, crops.codes), accelerator)
     return losses_of.model.eval()
 
 
@@ -190,7 +197,6 @@ def minimise(
     run: Run,
     facts: dict,
     data: tuple[torch.Tensor, torch.Tensor],
-    config: dict,
     accelerator: Accelerator,
 ) -> None:
     """Trains for the minutes of a stage's ``facts`` on ``data``, see :class:`ExpectedLoss`."""
@@ -198,8 +204,8 @@ def minimise(
     spread, optimiser = accelerator.prepare(loss.to(device), optimiser)
     for _ in run.steps(optimiser, facts["rate"]):
         chosen = channels.choose(facts["batch"], len(data[0]))
-        expected, tokens = spread(*(values[chosen].to(device) for values in data))
-        descend(optimiser, expected + config["gamma"] * tokens, accelerator)
+        total, expected, tokens = spread(*(values[chosen].to(device) for values in data))
+        descend(optimiser, total, accelerator)
         run.now = {"expected": float(expected.detach()), "tokens": float(tokens.detach())}
 
 
@@ -242,8 +248,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not accelerator.is_main_process:
         return
     if joint:
-        model.peft_config["default"].base_model_name_or_path = config["lm"]
-        model.save_pretrained(args.adapter, save_embedding_layers=False)
+        save_adapter(model, config["lm"], args.adapter)
     save_model(network.eval(), {"dimension": crops.latents.shape[1]}, args.output, "controller")
     write_sha256(args.output)
 

@@ -102,12 +102,13 @@ class GapLosses(nn.Module):
 
         One pass, each gap sampled as if all before it, and the text ``ids`` ``[B, T]``, were known.
         """
-        logits = outputs_of(self.model, codes, ids).logits
         missing = ~arrives
+        if not missing.any():
+            return codes
+        logits = outputs_of(self.model, codes, ids).logits
         chance = torch.softmax(logits[missing].float().nan_to_num(nan=0.0) / self.temperature, -1)
         heard = codes.clone()
-        if len(chance):
-            heard[missing] = torch.multinomial(chance, 1)[:, 0]
+        heard[missing] = torch.multinomial(chance, 1)[:, 0]
         return heard
 
     def forward(
@@ -194,15 +195,20 @@ def main(arguments: list[str] | None = None) -> None:
     model = train(config, args.work, args.base, accelerator)
     if not accelerator.is_main_process:
         return
-    model.peft_config["default"].base_model_name_or_path = absolute(args.base)
-    # Else peft looks for a config of the base model, on the hub if need be.
-    model.save_pretrained(args.output, save_embedding_layers=False)
+    save_adapter(model, absolute(args.base), args.output)
     note_text(args.output, config["text_weight"] > 0.0)
     if args.merged:
         facts = read_config(resolve(args.base, "lm"), "lm")
         save_model(model.merge_and_unload(), facts, args.merged, "lm", int8=True)
         note_text(args.merged, config["text_weight"] > 0.0)
         write_sha256(args.merged)
+
+
+def save_adapter(model: nn.Module, base: str, folder: Path) -> None:
+    """Writes the adapter of ``model`` in peft's format, with the source of its ``base``."""
+    model.peft_config["default"].base_model_name_or_path = base
+    # Else peft looks for a config of the base model, on the hub if need be.
+    model.save_pretrained(folder, save_embedding_layers=False)
 
 
 def absolute(source: str) -> str:

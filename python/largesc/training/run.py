@@ -106,10 +106,11 @@ class Run:
             yield
             if self.end_step():
                 began = time.monotonic()
-                self.report(**self.now, **evaluate())
+                found = evaluate()
+                # It counts as training time, of which it takes a tenth at most.
+                self._print_every_s = max(PRINT_EVERY_S, 9.0 * (time.monotonic() - began))
+                self.report(**self.now, **found)
                 self._last_print = time.monotonic()
-                # Of a slow model: most of the time is for training.
-                self._print_every_s = max(PRINT_EVERY_S, 9.0 * (self._last_print - began))
         if self.step > first or not self.state:
             self.save()
 
