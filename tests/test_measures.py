@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gnuradio.largesc.cli.demo import RECORDINGS
+from gnuradio.largesc.cli.audio import RECORDINGS
 from gnuradio.largesc.evaluation.measures import MEASURES, measure, missing, visqol_api
 from gnuradio.largesc.speech_files import read_audio
 

@@ -11,6 +11,18 @@ from scipy.signal import resample_poly
 
 from ..models.loader import SAMPLE_RATE_HZ
 
+RECORDINGS = Path("/usr/share/sounds/alsa")
+SPOKEN = [
+    "Front_Left.wav",
+    "Front_Center.wav",
+    "Front_Right.wav",
+    "Side_Right.wav",
+    "Rear_Right.wav",
+    "Rear_Center.wav",
+    "Rear_Left.wav",
+    "Side_Left.wav",
+]
+
 
 class AudioError(ValueError):
     """The input is no speech that can be sent."""
@@ -69,3 +81,23 @@ def write_speech(path: str, samples: np.ndarray, raw: bool = False) -> None:
         sys.stdout.buffer.flush()
     else:
         Path(path).write_bytes(file.getvalue())
+
+
+def default_speech() -> np.ndarray:
+    """The spoken recordings of alsa-utils, one after the other, with half a second between.
+
+    Raises:
+        AudioError: they are not installed.
+    """
+    found = [RECORDINGS / name for name in SPOKEN if (RECORDINGS / name).exists()]
+    if not found:
+        raise AudioError(
+            f"no recordings in {RECORDINGS}: apt-get install alsa-utils, or give an audio file"
+        )
+    say(f"speech: {len(found)} recordings of alsa-utils, resampled to {SAMPLE_RATE_HZ} Hz")
+    pieces = []
+    for path in found:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        pieces.append(resample_poly(audio.mean(axis=1), SAMPLE_RATE_HZ, rate).astype(np.float32))
+        pieces.append(np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32))
+    return np.concatenate(pieces)

@@ -13,22 +13,10 @@ from .._core import ERASED_TOKEN, keys
 from ..blocks.messages import DONE, read_pdu
 from ..evaluation.measures import missing, visqol
 from ..evaluation.picture import STATES, Transmission, draw
-from ..models.loader import SAMPLE_RATE_HZ
-from . import main as command_line
-from .audio import AudioError, read_speech, say, write_speech
+from .audio import default_speech, read_speech, say, write_speech
 from .link import FRAME_SAMPLES, Loopback
+from .options import add_loopback
 
-RECORDINGS = Path("/usr/share/sounds/alsa")
-SPOKEN = [
-    "Front_Left.wav",
-    "Front_Center.wav",
-    "Front_Right.wav",
-    "Side_Right.wav",
-    "Rear_Right.wav",
-    "Rear_Center.wav",
-    "Rear_Left.wav",
-    "Side_Left.wav",
-]
 SETTINGS = [
     ("no loss", "loss-free", []),
     ("20 % uniform", "uniform-20", ["--loss", "0.2", "--expected-loss", "0.2"]),
@@ -109,25 +97,6 @@ class PacketFates(gr.basic_block):
             self.arrived.add(meta[keys.frame_index])
 
 
-def default_speech() -> np.ndarray:
-    """The spoken recordings of alsa-utils, one after the other, with half a second between."""
-    found = [RECORDINGS / name for name in SPOKEN if (RECORDINGS / name).exists()]
-    if not found:
-        raise AudioError(
-            f"no recordings in {RECORDINGS}: apt-get install alsa-utils, or give an audio file"
-        )
-    say(f"speech: {len(found)} recordings of alsa-utils, resampled to {SAMPLE_RATE_HZ} Hz")
-    from scipy.signal import resample_poly
-    from soundfile import read
-
-    pieces = []
-    for path in found:
-        audio, rate = read(path, dtype="float32", always_2d=True)
-        pieces.append(resample_poly(audio.mean(axis=1), SAMPLE_RATE_HZ, rate).astype(np.float32))
-        pieces.append(np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32))
-    return np.concatenate(pieces)
-
-
 def fates(observer: Observer, packets: PacketFates, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """States of the tokens, int ``[frames, 8]``, and the payload rate ``[frames]``."""
     states = np.zeros((frames, 8), dtype=int)
@@ -154,8 +123,9 @@ def fates(observer: Observer, packets: PacketFates, frames: int) -> tuple[np.nda
 
 def transmit(speech: np.ndarray, options: list[str]) -> tuple[Loopback, Observer, PacketFates]:
     """Runs the flowgraph once and returns it with what was observed."""
-    arguments = ["loopback", "-", "-", "--budget", str(BUDGET_BPS), *options]
-    args = command_line.parser().parse_args(arguments)
+    parser = argparse.ArgumentParser()
+    add_loopback(parser)
+    args = parser.parse_args(["-", "-", "--budget", str(BUDGET_BPS), *options])
     tb = Loopback(speech, args)
     observer, packets = Observer(), PacketFates()
     tb.msg_connect(tb.tx.controller, "tokens", observer, "sent")

@@ -5,7 +5,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .audio import say, write_speech
+from .audio import default_speech, say, write_speech
 
 # Those of evaluation/settings.py, which loads torch.
 SETTINGS = ("quick", "sweep", "network", "alone", "ablation", "concealment", "prefixes", "full")
@@ -64,8 +64,6 @@ def speech_rows(args: argparse.Namespace, count: int) -> list[dict]:
         if not rows:
             raise ValueError(f"{args.speech} holds no utterance of at most 12 s")
         return rows
-    from .demo import default_speech
-
     speech, rows = default_speech(), []
     (args.output / "speech").mkdir(parents=True, exist_ok=True)
     for number in range(2):

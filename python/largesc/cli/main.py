@@ -7,7 +7,14 @@ from importlib import import_module
 
 from .. import __version__
 from .evaluate import add_evaluate
-from .options import add_channel, add_link, add_receiver, add_sender
+from .options import (
+    add_channel,
+    add_link,
+    add_loopback,
+    add_raw,
+    add_receiver,
+    add_sender,
+)
 from .signing import add_key
 
 ADDRESS = "HOST:PORT"
@@ -25,9 +32,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
-    loop = command("loopback", "send a file through sender, channel and receiver")
-    loop.add_argument("input", help="audio file, - for stdin")
-    loop.add_argument("output", help="WAV file, - for stdout")
+    add_loopback(command("loopback", "send a file through sender, channel and receiver"))
     tx = command("tx", "speech to packets, over UDP or on stdout")
     tx.add_argument("input", nargs="?", default="-", help="audio file, - for stdin [-]")
     tx.add_argument("--to", metavar=ADDRESS, help="send in real time over UDP, or ZMQ (zmq://...)")
@@ -68,18 +73,13 @@ def parser() -> argparse.ArgumentParser:
         "--report-interval-ms", type=float, default=600.0, metavar="MS",
         help="at most one report in so many ms on average; 0: none [600]",
     )  # fmt: skip
-    for part in (loop, tx, rx):
-        part.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
-    for part in (loop, tx, channel, rx):
-        add_link(part)
-    for part in (loop, tx, rx):
-        add_key(part)
-    for part in (loop, tx):
-        add_sender(part)
-    for part in (loop, channel):
-        add_channel(part)
-    for part in (loop, rx):
-        add_receiver(part)
+    for part, adds in (
+        (tx, (add_raw, add_link, add_key, add_sender)),
+        (channel, (add_link, add_channel)),
+        (rx, (add_raw, add_link, add_key, add_receiver)),
+    ):
+        for add in adds:
+            add(part)
     rx.add_argument("--seed", type=int, default=1, help="of the concealment [1]")
 
     train = command("train", "train a model; each recipe has a --help of its own")

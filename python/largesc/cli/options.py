@@ -5,6 +5,7 @@ import argparse
 
 from ..concealment.concealer import METHODS
 from ..control.policies import POLICIES
+from .signing import add_key
 
 MAX_DEADLINE_MS = 400
 
@@ -18,6 +19,19 @@ def add_link(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-crc", dest="crc", action="store_false", help="no CRC-16 in packets")
     group.add_argument("--threads", type=int, default=1, help="threads of torch [1]")
     group.add_argument("--json", action="store_true", help="statistics as JSON on stderr")
+
+
+def add_loopback(parser: argparse.ArgumentParser) -> None:
+    """All of ``largesc loopback``."""
+    parser.add_argument("input", help="audio file, - for stdin")
+    parser.add_argument("output", help="WAV file, - for stdout")
+    for add in (add_raw, add_link, add_key, add_sender, add_channel, add_receiver):
+        add(parser)
+
+
+def add_raw(parser: argparse.ArgumentParser) -> None:
+    """The form of speech without a header."""
+    parser.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
 
 
 def add_sender(parser: argparse.ArgumentParser) -> None:

@@ -151,10 +151,12 @@ def ablation(sources: Sources) -> Setting:
 def concealment(sources: Sources) -> Setting:
     """The concealers alone: all tokens once, no copies."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
+    one = {"concealer": "lm", "samples": 1}
     systems = [
         ours(sources, name="frames around", **plain),
         ours(sources, name="frames around and language model", concealer="lm", **plain),
-        ours(sources, name="language model, one sample", concealer="lm", samples=1, **plain),
+        ours(sources, name="language model, one sample", **one, **plain),
+        ours(sources, name="language model, most likely token", temperature=0.0, **one, **plain),
         ours(sources, name="repeat", concealer="repeat", **plain),
         ours(sources, name="silence", concealer="silence", **plain),
         *(ours(sources, name=n, concealer="lm", lm=lm, **plain) for n, lm in sources.more_lms),

@@ -45,6 +45,7 @@ class OwnSystem:
         tokens: sent and repeated, for the policy ``fixed``; the rate is then what it is.
         concealer: ``lm``, ``interpolate``, ``repeat`` or ``silence``.
         samples: drawn of a lost frame by the language model, whose mean is played.
+        temperature: of what it draws; 0: the most likely token.
         wait: for copies. Otherwise a lost frame is made up at once, and a copy mends the context.
         deadline_ms: how far copies may lie behind.
         layout: one of :data:`LAYOUTS`; the last puts both packets of a pair into one. Copies of
@@ -58,6 +59,7 @@ class OwnSystem:
     tokens: tuple[int, int] = (8, 0)
     concealer: str = "interpolate"
     samples: int = 8
+    temperature: float = 0.7
     wait: bool = True
     deadline_ms: int = 80
     layout: str = "sequential"
@@ -190,7 +192,7 @@ class OwnSystem:
             return make_concealer(self.concealer, completer=completer)
         from ...concealment.concealer import LanguageModelConcealer
 
-        stream = stream_of(self.lm, self.codec, self.samples, self.int8)
+        stream = stream_of(self.lm, self.codec, self.samples, self.temperature, self.int8)
         stream.reset()
         return LanguageModelConcealer(stream, completer=completer)
 
@@ -335,12 +337,16 @@ def controller_network(source: str) -> object:
 
 
 @cache
-def stream_of(lm: str, codec: str, samples: int, int8: bool) -> object:
+def stream_of(lm: str, codec: str, samples: int, temperature: float, int8: bool) -> object:
     """One language model a process and setting, for the tokens of ``codec``."""
     from ...concealment.lm_stream import LanguageModelStream
 
     loaded = load_language_model(lm)
     model = quantised(loaded.model) if int8 else loaded.model
     return LanguageModelStream(
-        model, samples=samples, codebooks=codebooks(codec), sample_text=loaded.text
+        model,
+        temperature,
+        samples=samples,
+        codebooks=codebooks(codec),
+        sample_text=loaded.text,
     )
