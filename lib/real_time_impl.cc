@@ -16,7 +16,10 @@ constexpr int MOST_SAMPLES = 480;
 
 } // namespace
 
-real_time::sptr real_time::make() { return gnuradio::make_block_sptr<real_time_impl>(); }
+real_time::sptr real_time::make()
+{
+    return gnuradio::make_block_sptr<real_time_impl>();
+}
 
 real_time_impl::real_time_impl()
     : gr::sync_block("real_time",

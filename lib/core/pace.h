@@ -16,7 +16,10 @@ class pace
 public:
     using clock = std::chrono::steady_clock;
 
-    explicit pace(double rate_hz) : d_rate_hz(rate_hz) {}
+    explicit pace(double rate_hz)
+        : d_rate_hz(rate_hz)
+    {
+    }
 
     /// Time at which the next \p samples are due, for a caller that has them at \p now.
     clock::time_point due(int samples, clock::time_point now)
