@@ -338,7 +338,10 @@ class Watcher(gr.sync_block):
         self.seen: list[bool] = []
 
     def work(self, input_items, output_items) -> int:
-        self.seen.append(_blocks.input_done(self.gateway.detail(), 0))
+        count = len(input_items[0])
+        self.seen.append(_blocks.input_done(self.gateway.detail(), 0, count))
+        # What is there now was not there when this call was prepared, or is not all there is.
+        assert not _blocks.input_done(self.gateway.detail(), 0, count - 1)
         time.sleep(0.02)
         return len(input_items[0])
 

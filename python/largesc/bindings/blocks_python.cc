@@ -123,9 +123,17 @@ PYBIND11_MODULE(_blocks, m)
 
     m.def(
         "input_done",
-        [](gr::block_detail& detail, int which) { return detail.input(which)->done(); },
+        [](gr::block_detail& detail, int which, int seen) {
+            const auto& input = detail.input(which);
+            // Read first: nothing comes behind it.
+            const bool done = input->done();
+            gr::thread::scoped_lock guard(*input->mutex());
+            return done && input->items_available() <= seen;
+        },
         py::arg("detail"),
         py::arg("which") = 0,
-        "True when the block upstream of a stream input has finished. GNU Radio's own bindings\n"
-        "leave this out, and a sink needs it to flush its last samples in band.");
+        py::arg("seen") = 0,
+        "True when the block upstream of a stream input has finished, and not more than `seen`\n"
+        "items are left: some may have come since a call of work was prepared. GNU Radio's own\n"
+        "bindings leave this out, and a sink needs it to flush its last samples in band.");
 }

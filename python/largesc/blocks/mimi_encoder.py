@@ -73,7 +73,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
             self._emit(frames)
             self.consume(0, count)
             return 0
-        if len(samples) == 1 and _blocks.input_done(self.gateway.detail(), 0):
+        if len(samples) == 1 and _blocks.input_done(self.gateway.detail(), 0, 1):
             self._emit(self._core.push(samples) + self._core.flush())
             self.consume(0, 1)
             self.publish("tokens", end_of_stream(self.counters["frames"]))
