@@ -130,8 +130,7 @@ def tx(args: argparse.Namespace) -> int:
     source, sender = blocks.vector_source_f(samples.tolist()), options.make_tx(args, 0)
     last = sender
     if args.to:
-        pace = real_time()
-        tb.connect(source, pace, sender)
+        tb.connect(source, real_time(), sender)
         last = end_repeater(0.08 * args.frames_per_packet)
         tb.msg_connect(sender, "packets", last, "packets")
     else:
@@ -264,8 +263,7 @@ def rx(args: argparse.Namespace) -> int:
     source, port = packet_source(args.listen, options.has_crc(args))
     sink = speech_writer(args.output, bool(args.raw), receiver.delay_samples)
     if args.listen:
-        pace = real_time()
-        tb.connect(receiver, pace, sink)
+        tb.connect(receiver, real_time(), sink)
     else:
         tb.connect(receiver, sink)
     verifier, verified_port = verified(tb, source, port, args.key)
