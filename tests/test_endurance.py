@@ -6,8 +6,9 @@ import csv
 import numpy as np
 import pytest
 import soundfile
-from gnuradio.largesc.evaluation import endurance, restarts
-from gnuradio.largesc.evaluation.probes import FadeTimes, silent_runs
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.studies import endurance, restarts
+from gnuradio.largesc.studies.probes import FadeTimes, silent_runs
 
 
 @pytest.fixture
@@ -20,7 +21,8 @@ def wav(tmp_path, speech) -> str:
 def test_short_run_holds_and_is_written(wav, models, tmp_path, capsys, air, minutes):
     options = ["--speech", wav, "--minutes", str(minutes), "--air", air, "--output", str(tmp_path)]
     small = ["--codec", models, "--model", models, "--concealer", "repeat"]
-    assert endurance.main([*options, *small, "--fade-every", "20"]) == 0, capsys.readouterr().out
+    command = ["study", "endurance", *options, *small, "--fade-every", "20"]
+    assert main(command) == 0, capsys.readouterr().out
     with (tmp_path / f"endurance_{air}.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == minutes + 1
@@ -70,7 +72,7 @@ def test_checks_name_what_fails(changes, failing):
 
 def test_missing_speech_is_named(tmp_path, capsys):
     options = ["--speech", str(tmp_path / "none"), "--output", str(tmp_path)]
-    assert endurance.main(options) == 2
+    assert main(["study", "endurance", *options]) == 2
     assert "none is missing" in capsys.readouterr().err
 
 

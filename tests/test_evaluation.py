@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from gnuradio.largesc.cli.evaluate import SETTINGS
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.evaluation import codec_pictures, report, settings, steps_picture, sweep
+from gnuradio.largesc.evaluation import experiments, report, sweep
+from gnuradio.largesc.evaluation.experiments import Setting, Sources, grid, share_lost
 from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost_at
-from gnuradio.largesc.evaluation.settings import Setting, Sources, grid, share_lost
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
 from gnuradio.largesc.evaluation.table import paired, spread
@@ -79,7 +79,7 @@ def test_utterances_are_spread_over_speakers():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_have_unique_names_and_their_reference(name):
-    setting = getattr(settings, name)(Sources(more_lms=(("other", "embedded"),)))
+    setting = getattr(experiments, name)(Sources(more_lms=(("other", "embedded"),)))
     names = [system.name for system in setting.systems]
     assert len(names) == len(set(names)) and setting.reference in names
     assert len({(c.name, c.loss) for c in setting.channels}) == len(setting.channels)
@@ -155,17 +155,3 @@ def test_command_line_names_what_is_wrong(tmp_path, capsys):
     ):
         assert main([*common, *more]) == 2
         assert said in capsys.readouterr().err
-
-
-def test_pictures_of_codec_and_policies(models, speech, tmp_path, monkeypatch):
-    path = tmp_path / "a.flac"
-    sweep.write_audio(path, speech)
-    command = ["x", "--speech", str(path), "--codec", models, "--output", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", command)
-    codec_pictures.main()
-    assert (tmp_path / "spectrograms.png").stat().st_size > 10_000
-    picture = tmp_path / "steps.png"
-    table = ["x", "--speech", str(tmp_path), "--policies", "exact", "--output", str(picture)]
-    monkeypatch.setattr("sys.argv", table)
-    steps_picture.main()
-    assert picture.stat().st_size > 10_000

@@ -2,8 +2,6 @@
 """Playout that waits longer where packets come late: the block, the options, the table."""
 
 import csv
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,8 +10,8 @@ import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc._core import Depacketizer, PacketDecision, Packetizer
 from gnuradio.largesc.cli import options
-from gnuradio.largesc.cli.main import parser
-from gnuradio.largesc.evaluation.playout_table import JITTERS, packets_of, run
+from gnuradio.largesc.cli.main import main, parser
+from gnuradio.largesc.studies.playout import JITTERS, packets_of, run
 
 
 def test_block_grows_where_packets_come_late_and_says_so():
@@ -81,15 +79,10 @@ def test_adaptive_playout_keeps_what_a_fixed_one_loses():
     assert adaptive.delay_ms.mean() < 400
 
 
-def test_table_is_written(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "gnuradio.largesc.evaluation.playout_table"]
-        + ["--output", str(tmp_path / "t.csv"), "--minutes", "0.5", "--seeds", "1"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    with (tmp_path / "t.csv").open() as file:
+def test_table_is_written(tmp_path, capsys):
+    options = ["--output", str(tmp_path), "--minutes", "0.5", "--runs", "1"]
+    assert main(["study", "playout", *options]) == 0
+    with (tmp_path / "playout.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(JITTERS) * 2 * 5
-    assert done.stdout.startswith("| jitter | packets lost | fixed 80")
+    assert capsys.readouterr().out.startswith("| jitter | packets lost | fixed 80")

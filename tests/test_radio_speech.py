@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 from gnuradio.largesc.control.policies import Channel
-from gnuradio.largesc.evaluation import radio_speech, radio_unequal
-from gnuradio.largesc.evaluation.radio_unequal import CODED_BITS, SPLITS, errors, received_tokens
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.radio.profiles import TAIL_BITS
+from gnuradio.largesc.studies.radio import speech as radio_speech
+from gnuradio.largesc.studies.radio import unequal
+from gnuradio.largesc.studies.radio.unequal import CODED_BITS, SPLITS, errors, received_tokens
 
 OURS, EXACT, C1300, C700, C700_BPSK = radio_speech.CONTESTANTS
 
@@ -66,7 +67,7 @@ def test_splits_fill_the_burst_and_no_more(split):
     assert CODED_BITS == 444
     assert sum(coded for _, coded in split.parts()) == CODED_BITS
     for bits, coded in split.parts():
-        places = radio_unequal.fitted(2 * (bits + TAIL_BITS), coded)
+        places = unequal.fitted(2 * (bits + TAIL_BITS), coded)
         assert len(places) == coded and places[-1] < 2 * (bits + TAIL_BITS)
     random = np.random.default_rng(0)
     clean = [errors(bits, room, np.ones(3), 1e3, random) for bits, room in split.parts()]

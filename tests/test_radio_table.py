@@ -3,13 +3,13 @@
 
 import csv
 import math
-import sys
 
 import numpy as np
 import pytest
-from gnuradio.largesc.evaluation import radio_table
-from gnuradio.largesc.evaluation.radio_runs import Setting, energies, transmit
-from gnuradio.largesc.evaluation.radio_theory import crossing, packet_error_rate, q_function
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.studies.radio import per
+from gnuradio.largesc.studies.radio.runs import Setting, energies, transmit
+from gnuradio.largesc.studies.radio.theory import crossing, packet_error_rate, q_function
 
 UNCODED = [Setting("ssb_bpsk"), Setting("ssb", "qpsk", "none")]
 
@@ -31,8 +31,8 @@ def test_crossing():
 
 
 def test_interval():
-    low, high = radio_table.interval(10, 1000)
-    assert low < 0.01 < high and radio_table.interval(0, 1000)[1] < 0.005
+    low, high = per.interval(10, 1000)
+    assert low < 0.01 < high and per.interval(0, 1000)[1] < 0.005
 
 
 @pytest.mark.parametrize("setting", [Setting("ssb"), Setting("narrow"), Setting("wide")])
@@ -45,29 +45,26 @@ def test_energies_are_those_of_the_samples(setting):
 @pytest.mark.parametrize("setting", UNCODED)
 def test_uncoded_is_within_a_decibel_and_a_half_of_theory(setting):
     # Uncoded bits alone would lose 1 % of the packets at 8.8 dB.
-    assert radio_table.ideal_per(setting, 8.79, 25) == pytest.approx(0.01, rel=0.03)
-    row = radio_table.measure(setting, 8.79 + 1.5, 200, 25, seed=1)
+    assert per.ideal_per(setting, 8.79, 25) == pytest.approx(0.01, rel=0.03)
+    row = per.measure(setting, 8.79 + 1.5, 200, 25, seed=1)
     assert row["lost"] <= 4 and row["false"] == 0
 
 
 @pytest.mark.parametrize("setting", [Setting("ssb"), Setting("narrow")])
 def test_codes_gain_four_decibels(setting):
-    row = radio_table.measure(setting, 8.79 - 4.0, 200, 25, seed=1)
+    row = per.measure(setting, 8.79 - 4.0, 200, 25, seed=1)
     assert row["lost"] <= 5 and row["false"] == 0
 
 
-def test_command_writes_table_and_picture(tmp_path, monkeypatch):
+def test_command_writes_table_and_picture(tmp_path):
     arguments = ["--output", str(tmp_path), "--packets", "10", "--only", "narrow", "--noise", "0.2"]
-    monkeypatch.setattr(sys, "argv", ["radio_table", *arguments])
-    radio_table.main()
+    assert main(["study", "radio_per", *arguments]) == 0
     assert (tmp_path / "radio_per.png").stat().st_size > 1000
     for name in ("radio_per.csv", "radio_summary.csv", "radio_noise.csv"):
         with (tmp_path / name).open(newline="") as file:
             assert list(csv.DictReader(file))
 
 
-def test_command_refuses_an_unknown_setting(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["radio_table", "--output", str(tmp_path), "--only", "am"])
-    with pytest.raises(SystemExit):
-        radio_table.main()
+def test_command_refuses_an_unknown_setting(tmp_path, capsys):
+    assert main(["study", "radio_per", "--output", str(tmp_path), "--only", "am"]) == 2
     assert "leaves no setting" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from gnuradio.largesc.control.reports import (
     decode,
     encode,
 )
-from gnuradio.largesc.evaluation.closed_loop import Loop, following, run
+from gnuradio.largesc.studies.closed_loop import Loop, following, run
 
 
 def test_bytes_of_the_documented_example():

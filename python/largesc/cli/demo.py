@@ -12,7 +12,7 @@ from gnuradio import gr
 from .._core import ERASED_TOKEN, keys
 from ..blocks.messages import DONE, read_pdu
 from ..evaluation.measures import missing, visqol
-from ..evaluation.picture import STATES, Transmission, draw
+from ..studies.picture import STATES, Transmission, draw
 from .audio import default_speech, read_speech, say, write_speech
 from .link import FRAME_SAMPLES, Loopback
 from .options import add_loopback
@@ -164,7 +164,8 @@ def demo(args: argparse.Namespace) -> int:
             + (f"{score:8.2f}" if score is not None else "       -")
         )
         say(f"{title}: done in {time.monotonic() - begin:.0f} s")
-    draw(shown, output / "demo.png")
+    figure = draw(shown)
+    figure.savefig(output / "demo.png", dpi=80)
     print(
         "\n                     payload    radio   UDP/IP    lost  concealed  ms a frame   ViSQOL"
         "\n                       bit/s    bit/s    bit/s       %     frames    p50    p95"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .audio import default_speech, say, write_speech
 
-# Those of evaluation/settings.py, which loads torch.
+# Those of evaluation/experiments.py, which loads torch.
 SETTINGS = ("quick", "sweep", "network", "alone", "ablation", "concealment", "prefixes", "full")
 
 
@@ -44,7 +44,7 @@ def sources_of(args: argparse.Namespace) -> object:
     Raises:
         ValueError: ``--more-lm`` without a name, or no traces in their folder.
     """
-    from ..evaluation.settings import Sources
+    from ..evaluation.experiments import Sources
 
     if wrong := [text for text in args.more_lm if "=" not in text]:
         raise ValueError(f"--more-lm {wrong[0]!r} has no name: use NAME=SOURCE")
@@ -75,13 +75,13 @@ def speech_rows(args: argparse.Namespace, count: int) -> list[dict]:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Runs a setting and writes CSVs, plots, tables and ``report.html`` to ``args.output``."""
-    from ..evaluation import settings
+    from ..evaluation import experiments
     from ..evaluation.report import write_report
     from ..evaluation.sweep import run
     from ..evaluation.table import usable
 
     name = "quick" if args.quick else args.setting
-    setting = getattr(settings, name)(sources_of(args))
+    setting = getattr(experiments, name)(sources_of(args))
     wanted = args.systems.split(";") if args.systems else [s.name for s in setting.systems]
     if unknown := set(wanted) - {s.name for s in setting.systems}:
         known = "; ".join(s.name for s in setting.systems)

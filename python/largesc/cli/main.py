@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     train = command("train", "train a model; each recipe has a --help of its own")
     train.add_argument("recipe", choices=RECIPES)
     command("doctor", "say what is installed and what is missing")
+    command("study", "answer one question about the link; without a name, list them")
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
     demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
@@ -98,6 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
             return train(given[1], given[2:])
+        if given[:1] == ["study"]:
+            return study(given[1:])
         return run(parser().parse_args(given))
     except (ValueError, ImportError) as error:
         print(f"largesc: {error}", file=sys.stderr)
@@ -115,8 +118,24 @@ def train(recipe: str, arguments: list[str]) -> int:
     return 0
 
 
+def study(arguments: list[str]) -> int:
+    """Runs a study, which has options of its own; without a name, lists all."""
+    from ..studies.study import run, summaries
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        for name, question in summaries().items():
+            print(f"{name:18}{question}")
+        print("\nlargesc study NAME --help has the options of one")
+        return 0
+    try:
+        return run(arguments[0], arguments[1:])
+    except (OSError, RuntimeError) as error:
+        print(f"largesc: {error}", file=sys.stderr)
+        return 2
+
+
 def run(args: argparse.Namespace) -> int:
-    """Runs a command other than ``train``."""
+    """Runs a command other than ``train`` and ``study``."""
     if args.command == "doctor":
         from .doctor import doctor
 

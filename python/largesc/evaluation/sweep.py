@@ -20,7 +20,7 @@ from ..speech_files import read_audio
 from ..tables import write_csv
 from .loss_timeline import LossChannel, lost_at
 from .measures import ENGLISH_MEASURES, measure
-from .settings import Setting
+from .experiments import Setting
 from .systems.system import RATE_HZ, UDP_BYTES, System
 
 # Utterances whose speech is kept, for the report's players.

@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints")
     parser.add_argument("--model", type=Path, required=True, help="folder of the exported models")
     parser.add_argument("--machine", required=True, help="kind of the machine, in words")
-    parser.add_argument("--figures", type=Path, help="CSV of evaluation.codec_table")
+    parser.add_argument("--figures", type=Path, help="CSV of largesc study codec_table")
     args = parser.parse_args(arguments)
     config = read_config(args.config, CONFIG_KEYS)
     write_card(args.work, args.model, args.machine, args.figures, config)

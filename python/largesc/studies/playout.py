@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an adaptive playout costs in delay and saves in late tokens, over synthetic jitter.
 
-Run as ``python -m gnuradio.largesc.evaluation.playout_table --output FILE``; prints a table
-(Markdown) and writes a CSV file of a row for each jitter, loss and playout.
+    largesc study playout --output FOLDER
+
+Prints a table (Markdown) and writes ``playout.csv``, a row for each jitter, loss and playout.
 """
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from .._core import ERASED_TOKEN, TOKEN_VALUES, Depacketizer, PacketDecision, Packetizer
+from .study import add_common, at_least_one, save_rows
 
 FRAME_NS = 80_000_000
 # While nothing plays the decoder asks each 10 ms, as the block does.
@@ -128,7 +128,7 @@ def playout(
             pass
 
 
-def measure(minutes: float, seeds: int) -> Iterator[dict]:
+def measure(minutes: float, seeds: range) -> Iterator[dict]:
     """Rows of the table: a jitter, a loss and a playout each, the mean over the seeds."""
     count = round(minutes * 60 / 0.08)
     packets = packets_of(count)
@@ -136,7 +136,7 @@ def measure(minutes: float, seeds: int) -> Iterator[dict]:
         for loss in LOSSES:
             for most_ms in (80, 160, 240, 400, None):
                 runs = []
-                for seed in range(seeds):
+                for seed in seeds:
                     random = np.random.default_rng(seed)
                     came_ns = ((80.0 * np.arange(count) + draw(random, count)) * 1e6).astype(int)
                     lost = random.random(count) < loss
@@ -178,21 +178,15 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measures, prints and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, help="CSV file")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, speech=False, seed=0)
     parser.add_argument("--minutes", type=float, default=20.0, help="of each run [20]")
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each kind [5]")
-    args = parser.parse_args()
-    rows = list(measure(args.minutes, args.seeds))
-    if args.output:
-        with args.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    parser.add_argument("--runs", type=at_least_one, default=5, help="of each kind [5]")
+
+
+def study(args: argparse.Namespace) -> None:
+    """Measures, prints and writes the table; ``--seed`` is that of the first run."""
+    rows = list(measure(args.minutes, range(args.seed, args.seed + args.runs)))
+    save_rows(args, "playout", rows)
     print(markdown(rows))
-
-
-if __name__ == "__main__":
-    main()

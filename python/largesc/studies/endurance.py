@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the link for a long simulated time, faster than real time, and tells what grows.
 
-    python -m gnuradio.largesc.evaluation.endurance --speech FILE --minutes 60 --output FOLDER
+    largesc study endurance --speech FILE --minutes 60 --output FOLDER
 
 The speech goes round and round through speech_tx, fades that let nothing pass, a Gilbert-Elliott
 channel and speech_rx, all with their real models; with --air radio through the modem, Rayleigh
@@ -12,19 +12,13 @@ exit status is 1 where memory, latency, counters or sound fail the checks that a
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from gnuradio import blocks, gr
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-
-from .. import (  # noqa: E402
+from .. import (
     loss_channel,
     packet_radio_rx,
     packet_radio_tx,
@@ -32,11 +26,11 @@ from .. import (  # noqa: E402
     speech_rx,
     speech_tx,
 )
-from ..concealment.concealer import METHODS  # noqa: E402
-from ..radio.profiles import PROFILES  # noqa: E402
-from ..speech_files import read_audio, rows_of  # noqa: E402
-from ..tables import write_csv  # noqa: E402
-from .probes import RATE_HZ, FadeTimes, audio_probe, packet_fades, sample_fades, silent_runs  # noqa: E402
+from ..concealment.concealer import METHODS
+from ..radio.profiles import PROFILES
+from ..speech_files import read_audio, rows_of
+from .probes import RATE_HZ, FadeTimes, audio_probe, packet_fades, sample_fades, silent_runs
+from .study import add_common, plt, save_figure, save_rows
 
 FRAMES_PER_PACKET = 2
 PACKET_MS = 80.0 * FRAMES_PER_PACKET
@@ -85,7 +79,7 @@ class Endurance(gr.top_block):
         gr.top_block.__init__(self, "endurance", catch_exceptions=False)
         frames = round(args.minutes * 60 * RATE_HZ) // FRAME_SAMPLES
         self.rows: list[dict] = []
-        self._table = args.output / f"endurance_{args.air}.csv"
+        self._args = args
         self._lags: list[int] = []
         source = blocks.vector_source_f(speech.tolist(), True)
         head = blocks.head(gr.sizeof_float, frames * FRAME_SAMPLES)
@@ -150,7 +144,7 @@ class Endurance(gr.top_block):
             self.rows.append(self._row(second))
             self._lags.clear()
             # What is there remains, should the run be cut short.
-            write_csv(self.rows, self._table)
+            save_rows(self._args, f"endurance_{self._args.air}", self.rows)
 
     def _row(self, seconds: int) -> dict:
         lags = self._lags or [0]
@@ -238,7 +232,7 @@ def checks(rows: list[dict], last: dict, speech: np.ndarray) -> list[tuple[str, 
     ]
 
 
-def draw(rows: list[dict], path: Path, title: str) -> None:
+def draw(rows: list[dict], title: str) -> plt.Figure:
     """Memory, frames under way and losses by the minute."""
     figure, axes = plt.subplots(3, 1, figsize=(8, 6), sharex=True)
     minutes = [row["minute"] for row in rows]
@@ -259,60 +253,46 @@ def draw(rows: list[dict], path: Path, title: str) -> None:
     axes[2].set_xlabel("minutes of speech")
     figure.suptitle(title)
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    return figure
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    top.add_argument("--speech", type=Path, required=True, help="audio file, table, or folder")
-    top.add_argument("--output", type=Path, required=True, help="folder to write to")
-    top.add_argument("--minutes", type=float, default=60.0, help="of speech [60]")
-    top.add_argument("--pace", type=float, default=2.5, help="times real time [2.5]")
-    top.add_argument("--air", choices=["packets", "radio"], default="packets", help="[packets]")
-    top.add_argument("--loss", type=float, default=0.25, help="packets lost, fades too [0.25]")
-    top.add_argument("--burst", type=float, default=3.0, help="mean run of losses, packets [3]")
-    top.add_argument("--fade", type=float, default=2.0, help="seconds of a fade [2]")
-    top.add_argument("--fade-every", type=float, default=60.0, help="seconds [60]")
-    top.add_argument("--es-n0", type=float, default=9.0, help="dB, with --air radio [9]")
-    top.add_argument("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
-    top.add_argument("--codec", default="embedded", help="model source")
-    top.add_argument("--model", default="embedded", help="model source of the language model")
-    top.add_argument("--seed", type=int, default=1, help="of losses and fades [1]")
-    return top
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser)
+    add = parser.add_argument
+    add("--minutes", type=float, default=60.0, help="of speech [60]")
+    add("--pace", type=float, default=2.5, help="times real time [2.5]")
+    add("--air", choices=["packets", "radio"], default="packets", help="[packets]")
+    add("--loss", type=float, default=0.25, help="packets lost, fades too [0.25]")
+    add("--burst", type=float, default=3.0, help="mean run of losses, packets [3]")
+    add("--fade", type=float, default=2.0, help="seconds of a fade [2]")
+    add("--fade-every", type=float, default=60.0, help="seconds [60]")
+    add("--es-n0", type=float, default=9.0, help="dB, with --air radio [9]")
+    add("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
+    add("--codec", default="embedded", help="model source")
+    add("--model", default="embedded", help="model source of the language model")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def study(args: argparse.Namespace) -> int:
     """Runs, writes CSV and PNG, prints the checks; 0 where all held."""
-    args = parser().parse_args(arguments)
-    try:
-        if args.pace <= 0:
-            raise ValueError(f"--pace {args.pace:g} is out of range: use a number above 0")
-        speech = looped_speech(args.speech)
-        args.output.mkdir(parents=True, exist_ok=True)
-        tb = Endurance(speech, args)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"endurance: {error}", file=sys.stderr)
-        return 2
+    if args.pace <= 0:
+        raise ValueError(f"--pace {args.pace:g} is out of range: use a number above 0")
+    speech = looped_speech(args.speech)
+    tb = Endurance(speech, args)
     begin = time.monotonic()
     tb.start()
     tb.wait()
     elapsed = time.monotonic() - begin
     last = tb.last_row()
     name = f"endurance_{args.air}"
-    write_csv([*tb.rows, last], args.output / f"{name}.csv")
+    save_rows(args, name, [*tb.rows, last])
     seconds = tb.probe.samples / RATE_HZ
     lost = 1 - last["packets_received"] / max(1, last["packets_sent"])
     said = f"{seconds / 60:.1f} minutes in {elapsed / 60:.1f}, {100 * lost:.1f} % not received"
     print(said)
     if tb.rows:
-        draw(tb.rows, args.output / f"{name}.png", said)
+        save_figure(args, name, draw(tb.rows, said))
     found = checks(tb.rows or [last], last, speech)
     for what, held, figures in found:
         print(f"{'ok  ' if held else 'FAIL'} {what}: {figures}")
     return 0 if all(held for _, held, _ in found) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

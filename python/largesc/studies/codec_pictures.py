@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Draws the learning curve, and spectrograms of one utterance through several coders.
 
-    python -m gnuradio.largesc.evaluation.codec_pictures --speech one.flac --lyra FOLDER \
+    largesc study codec_pictures --speech one.flac --lyra FOLDER \
         --curves learning_curves.csv --output FOLDER
 
-Writes ``spectrograms.png`` and, with ``--curves`` of ``largesc train card``,
-``learning_curve.png``.
+Writes ``spectrograms.png``, how far each coder's spectrogram is from the original's as
+``codec_pictures.csv`` and, with ``--curves`` of ``largesc train card``, ``learning_curve.png``.
 """
 
 import argparse
-import csv
 from pathlib import Path
 
-import matplotlib
+import numpy as np
 
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
-
-from ..speech_files import read_audio  # noqa: E402
-from .codec_table import coded, own_coder  # noqa: E402
-from .picture import spectrogram  # noqa: E402
-from .systems.lyra import Lyra  # noqa: E402
+from ..evaluation.systems.lyra import Lyra
+from ..speech_files import read_audio
+from ..tables import read_csv
+from .codec_table import coded, own_coder
+from .picture import spectrogram
+from .study import add_common, plt, save_figure, save_rows
 
 # Of each stage what it is judged by.
 CURVES = {
@@ -33,21 +29,25 @@ CURVES = {
 }
 
 
-def draw_spectrograms(speech: np.ndarray, coded: dict[str, np.ndarray], path: Path) -> None:
-    """One row for the original and each coder."""
+def draw_spectrograms(
+    speech: np.ndarray, coded: dict[str, np.ndarray]
+) -> tuple[plt.Figure, dict[str, float]]:
+    """One row for the original and each coder; of each coder the mean distance in dB."""
     shown = {"original": speech} | coded
     figure, axes = plt.subplots(
         len(shown), 1, figsize=(11, 2.2 * len(shown)), sharex=True, squeeze=False
     )
-    for axis, (name, samples) in zip(axes[:, 0], shown.items(), strict=True):
-        spectrogram(axis, samples, name)
+    levels = {
+        name: spectrogram(axis, samples, name)
+        for axis, (name, samples) in zip(axes[:, 0], shown.items(), strict=True)
+    }
     axes[-1, 0].set_xlabel("time (s)")
     figure.tight_layout()
-    figure.savefig(path, dpi=55)
-    plt.close(figure)
+    apart = {name: float(np.mean(np.abs(levels[name] - levels["original"]))) for name in coded}
+    return figure, apart
 
 
-def draw_curves(points: list[dict], path: Path) -> None:
+def draw_curves(points: list[dict]) -> plt.Figure:
     """One panel a stage that was run: losses on development speech against minutes."""
     stages = [s for s in CURVES if any(p["stage"] == s for p in points)]
     figure, axes = plt.subplots(1, len(stages), figsize=(5 * len(stages), 4), squeeze=False)
@@ -62,28 +62,30 @@ def draw_curves(points: list[dict], path: Path) -> None:
         axis.set_yscale("log")
         axis.legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--speech", type=Path, required=True, help="audio file, a few seconds")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser)
     parser.add_argument("--codec", default="embedded", help="model source")
     parser.add_argument("--lyra", type=Path, help="folder of Lyra v2's TFLite models")
     parser.add_argument("--curves", type=Path, help="CSV of largesc train card")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the pictures")
-    args = parser.parse_args()
+
+
+def study(args: argparse.Namespace) -> None:
+    """Draws what was asked for."""
     speech = read_audio(args.speech)
     coders = [own_coder(args.codec, tokens) for tokens in (8, 4, 2)]
     if args.lyra:
         coders.append(Lyra(args.lyra, 3200))
-    shown = {coder.name: coded(coder, speech)[0] for coder in coders}
-    draw_spectrograms(speech, shown, args.output / "spectrograms.png")
+    shown = {coder.name: coded(coder, speech) for coder in coders}
+    figure, apart = draw_spectrograms(speech, {name: out for name, (out, _) in shown.items()})
+    save_figure(args, "spectrograms", figure, dpi=55)
+    rows = [
+        {"coder": name, "payload_bps": round(payload_bps), "distance_db": round(apart[name], 3)}
+        for name, (_, payload_bps) in shown.items()
+    ]
+    save_rows(args, "codec_pictures", rows)
     if args.curves:
-        with args.curves.open(newline="") as file:
-            draw_curves(list(csv.DictReader(file)), args.output / "learning_curve.png")
-
-
-if __name__ == "__main__":
-    main()
+        save_figure(args, "learning_curve", draw_curves(read_csv(args.curves)))

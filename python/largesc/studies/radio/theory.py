@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ..radio.profiles import CRC_BYTES, RadioProfile
+from ...radio.profiles import CRC_BYTES, RadioProfile
 
 # Paths of the rate 1/2 code of constraint length 7 at distance 10, 12 ... from the sent one.
 CONVOLUTIONAL_PATHS = {10: 11, 12: 38, 14: 193, 16: 1331, 18: 7275, 20: 40406, 22: 234969}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures packet error rates of the radio profiles against Eb/N0, writes CSV files and a PNG.
 
-    python -m gnuradio.largesc.evaluation.radio_table --output FOLDER
+    largesc study radio_per --output FOLDER
 
 Eb/N0 counts the energy of header and payload (CRC and code included) for each bit of the packet;
 `ebn0_burst_db` that of sync and preamble as well. Every run of bursts has its own carrier offset,
@@ -13,19 +13,13 @@ import argparse
 import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-
-from ..radio.profiles import PROFILES  # noqa: E402
-from ..tables import write_csv  # noqa: E402
-from .radio_runs import Setting, energies, listen, random_packets, receive, transmit  # noqa: E402
-from .radio_theory import crossing, packet_error_rate  # noqa: E402
+from ...radio.profiles import PROFILES
+from ..study import add_common, at_least_one, plt, save_figure, save_rows
+from .runs import Setting, energies, listen, random_packets, receive, transmit
+from .theory import crossing, packet_error_rate, q_function
 
 # Settings and Eb/N0 at which they are measured.
 SETTINGS = {
@@ -100,8 +94,6 @@ def measure(
 
 def ideal_per(setting: Setting, ebn0_db: float, packet_bytes: int) -> float:
     """PER of uncoded bits in number, 8 for each byte, all energy theirs."""
-    from .radio_theory import q_function
-
     return 1 - (1 - q_function(math.sqrt(2 * 10 ** (ebn0_db / 10)))) ** (8 * packet_bytes)
 
 
@@ -137,7 +129,7 @@ def summary(setting: Setting, rows: list[dict]) -> dict[str, object]:
     }
 
 
-def draw(curves: dict[Setting, list[dict]], path: Path) -> None:
+def draw(curves: dict[Setting, list[dict]]) -> plt.Figure:
     """PER against Eb/N0, measured and by theory."""
     figure, axis = plt.subplots(figsize=(9, 6))
     for n, (setting, rows) in enumerate(curves.items()):
@@ -169,37 +161,36 @@ def draw(curves: dict[Setting, list[dict]], path: Path) -> None:
     axis.grid(True, which="both", alpha=0.3)
     figure.legend(fontsize=8, loc="lower center", ncols=4, frameon=False)
     figure.tight_layout(rect=(0, 0.07, 1, 1))
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--packets", type=int, default=1000, help="for each point")
-    parser.add_argument("--bytes", type=int, default=25, help="of a packet")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, speech=False)
+    parser.add_argument("--packets", type=at_least_one, default=1000, help="for each point")
+    parser.add_argument("--bytes", type=at_least_one, default=25, help="of a packet")
     parser.add_argument("--noise", type=float, default=0.0, help="seconds of noise to listen to")
     parser.add_argument("--only", default="", help="settings whose label contains this")
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    if args.packets < 1 or args.noise < 0:
-        parser.error("--packets must be 1 or more, --noise 0 or more")
-    args.output.mkdir(parents=True, exist_ok=True)
+
+
+def study(args: argparse.Namespace) -> None:
+    """Measures, writes and draws."""
+    chosen = {s: points for s, points in SETTINGS.items() if args.only in s.label}
+    if not chosen:
+        raise ValueError(f"--only {args.only!r} leaves no setting")
+    if args.noise < 0:
+        raise ValueError(f"--noise {args.noise:g} is negative: use 0 or more seconds")
     curves: dict[Setting, list[dict]] = {}
-    for setting, points in SETTINGS.items():
-        if args.only not in setting.label:
-            continue
+    for setting, points in chosen.items():
         for ebn0_db in points:
             row = alone(measure, setting, float(ebn0_db), args.packets, args.bytes, args.seed)
             curves.setdefault(setting, []).append(row)
             print(f"{setting.label}: Eb/N0 {ebn0_db:g} dB, PER {row['per']:.4f}", flush=True)
             if row["per"] <= ENOUGH_PER:
                 break
-    if not curves:
-        parser.error(f"--only {args.only!r} leaves no setting")
-    write_csv([row for rows in curves.values() for row in rows], args.output / "radio_per.csv")
-    write_csv([summary(s, rows) for s, rows in curves.items()], args.output / "radio_summary.csv")
-    draw(curves, args.output / "radio_per.png")
+    save_rows(args, "radio_per", [row for rows in curves.values() for row in rows])
+    save_rows(args, "radio_summary", [summary(s, rows) for s, rows in curves.items()])
+    save_figure(args, "radio_per", draw(curves), dpi=100)
     if args.noise:
         noise = []
         for name in PROFILES:
@@ -209,8 +200,4 @@ def main() -> None:
                 | {k: counters[k] for k in ("syncs", "headers", "crc_failures")}
             )
             print(noise[-1], flush=True)
-        write_csv(noise, args.output / "radio_noise.csv")
-
-
-if __name__ == "__main__":
-    main()
+        save_rows(args, "radio_noise", noise)

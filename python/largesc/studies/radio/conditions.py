@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What carrier and clock offsets, key-up, fades and multipath cost, as a CSV file.
 
-    python -m gnuradio.largesc.evaluation.radio_conditions --output FOLDER
+    largesc study radio_conditions --output FOLDER
 
 Every trial is an over of its own, with a receiver that has heard nothing before. Es/N0 is that of
 a payload symbol or carrier, 3 dB above what loses 1 % of the packets; 20 dB on average where
@@ -11,13 +11,12 @@ the signal fades.
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from ..tables import write_csv
-from .radio_runs import Setting, energies, random_packets, receive, transmit
-from .radio_table import alone
+from ..study import add_common, at_least_one, save_rows
+from .per import alone
+from .runs import Setting, energies, random_packets, receive, transmit
 
 # Es/N0 in dB.
 PROFILES = {"ssb": 6.5, "ssb_bpsk": 12.0, "narrow": 6.0, "wide": 12.0}
@@ -96,9 +95,9 @@ def over(setting: Setting, condition: Condition, seed: int) -> list[bool]:
     return [packet in received for packet in packets]
 
 
-def measure(setting: Setting, condition: Condition, overs: int) -> dict[str, object]:
+def measure(setting: Setting, condition: Condition, overs: int, seed: int) -> dict[str, object]:
     """One row: packets lost, overs whose first packet was lost, longest run of losses."""
-    results = [over(setting, condition, seed) for seed in range(1, overs + 1)]
+    results = [over(setting, condition, number) for number in range(seed, seed + overs)]
     sent = sum(map(len, results))
     return {
         "profile": setting.profile,
@@ -123,29 +122,25 @@ def longest_loss(got: list[bool]) -> int:
     return longest
 
 
-def run(overs: Callable[[Condition], int]) -> list[dict]:
-    """All rows."""
+def run(overs: Callable[[Condition], int], seed: int) -> list[dict]:
+    """All rows; ``seed`` is that of the first over."""
     rows = []
     for name in PROFILES:
         for condition in CONDITIONS:
-            rows.append(alone(measure, Setting(name), condition, overs(condition)))
+            rows.append(alone(measure, Setting(name), condition, overs(condition), seed))
             print(rows[-1], flush=True)
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, speech=False)
     parser.add_argument(
-        "--overs", type=int, default=20, help="of many packets; of few, 5 times that"
+        "--overs", type=at_least_one, default=20, help="of many packets; of few, 5 times that"
     )
-    args = parser.parse_args()
-    if args.overs < 1:
-        parser.error("--overs must be 1 or more")
-    args.output.mkdir(parents=True, exist_ok=True)
-    rows = run(lambda condition: args.overs * (1 if condition.packets > 3 else 5))
-    write_csv(rows, args.output / "radio_conditions.csv")
 
 
-if __name__ == "__main__":
-    main()
+def study(args: argparse.Namespace) -> None:
+    """Measures and writes all rows."""
+    rows = run(lambda condition: args.overs * (1 if condition.packets > 3 else 5), args.seed)
+    save_rows(args, "radio_conditions", rows)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How fast the sender follows a step of the loss, with reports over a lossy way back.
 
-    python -m gnuradio.largesc.evaluation.closed_loop --output FOLDER
+    largesc study closed_loop --output FOLDER
 
 Packetizer, channel, live depacketizer, report format, pacing and controller are those of the link;
 only the codec and the clock are missing, so that minutes take a second. Every frame is as loud and
@@ -10,19 +10,13 @@ as hard to code as the usual one. Writes closed_loop.csv and closed_loop.png.
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 
 from .._core import FRAME_MS, Depacketizer, LossModel, PacketDecision, Packetizer
 from ..control.policies import Channel, Controller, Frame
 from ..control.reports import Report, ReportFollower, ReportPacer, decode, encode
-from ..tables import write_csv
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
+from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 TICK_MS = 10
 FRAME = Frame(np.zeros(1, dtype=np.float32), -25.0)
@@ -181,7 +175,7 @@ LOOPS = {
 }
 
 
-def draw(loop: Loop, courses: list[Course], path: Path) -> None:
+def draw(loop: Loop, courses: list[Course]) -> plt.Figure:
     """p and decision of all runs, and their medians."""
     figure, axes = plt.subplots(2, 1, figsize=(8, 5.5), sharex=True)
     labels = ["p that the controller goes by", "copied tokens a frame"]
@@ -203,19 +197,17 @@ def draw(loop: Loop, courses: list[Course], path: Path) -> None:
     axes[1].set_xlabel(f"seconds behind the step of the loss from 0 to {100 * loop.loss:g} %")
     axes[1].set_xlim(-1, loop.after_s)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--runs", type=int, default=20, help="drawings of the losses [20]")
-    parser.add_argument("--seed", type=int, default=1, help="of the first run [1]")
-    args = parser.parse_args()
-    if args.runs < 1:
-        parser.error("--runs must be 1 or more")
-    args.output.mkdir(parents=True, exist_ok=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, speech=False)
+    parser.add_argument("--runs", type=at_least_one, default=20, help="drawings of the losses [20]")
+
+
+def study(args: argparse.Namespace) -> None:
+    """Runs each loop, prints and writes what it did; ``--seed`` is that of the first run."""
     rows = []
     for name, loop in LOOPS.items():
         courses = [run(loop, seed) for seed in range(args.seed, args.seed + args.runs)]
@@ -230,9 +222,5 @@ def main() -> None:
         )
         print(rows[-1], flush=True)
         if name == "exact":
-            draw(loop, courses, args.output / "closed_loop.png")
-    write_csv(rows, args.output / "closed_loop.csv")
-
-
-if __name__ == "__main__":
-    main()
+            save_figure(args, "closed_loop", draw(loop, courses), dpi=100)
+    save_rows(args, "closed_loop", rows)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a stronger code for the first tokens of a burst pays, at equal air time, as CSV and PNG.
 
-    python -m gnuradio.largesc.evaluation.radio_unequal --speech TABLE --output FOLDER
+    largesc study radio_unequal --speech TABLE --output FOLDER
 
 A burst of the profile `ssb` has 222 payload symbols, 444 coded bits, for two frames of 8 tokens.
 They are split between a first part (packet header and the first n tokens of both frames) and the
@@ -13,24 +13,19 @@ is for a burst and is drawn anew for the next (1 Hz comes near that).
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-
-from ..concealment.concealer import METHODS, ReceivedFrame  # noqa: E402
-from ..radio.codes import PacketCode  # noqa: E402
-from ..radio.profiles import PROFILES, TAIL_BITS  # noqa: E402
-from ..tables import bootstrap, markdown, write_csv  # noqa: E402
-from .measures import measure  # noqa: E402
-from .radio_speech import speech_of, tokens_of  # noqa: E402
-from .systems.own import OwnSystem  # noqa: E402
-from .systems.system import Packets  # noqa: E402
-from .table import run_jobs, spread, usable, utterances  # noqa: E402
+from ...concealment.concealer import METHODS, ReceivedFrame
+from ...evaluation.measures import measure
+from ...evaluation.systems.own import OwnSystem
+from ...evaluation.systems.system import Packets
+from ...evaluation.table import run_jobs, spread, usable, utterances
+from ...radio.codes import PacketCode
+from ...radio.profiles import PROFILES, TAIL_BITS
+from ...tables import bootstrap, markdown
+from ..study import add_common, at_least_one, plt, save_figure, save_rows
+from .speech import speech_of, tokens_of
 
 FRAMES, TOKENS, TOKEN_BITS, ERASED = 2, 8, 11, 0xFFFF
 PACKET_BYTES = 25
@@ -112,9 +107,11 @@ def errors(
     return wrong
 
 
-def received_tokens(split: Split, channel: str, es_n0_db: float, bursts: int) -> np.ndarray:
+def received_tokens(
+    split: Split, channel: str, es_n0_db: float, bursts: int, seed: int = 3
+) -> np.ndarray:
     """Tokens of each frame that arrive, int ``[bursts]``; the same noise and fades each time."""
-    random = np.random.default_rng([3, round(10 * es_n0_db)])
+    random = np.random.default_rng([seed, round(10 * es_n0_db)])
     gains = np.ones(bursts)
     if channel.startswith("Rayleigh"):
         gains = np.abs(random.standard_normal(bursts) + 1j * random.standard_normal(bursts))
@@ -171,19 +168,19 @@ def distortion(frames: list, tokens: tuple[int, ...]) -> float:
     return float(there.sum() / errors[:, 0].sum())
 
 
-def table(rows: list[dict], concealer: str, names: list[str], processes: int) -> list[dict]:
+def table(rows: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
     """One row an utterance, split and point."""
     counts = [-(-len(tokens_of(row["file"])[0]) // FRAMES) for row in rows]
     out, jobs = [], []
     for channel, points in POINTS.items():
         for es_n0_db in points:
             for split in SPLITS:
-                tokens = received_tokens(split, channel, es_n0_db, sum(counts))
+                tokens = received_tokens(split, channel, es_n0_db, sum(counts), args.seed)
                 at = 0
                 for row, count in zip(rows, counts, strict=True):
                     part = tuple(tokens[at : at + count].tolist())
                     at += count
-                    jobs.append(Job(row["file"], part, concealer, tuple(names)))
+                    jobs.append(Job(row["file"], part, args.concealer, tuple(names)))
                     out.append(
                         {
                             "channel": channel,
@@ -199,11 +196,11 @@ def table(rows: list[dict], concealer: str, names: list[str], processes: int) ->
                     )
     # Of few files the tokens are remembered.
     once = sorted(dict.fromkeys(jobs), key=lambda job: job.file)
-    values = dict(zip(once, run_jobs(score, once, processes), strict=True))
+    values = dict(zip(once, run_jobs(score, once, args.processes), strict=True))
     return [row | values[job] for row, job in zip(out, jobs, strict=True)]
 
 
-def draw(rows: list[dict], names: list[str], path: Path) -> None:
+def draw(rows: list[dict], names: list[str]) -> plt.Figure:
     """Means over the utterances against Es/N0, a column a channel."""
     size = (5 * len(POINTS), 3.6 * len(names) + 1.2)
     figure, grid = plt.subplots(len(names), len(POINTS), figsize=size, squeeze=False)
@@ -221,28 +218,25 @@ def draw(rows: list[dict], names: list[str], path: Path) -> None:
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.7 / size[1], 1, 1))
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--speech", type=Path, required=True, help="table of speech, or folder")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--utterances", type=int, default=6, help="of different speakers [6]")
-    parser.add_argument("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
-    parser.add_argument("--measures", default="", help="such as visqol,stoi; takes long [none]")
-    parser.add_argument("--processes", type=int, default=1)
-    args = parser.parse_args()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, seed=3)
+    add = parser.add_argument
+    add("--utterances", type=at_least_one, default=6, help="of different speakers [6]")
+    add("--concealer", choices=METHODS, default="interpolate", help="[%(default)s]")
+    add("--measures", default="", help="such as visqol,stoi; takes long [none]")
+    add("--processes", type=at_least_one, default=1)
+
+
+def study(args: argparse.Namespace) -> None:
+    """Measures, writes, draws and prints."""
     names = usable(args.measures) if args.measures else []
     shown = ["distortion", *names]
     rows = spread(utterances(args.speech, args.utterances), args.utterances)
-    args.output.mkdir(parents=True, exist_ok=True)
-    found = table(rows, args.concealer, names, args.processes)
-    write_csv(found, args.output / "radio_unequal.csv")
-    draw(found, shown, args.output / "radio_unequal.png")
+    found = table(rows, args, names)
+    save_rows(args, "radio_unequal", found)
+    save_figure(args, "radio_unequal", draw(found, shown), dpi=80)
     print(markdown(found, ["channel", "esn0_db", "split", "rates", "nothing", "part"], shown))
-
-
-if __name__ == "__main__":
-    main()

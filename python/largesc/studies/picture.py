@@ -2,18 +2,13 @@
 """One picture of a transmission: speech in and out, what became of each token, the bit rate."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
+import numpy as np
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.patches import Patch
 
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.colors import BoundaryNorm, ListedColormap  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
-
-from ..models.loader import SAMPLE_RATE_HZ  # noqa: E402
+from ..models.loader import SAMPLE_RATE_HZ
+from .study import plt
 
 FRAME_S = 0.08
 # Fate of a token, in the order of the colours.
@@ -41,17 +36,20 @@ class Transmission:
     packet_lost: np.ndarray
 
 
-def spectrogram(axis: plt.Axes, samples: np.ndarray, label: str) -> None:
-    """Draws 0 to 8 kHz of 24 kHz speech."""
+def spectrogram(axis: plt.Axes, samples: np.ndarray, label: str) -> np.ndarray:
+    """Draws 0 to 8 kHz of 24 kHz speech; returns the levels drawn in dB, ``[bins, hops]``."""
     # Digital silence has no logarithm.
     noise = 1e-6 * np.random.default_rng(0).standard_normal(len(samples))
-    axis.specgram(samples + noise, NFFT=512, Fs=SAMPLE_RATE_HZ, noverlap=384, vmin=-140, vmax=-40)
+    power, frequencies, _, _ = axis.specgram(
+        samples + noise, NFFT=512, Fs=SAMPLE_RATE_HZ, noverlap=384, vmin=-140, vmax=-40
+    )
     axis.set_ylim(0, 8000)
     axis.set_ylabel(f"{label}\nHz")
+    return np.clip(10.0 * np.log10(power[frequencies <= 8000]), -140.0, -40.0)
 
 
-def draw(transmissions: list[Transmission], path: Path) -> None:
-    """Writes a PNG with one column for each transmission."""
+def draw(transmissions: list[Transmission]) -> plt.Figure:
+    """Draws one column for each transmission."""
     columns = len(transmissions)
     heights = [1, 2, 1, 2, 2, 1.2]
     figure, axes = plt.subplots(
@@ -96,5 +94,4 @@ def draw(transmissions: list[Transmission], path: Path) -> None:
     handles = [Patch(color=c, label=s) for c, s in zip(COLOURS, STATES, strict=True)]
     figure.legend(handles=handles, loc="lower center", ncols=6, frameon=False)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    return figure

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech quality against SNR: our link and Codec 2 over the same modem, as CSV files and a PNG.
 
-    python -m gnuradio.largesc.evaluation.radio_speech --speech TABLE --output FOLDER
+    largesc study radio_speech --speech TABLE --output FOLDER
 
 All go through packet_radio_tx, radio_channel and packet_radio_rx of the profile `ssb`: the same
 bandwidth, symbol rate, sync, header, CRC and code, the same power while sending, and the same
@@ -18,27 +18,23 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-
-from .._core import Depacketizer, PacketDecision, Packetizer  # noqa: E402
-from ..blocks.packet_radio_tx import FIRST_SYMBOLS  # noqa: E402
-from ..concealment.concealer import METHODS, ReceivedFrame  # noqa: E402
-from ..control.policies import Channel, Controller, Frame  # noqa: E402
-from ..speech_files import read_audio  # noqa: E402
-from ..tables import bootstrap, markdown, write_csv  # noqa: E402
-from .loss_timeline import LossChannel  # noqa: E402
-from .measures import measure  # noqa: E402
-from .radio_runs import Setting, energies, receive, transmit  # noqa: E402
-from .radio_table import alone, decibels  # noqa: E402
-from .systems.codec2 import Codec2  # noqa: E402
-from .systems.own import OwnSystem, encoded  # noqa: E402
-from .systems.system import Packets  # noqa: E402
-from .table import Kept, one_thread, spread, usable, utterances  # noqa: E402
+from ..._core import Depacketizer, PacketDecision, Packetizer
+from ...blocks.packet_radio_tx import FIRST_SYMBOLS
+from ...concealment.concealer import METHODS, ReceivedFrame
+from ...control.policies import Channel, Controller, Frame
+from ...evaluation.loss_timeline import LossChannel
+from ...evaluation.measures import measure
+from ...evaluation.systems.codec2 import Codec2
+from ...evaluation.systems.own import OwnSystem, encoded
+from ...evaluation.systems.system import Packets
+from ...evaluation.table import Kept, one_thread, spread, usable, utterances
+from ...speech_files import read_audio
+from ...tables import bootstrap, markdown
+from ..study import add_common, at_least_one, plt, save_figure, save_rows
+from .per import alone, decibels
+from .runs import Setting, energies, receive, transmit
 
 NOISE_BANDWIDTH_HZ = 3000.0
 FRAMES_PER_PACKET, FRAME_MS = 2, 80
@@ -107,7 +103,9 @@ class Losses:
         return Channel(float(self.lost.mean()), max(1.0, float(self.lost.sum() / max(1, starts))))
 
 
-def on_air(contestant: Contestant, sizes: list[int], channel: str, snr_db: float) -> Losses:
+def on_air(
+    contestant: Contestant, sizes: list[int], channel: str, snr_db: float, seed: int = 1
+) -> Losses:
     """Sends random packets of ``sizes`` bytes, each when its speech is complete."""
     setting, radio = contestant.setting, contestant.setting.radio
     packets = [np.random.default_rng([7, n]).bytes(size) for n, size in enumerate(sizes)]
@@ -129,7 +127,7 @@ def on_air(contestant: Contestant, sizes: list[int], channel: str, snr_db: float
         setting,
         x,
         noise_power,
-        1,
+        seed,
         frequency_offset=OFFSET_HZ / radio.sample_rate,
         clock_ppm=CLOCK_PPM,
         **(fading if channel.startswith("Rayleigh") else {}),
@@ -236,18 +234,21 @@ class Point:
     snr_db: float
     reported: Channel
     sizes: tuple[tuple[int, ...], ...]
+    seed: int
 
     @property
     def key(self) -> str:
         """The same for the same run of the modem."""
-        of = (self.contestant.setting, self.contestant.packet_ms, self.sizes)
+        of = (self.contestant.setting, self.contestant.packet_ms, self.sizes, self.seed)
         digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
         return f"{self.channel}, {self.snr_db:g} dB, {self.contestant.name}, {digest}"
 
 
 def all_on_air(points: list[Point]) -> list[Losses]:
     """One after the other."""
-    return [on_air(p.contestant, list(sum(p.sizes, ())), p.channel, p.snr_db) for p in points]
+    return [
+        on_air(p.contestant, list(sum(p.sizes, ())), p.channel, p.snr_db, p.seed) for p in points
+    ]
 
 
 def losses_of(points: list[Point], kept: Kept) -> list[Losses]:
@@ -262,7 +263,9 @@ def losses_of(points: list[Point], kept: Kept) -> list[Losses]:
     return [Losses(np.array(lost, dtype=bool), *rest) for lost, *rest in (kept[k] for k in of)]
 
 
-def points_of(policy: str, rows: list[dict], reported: dict[tuple, Channel]) -> list[Point]:
+def points_of(
+    policy: str, rows: list[dict], reported: dict[tuple, Channel], seed: int
+) -> list[Point]:
     """Points of the contestants with this policy, or of all others where it is empty.
 
     Args:
@@ -276,7 +279,7 @@ def points_of(policy: str, rows: list[dict], reported: dict[tuple, Channel]) -> 
             for snr_db in snrs:
                 told = reported.get((channel, snr_db), Channel(0.0))
                 sizes = (tuple(sizes_of(contestant, row["file"], told)) for row in rows)
-                found.append(Point(contestant, channel, snr_db, told, tuple(sizes)))
+                found.append(Point(contestant, channel, snr_db, told, tuple(sizes), seed))
     return found
 
 
@@ -297,7 +300,7 @@ def scores_of(jobs: list[Job], kept: Kept, processes: int) -> list[dict]:
 def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
     """One row an utterance and point."""
     kept = Kept(args.output / "radio_speech_modem.jsonl")
-    points = points_of("", rows, {})
+    points = points_of("", rows, {}, args.seed)
     losses = losses_of(points, kept)
     # The losses of ours without reports are what is reported.
     reported = {
@@ -305,7 +308,7 @@ def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> li
         for point, found in zip(points, losses, strict=True)
         if point.contestant.policy == "fixed"
     }
-    later = points_of("exact", rows, reported)
+    later = points_of("exact", rows, reported, args.seed)
     points, losses = points + later, losses + losses_of(later, kept)
     out, jobs = [], []
     for point, found in zip(points, losses, strict=True):
@@ -335,7 +338,7 @@ def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> li
     return [row | of for row, of in zip(out, values, strict=True)]
 
 
-def draw(rows: list[dict], names: list[str], path: Path) -> None:
+def draw(rows: list[dict], names: list[str]) -> plt.Figure:
     """Means over the utterances against SNR, a column a channel."""
     shown = ["packets_lost", *names]
     size = (6 * len(POINTS), 3.4 * len(shown) + 0.8)
@@ -363,32 +366,25 @@ def draw(rows: list[dict], names: list[str], path: Path) -> None:
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False)
     figure.tight_layout(rect=(0, 0.4 / size[1], 1, 1))
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--speech", type=Path, required=True, help="table of speech, or folder")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--utterances", type=int, default=6, help="of different speakers [6]")
-    parser.add_argument(
-        "--concealer", choices=METHODS, default="interpolate", help="of ours [%(default)s]"
-    )
-    parser.add_argument(
-        "--measures", default=",".join(MEASURES), help="[%(default)s]; empty: losses alone"
-    )
-    parser.add_argument("--processes", type=int, default=1)
-    args = parser.parse_args()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser)
+    add = parser.add_argument
+    add("--utterances", type=at_least_one, default=6, help="of different speakers [6]")
+    add("--concealer", choices=METHODS, default="interpolate", help="of ours [%(default)s]")
+    add("--measures", default=",".join(MEASURES), help="[%(default)s]; empty: losses alone")
+    add("--processes", type=at_least_one, default=1)
+
+
+def study(args: argparse.Namespace) -> None:
+    """Measures, writes, draws and prints."""
     names = usable(args.measures) if args.measures else []
     rows = spread(utterances(args.speech, args.utterances), args.utterances)
-    args.output.mkdir(parents=True, exist_ok=True)
     table = table_of(rows, args, names)
-    write_csv(table, args.output / "radio_speech.csv")
-    draw(table, names, args.output / "radio_speech.png")
+    save_rows(args, "radio_speech", table)
+    save_figure(args, "radio_speech", draw(table, names), dpi=80)
     labels = ["channel", "snr_db", "system", "per", "ebn0_db", "mean_power_snr_db"]
     print(markdown(table, labels, names))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""Scores our codec with 1 to 8 tokens beside other coders, without losses.
 
-    python -m gnuradio.largesc.evaluation.codec_table --speech eval.tsv --lyra FOLDER \
-        --output table.csv
+    largesc study codec_table --speech eval.tsv --lyra FOLDER --output FOLDER
 
 Speech is a tab-separated table with the columns path, corpus, speaker. Rows of the result are coder
 and set of speech; the sets are the corpora of the table, and the English ones together with noise.
-Writes ``table.csv`` (one line an utterance) and prints the means as Markdown.
+Writes ``codec_table.csv`` (one line an utterance), prints the means as Markdown.
 """
 
 import argparse
@@ -14,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ..evaluation.loss_timeline import LossChannel
+from ..evaluation.measures import ENGLISH_MEASURES, measure
+from ..evaluation.systems.codec2 import Codec2
+from ..evaluation.systems.lyra import Lyra
+from ..evaluation.systems.own import OwnSystem
+from ..evaluation.systems.system import System
+from ..evaluation.table import run_jobs, usable, utterances
 from ..models.loader import load_codec
 from ..speech_files import read_audio
-from ..tables import markdown, write_csv
-from .loss_timeline import LossChannel
-from .measures import ENGLISH_MEASURES, measure
-from .systems.codec2 import Codec2
-from .systems.lyra import Lyra
-from .systems.own import OwnSystem
-from .systems.system import System
-from .table import run_jobs, usable, utterances
+from ..tables import markdown
+from .study import add_common, at_least_one, save_rows
 
 NOISE_SNR_DB = 10.0
 
@@ -93,9 +93,9 @@ def codebook_entropy(source: str, rows: list[dict]) -> np.ndarray:
     return np.array(share)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--speech", type=Path, required=True, help="tsv: path, corpus, speaker")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, seed=0)
     parser.add_argument("--codec", default="embedded", help="model source")
     parser.add_argument("--tokens", default="1,2,3,4,5,6,7,8", help="tokens a frame")
     parser.add_argument("--lyra", type=Path, help="folder of Lyra v2's TFLite models")
@@ -103,10 +103,11 @@ def main() -> None:
     parser.add_argument("--noise", action="store_true", help="the English sets again with noise")
     parser.add_argument("--per-speaker", type=int, default=4, help="utterances of each speaker")
     parser.add_argument("--measures", default="visqol,visqol_lattice,plcmos,stoi,words,speaker")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--output", type=Path, required=True, help="CSV to write")
-    args = parser.parse_args()
+    parser.add_argument("--processes", type=at_least_one, default=2)
 
+
+def study(args: argparse.Namespace) -> None:
+    """Scores, prints and writes."""
     names = usable(args.measures)
     coders = [own_coder(args.codec, int(k)) for k in args.tokens.split(",")]
     if args.lyra:
@@ -114,16 +115,12 @@ def main() -> None:
     if not args.no_codec2:
         coders += [Codec2("1200"), Codec2("2400")]
     jobs = []
-    for number, row in enumerate(utterances(args.speech, args.per_speaker)):
+    for number, row in enumerate(utterances(args.speech, args.per_speaker), args.seed):
         jobs.append((row["corpus"], row, number, coders, names))
         if args.noise and not row["corpus"].endswith("-de"):
             jobs.append(("English with noise", row, number, coders, names))
     rows = run_jobs(score, jobs, args.processes)
-    write_csv(rows, args.output)
+    save_rows(args, "codec_table", rows)
     print(markdown(rows, ["speech", "coder", "payload_bps"], names))
     shares = codebook_entropy(args.codec, utterances(args.speech, 1000))
     print("codebook entropy, share of 11 bit:", " ".join(f"{share:.3f}" for share in shares))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kills sender or receiver with SIGKILL at random, and measures how soon the other goes on.
 
-    python -m gnuradio.largesc.evaluation.restarts --kills 10 --output FOLDER
+    largesc study restarts --kills 10 --output FOLDER
 
 Two processes over UDP: token frames in real time through uep_packetizer and socket_pdu, and
 socket_pdu and a live uep_depacketizer that is asked for a frame every 80 ms. No model is loaded, so
@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pmt
@@ -27,13 +26,13 @@ from gnuradio import blocks, gr, network
 
 from .. import keys, uep_depacketizer, uep_packetizer
 from ..blocks.messages import make_pdu, read_pdu
-from ..tables import write_csv
+from .study import add_common, at_least_one, save_rows
 
 FRAME_S = 0.08
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0
 LIMIT_S = 1.0
-MODULE = "gnuradio.largesc.evaluation.restarts"
+MODULE = "gnuradio.largesc.studies.restarts"
 
 
 class listener(gr.basic_block):  # noqa: N801
@@ -162,24 +161,21 @@ def run(kills: int, seed: int) -> list[dict]:
     return rows
 
 
-def main(arguments: list[str] | None = None) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, speech=False)
+    parser.add_argument("--kills", type=at_least_one, default=10, help="of each side [10]")
+
+
+def study(args: argparse.Namespace) -> int:
     """Kills and measures; 0 where all resumed in time."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--kills", type=int, default=10, help="of each side [10]")
-    parser.add_argument("--output", type=Path, help="folder for restarts.csv")
-    parser.add_argument("--seed", type=int, default=1, help="of the times [1]")
-    args = parser.parse_args(arguments)
     rows = run(args.kills, args.seed)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        write_csv(rows, args.output / "restarts.csv")
+    save_rows(args, "restarts", rows)
     worst = max(row["resumed_s"] for row in rows)
     print(f"{len(rows)} kills, resumed within {worst:.2f} s")
     return 0 if worst <= LIMIT_S and all(row["other_ran_on"] for row in rows) else 1
 
 
 if __name__ == "__main__":
-    roles = {"sender": send, "receiver": receive}
-    if len(sys.argv) == 3 and sys.argv[1] in roles:
-        roles[sys.argv[1]](sys.argv[2])
-    sys.exit(main())
+    # One of the two processes.
+    {"sender": send, "receiver": receive}[sys.argv[1]](sys.argv[2])

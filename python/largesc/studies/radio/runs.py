@@ -8,8 +8,8 @@ import numpy as np
 import pmt
 from gnuradio import analog, blocks, gr
 
-from .. import keys, packet_radio_rx, packet_radio_tx, radio_channel
-from ..radio.profiles import OFDM_LENGTH, RadioProfile, find_profile
+from ... import keys, packet_radio_rx, packet_radio_tx, radio_channel
+from ...radio.profiles import OFDM_LENGTH, RadioProfile, find_profile
 
 AMPLITUDE = 0.5
 # Silence behind an OFDM recording: the in-tree demultiplexer ends with its input.

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Studies: how they are reached, and what the short ones write."""
+
+import argparse
+import csv
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import soundfile
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.studies import STUDIES
+
+
+def table(path: Path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_are_listed_with_their_question(capsys):
+    assert main(["study"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed for name in STUDIES) and len(listed.splitlines()) == 13
+    assert main(["study", "what_is_love"]) == 2
+    assert "use one of closed_loop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_each_takes_the_common_options(name):
+    parser = argparse.ArgumentParser()
+    module = import_module(f"gnuradio.largesc.studies.{STUDIES[name]}")
+    module.add_options(parser)
+    names = {option for action in parser._actions for option in action.option_strings}
+    assert {"--output", "--seed"} <= names
+    assert f"largesc study {name} " in module.__doc__
+
+
+def test_output_and_counts_are_checked_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["study", "closed_loop", "--output", str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["study", "closed_loop", "--output", str(tmp_path), "--runs", "0"])
+    assert "use 1 or more" in capsys.readouterr().err
+
+
+def test_closed_loop_writes_a_row_a_loop(tmp_path):
+    assert main(["study", "closed_loop", "--output", str(tmp_path), "--runs", "2"]) == 0
+    rows = table(tmp_path / "closed_loop.csv")
+    assert len(rows) == 7 and all(float(row["p_s"]) < 6 for row in rows)
+    assert (tmp_path / "closed_loop.png").stat().st_size > 10_000
+
+
+def test_pictures_of_codec_and_policies(models, speech, tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speech, 24000)
+    common = ["--output", str(tmp_path), "--speech"]
+    assert main(["study", "codec_pictures", *common, str(path), "--codec", models]) == 0
+    assert (tmp_path / "spectrograms.png").stat().st_size > 10_000
+    rows = table(tmp_path / "codec_pictures.csv")
+    assert [row["coder"] for row in rows] == ["8 tokens", "4 tokens", "2 tokens"]
+    assert all(float(row["distance_db"]) > 0 for row in rows)
+    assert main(["study", "steps", *common, str(tmp_path), "--policies", "exact"]) == 0
+    assert (tmp_path / "steps.png").stat().st_size > 10_000
+    rows = table(tmp_path / "steps.csv")
+    assert {row["loss"] for row in rows} >= {"0.0", "0.05"}
+    kept = [row for row in rows if row["packet_lost"] == "0"]
+    assert all(row["tokens_received"] == row["tokens_sent"] for row in kept)
