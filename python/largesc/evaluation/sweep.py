@@ -18,9 +18,9 @@ import numpy as np
 from ..models.loader import resolve
 from ..speech_files import read_audio
 from ..tables import write_csv
+from .experiments import Setting
 from .loss_timeline import LossChannel, lost_at
 from .measures import ENGLISH_MEASURES, measure
-from .experiments import Setting
 from .systems.system import RATE_HZ, UDP_BYTES, System
 
 # Utterances whose speech is kept, for the report's players.
