@@ -12,26 +12,33 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from gnuradio import blocks, gr
-from gnuradio.largesc.cli import link, options
+from gnuradio.largesc._blocks import real_time
+from gnuradio.largesc.cli.arguments import channel_of, link_of, receiver_of, sender_of
 from gnuradio.largesc.cli.audio import read_speech
+from gnuradio.largesc.cli.link import loopback_of
 from gnuradio.largesc.cli.main import parser as command_line
+from gnuradio.largesc.flowgraphs.loopback import Loopback
+from gnuradio.largesc.flowgraphs.parts import make_channel, make_rx, make_tx
 
 
-class LiveLoopback(link.Loopback):
+class LiveLoopback(Loopback):
     """As the loopback, in real time: the source is paced, and so is the receiver's clock."""
 
     def __init__(self, samples: np.ndarray, args: argparse.Namespace) -> None:
         gr.top_block.__init__(self, "live loopback", catch_exceptions=False)
         source, sink = blocks.vector_source_f(samples.tolist()), blocks.null_sink(4)
-        self.tx = options.make_tx(args, 0)
-        self.channel = options.make_channel(args)
-        self.rx = options.make_rx(args, "live", options.deadline_ms(args), True)
-        self.connect(source, link.real_time(), self.tx)
-        self.connect(self.rx, link.real_time(), sink)
+        link, receiver = link_of(args), replace(receiver_of(args), end_with_sender=True)
+        self.signature_bytes = 0
+        self.tx = make_tx(link, sender_of(args))
+        self.channel = make_channel(channel_of(args))
+        self.rx = make_rx(link, receiver)
+        self.connect(source, real_time(), self.tx)
+        self.connect(self.rx, real_time(), sink)
         self.msg_connect(self.tx, "packets", self.channel, "packets")
         self.msg_connect(self.channel, "packets", self.rx, "packets")
         self.msg_connect(self.rx, "report", self.tx, "report")
@@ -59,7 +66,7 @@ def main() -> None:
     count = int(mine.minutes * 60 * 24000)
     samples = np.resize(read_speech(mine.speech), count)
 
-    tb = (LiveLoopback if mine.live else link.Loopback)(samples, args)
+    tb = (LiveLoopback if mine.live else loopback_of)(samples, args)
     memory, over = [], threading.Event()
 
     def watch() -> None:

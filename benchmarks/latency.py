@@ -13,14 +13,17 @@ shown.
 import argparse
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pmt
 from gnuradio import blocks, gr
 from gnuradio.largesc import keys
-from gnuradio.largesc.cli import link, options
+from gnuradio.largesc._blocks import real_time
+from gnuradio.largesc.cli.arguments import channel_of, link_of, receiver_of, sender_of
 from gnuradio.largesc.cli.audio import read_speech
 from gnuradio.largesc.cli.main import parser as command_line
+from gnuradio.largesc.flowgraphs.parts import make_channel, make_rx, make_tx
 
 RATE_HZ, FRAME_S = 24000, 0.08
 HOP = 48
@@ -74,12 +77,13 @@ class LiveLink(gr.top_block):
         gr.top_block.__init__(self, "live link", catch_exceptions=False)
         self.mouth, self.ear = SampleTap(), SampleTap()
         self.packets, self.received, self.concealed = FrameTap(), FrameTap(), FrameTap()
-        source, pace = blocks.vector_source_f(samples.tolist()), link.real_time()
-        tx, channel = options.make_tx(args, 0), options.make_channel(args)
-        self.rx = options.make_rx(args, "live", options.deadline_ms(args), True)
+        source, pace = blocks.vector_source_f(samples.tolist()), real_time()
+        link, receiver = link_of(args), replace(receiver_of(args), end_with_sender=True)
+        tx, channel = make_tx(link, sender_of(args)), make_channel(channel_of(args))
+        self.rx = make_rx(link, receiver)
         self.connect(source, pace, tx)
         self.connect(pace, self.mouth)
-        self.connect(self.rx, link.real_time(), self.ear)
+        self.connect(self.rx, real_time(), self.ear)
         self.msg_connect(tx, "packets", channel, "packets")
         self.msg_connect(tx, "packets", self.packets, "pdus")
         self.msg_connect(channel, "packets", self.rx, "packets")

@@ -57,17 +57,15 @@ def speech() -> np.ndarray:
 @pytest.fixture
 def run_link(models):
     """Runs speech through the loopback flowgraph; returns (top block, observer)."""
-    from gnuradio.largesc.cli import demo, link
+    from gnuradio.largesc.cli.link import loopback_of
     from gnuradio.largesc.cli.main import parser
+    from gnuradio.largesc.flowgraphs.observer import observed
 
     def run(samples: np.ndarray, *options: str):
         common = ["--codec", models, "--model", models, "--controller", models]
         args = parser().parse_args(["loopback", "-", "-", *common, *options])
-        tb = link.Loopback(samples, args)
-        observer = demo.Observer()
-        tb.msg_connect(tb.tx.controller, "tokens", observer, "sent")
-        tb.msg_connect(tb.rx.depacketizer, "tokens", observer, "received")
-        tb.msg_connect(tb.rx.concealer, "tokens", observer, "concealed")
+        tb = loopback_of(samples, args)
+        observer, packets = observed(tb)
         tb.start()
         tb.wait()
         return tb, observer

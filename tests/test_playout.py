@@ -9,7 +9,7 @@ import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc._core import Depacketizer, PacketDecision, Packetizer
-from gnuradio.largesc.cli import options
+from gnuradio.largesc.cli.arguments import link_of, receiver_of
 from gnuradio.largesc.cli.main import main, parser
 from gnuradio.largesc.studies.playout import JITTERS, packets_of, run
 
@@ -60,7 +60,10 @@ def test_command_line_is_adaptive_unless_told_otherwise():
         (["--max-deadline-ms", "0"], (80, 0)),
         (["--max-deadline-ms", "1000"], (80, 1000)),
     ):
-        assert options.listening_deadlines_ms(parser().parse_args(["rx", *given])) == limits
+        args = parser().parse_args(["rx", *given])
+        packet_ms = link_of(args).packet_ms
+        found = receiver_of(args).listening(packet_ms, args.deadline_ms, args.max_deadline_ms)
+        assert (found.deadline_ms, found.max_deadline_ms) == limits
 
 
 def test_adaptive_playout_keeps_what_a_fixed_one_loses():

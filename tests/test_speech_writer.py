@@ -11,16 +11,16 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from gnuradio.largesc.cli import speech_writer as module
 from gnuradio.largesc.cli.audio import AudioError
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.cli.speech_writer import speech_writer, wav_header
+from gnuradio.largesc.flowgraphs import speech_writer as module
+from gnuradio.largesc.flowgraphs.speech_writer import speech_writer, wav_header
 
 WRITE_FOR_EVER = """
 import sys
 from gnuradio import analog, gr
 from gnuradio.largesc._blocks import real_time
-from gnuradio.largesc.cli.speech_writer import speech_writer
+from gnuradio.largesc.flowgraphs.speech_writer import speech_writer
 tb = gr.top_block()
 tone = analog.sig_source_f(24000, analog.GR_COS_WAVE, 100, 0.5)
 pace, sink = real_time(), speech_writer(sys.argv[1])

@@ -11,9 +11,9 @@ from gnuradio import blocks, gr
 from gnuradio.largesc import keys, packet_verifier
 from gnuradio.largesc.blocks.burst_source import read_packet
 from gnuradio.largesc.blocks.messages import make_packet, packet_bytes
-from gnuradio.largesc.cli import link
-from gnuradio.largesc.cli.end_repeater import end_repeater
-from gnuradio.largesc.cli.transport import udp_packets
+from gnuradio.largesc.cli import watches
+from gnuradio.largesc.flowgraphs.end_repeater import end_repeater
+from gnuradio.largesc.flowgraphs.transport import udp_packets
 from gnuradio.largesc.security.signature import PacketSigner
 
 
@@ -112,8 +112,8 @@ def test_errors_of_the_network_are_counted_and_over(tb):
 
 def test_silence_is_said_once_and_its_end(monkeypatch, capsys):
     now, count = [0.0], [0]
-    monkeypatch.setattr(link.time, "monotonic", lambda: now[0])
-    watch = link.Watch(lambda: count[0], "nothing for 2 s", "again")
+    monkeypatch.setattr(watches.time, "monotonic", lambda: now[0])
+    watch = watches.Watch(lambda: count[0], "nothing for 2 s", "again")
 
     def after(seconds: float) -> str:
         now[0] += seconds

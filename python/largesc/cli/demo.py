@@ -6,95 +6,24 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pmt
-from gnuradio import gr
 
 from .._core import ERASED_TOKEN, keys
-from ..blocks.messages import DONE, read_pdu
 from ..evaluation.measures import missing, visqol
+from ..flowgraphs.ends import FRAME_SAMPLES
+from ..flowgraphs.loopback import Loopback
+from ..flowgraphs.observer import Observer, PacketFates, observed
+from ..options import ChannelOptions, ReceiverOptions, SenderOptions
 from ..studies.picture import STATES, Transmission, draw
 from .audio import default_speech, read_speech, say, write_speech
-from .link import FRAME_SAMPLES, Loopback
-from .options import add_loopback
 
-SETTINGS = [
-    ("no loss", "loss-free", []),
-    ("20 % uniform", "uniform-20", ["--loss", "0.2", "--expected-loss", "0.2"]),
-    (
-        "30 % in bursts of 3",
-        "bursts-30",
-        ["--loss", "0.3", "--burst", "3", "--expected-loss", "0.3", "--distance", "4"],
-    ),
-]
 BUDGET_BPS = 1500
+# Title, file, loss, mean burst and deadline.
+SETTINGS = [
+    ("no loss", "loss-free", 0.0, 0.0, 80),
+    ("20 % uniform", "uniform-20", 0.2, 0.0, 80),
+    ("30 % in bursts of 3", "bursts-30", 0.3, 3.0, 320),
+]
 CONCEALED = STATES.index("concealed")
-
-
-class Observer(gr.basic_block):
-    """Keeps what passes on its ports, by frame."""
-
-    def __init__(self) -> None:
-        gr.basic_block.__init__(self, "observer", None, None)
-        self.decisions: dict[int, dict] = {}
-        self.tokens: dict[int, np.ndarray] = {}
-        self.received: dict[int, np.ndarray] = {}
-        self.concealed: dict[int, int] = {}
-        for port, handler in (
-            ("sent", self._on_sent),
-            ("received", self._on_received),
-            ("concealed", self._on_concealed),
-        ):
-            self.message_port_register_in(pmt.intern(port))
-            self.set_msg_handler(pmt.intern(port), handler)
-        # The end comes with the messages; the scheduler's own may overtake some of them.
-        self.set_msg_handler(pmt.intern("system"), self._ignore)
-        self._ends = 0
-
-    def _ignore(self, message: object) -> None:
-        pass
-
-    def _take(self, message: object) -> tuple[dict, np.ndarray] | None:
-        found = read_pdu(message)
-        if found is not None and found[0].get(keys.end_of_stream):
-            self._ends += 1
-            if self._ends == 3:
-                self.gateway.system_handler(DONE)
-            return None
-        return found
-
-    def _on_sent(self, message: object) -> None:
-        if (found := self._take(message)) is not None:
-            self.decisions[found[0][keys.frame_index]] = found[0]
-            self.tokens[found[0][keys.frame_index]] = found[1]
-
-    def _on_received(self, message: object) -> None:
-        if (found := self._take(message)) is not None and not found[0].get(keys.repair):
-            self.received[found[0][keys.frame_index]] = found[1]
-
-    def _on_concealed(self, message: object) -> None:
-        if (found := self._take(message)) is not None:
-            self.concealed[found[0][keys.frame_index]] = found[0][keys.concealed_tokens]
-
-
-class PacketFates(gr.basic_block):
-    """Frames whose packet came through the channel."""
-
-    def __init__(self) -> None:
-        gr.basic_block.__init__(self, "packet_fates", None, None)
-        self.arrived: set[int] = set()
-        self.message_port_register_in(pmt.intern("packets"))
-        self.set_msg_handler(pmt.intern("packets"), self._on_packet)
-        self.set_msg_handler(pmt.intern("system"), self._ignore)
-
-    def _ignore(self, message: object) -> None:
-        pass
-
-    def _on_packet(self, message: object) -> None:
-        meta = pmt.to_python(pmt.car(message)) or {}
-        if meta.get(keys.end_of_stream):
-            self.gateway.system_handler(DONE)
-        elif keys.frame_index in meta:
-            self.arrived.add(meta[keys.frame_index])
 
 
 def fates(observer: Observer, packets: PacketFates, frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,20 +50,18 @@ def fates(observer: Observer, packets: PacketFates, frames: int) -> tuple[np.nda
     return states, payload
 
 
-def transmit(speech: np.ndarray, options: list[str]) -> tuple[Loopback, Observer, PacketFates]:
-    """Runs the flowgraph once and returns it with what was observed."""
-    parser = argparse.ArgumentParser()
-    add_loopback(parser)
-    args = parser.parse_args(["-", "-", "--budget", str(BUDGET_BPS), *options])
-    tb = Loopback(speech, args)
-    observer, packets = Observer(), PacketFates()
-    tb.msg_connect(tb.tx.controller, "tokens", observer, "sent")
-    tb.msg_connect(tb.rx.depacketizer, "tokens", observer, "received")
-    tb.msg_connect(tb.rx.concealer, "tokens", observer, "concealed")
-    tb.msg_connect(tb.channel, "packets", packets, "packets")
-    tb.start()
-    tb.wait()
-    return tb, observer, packets
+def link_at(speech: np.ndarray, loss: float, burst: float, deadline_ms: int) -> Loopback:
+    """The flowgraph at one setting; the sender knows the loss, not the burst."""
+    return Loopback(
+        speech,
+        sender=SenderOptions(budget_bps=BUDGET_BPS, loss_probability=loss, deadline_ms=deadline_ms),
+        channel=ChannelOptions(
+            model="gilbert_elliott" if burst else "bernoulli",
+            loss_probability=loss,
+            mean_burst=burst or ChannelOptions.mean_burst,
+        ),
+        receiver=ReceiverOptions(deadline_ms=deadline_ms),
+    )
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -145,9 +72,12 @@ def demo(args: argparse.Namespace) -> int:
     write_speech(str(output / "original.wav"), speech)
     padded = np.concatenate([speech, np.zeros(FRAME_SAMPLES, dtype=np.float32)])
     shown, rows = [], []
-    for title, name, options in SETTINGS:
+    for title, name, loss, burst, deadline_ms in SETTINGS:
         begin = time.monotonic()
-        tb, observer, packets = transmit(padded, options)
+        tb = link_at(padded, loss, burst, deadline_ms)
+        observer, packets = observed(tb)
+        tb.start()
+        tb.wait()
         out = tb.output(len(speech))
         write_speech(str(output / f"{name}.wav"), out)
         facts = tb.statistics()

@@ -6,16 +6,17 @@ import sys
 from importlib import import_module
 
 from .. import __version__
-from .evaluate import add_evaluate
-from .options import (
+from ..options import NETWORK_DEADLINE_MS, ReceiverOptions, ReportOptions
+from .arguments import (
     add_channel,
+    add_key,
     add_link,
     add_loopback,
     add_raw,
     add_receiver,
     add_sender,
 )
-from .signing import add_key
+from .evaluate import add_evaluate
 
 ADDRESS = "HOST:PORT"
 RECIPES = ("codec", "export", "tokens", "lm", "lora", "estimator", "controller", "card")
@@ -41,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
         help="listen there for the receiver's reports; over UDP they come back by themselves",
     )  # fmt: skip
     tx.add_argument(
-        "--cautious-loss", type=float, default=0.2, metavar="P",
-        help="p rises to this when no reports come back [0.2]",
+        "--cautious-loss", type=float, default=ReportOptions.cautious_loss, metavar="P",
+        help="p rises to this when no reports come back [%(default)s]",
     )  # fmt: skip
     channel = command("channel", "drop packets, between UDP or stdin and UDP or stdout")
     rx = command("rx", "packets to speech, from UDP or stdin")
@@ -57,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
         "--max-deadline-ms",
         type=int,
         metavar="MS",
-        help="live: the wait may grow to this where packets come late; 0: fixed [400]",
+        help="live: the wait may grow to this where packets come late; 0: fixed "
+        f"[{NETWORK_DEADLINE_MS}]",
     )
     for part in (channel, rx):
         part.add_argument("--listen", metavar=ADDRESS, help="receive over UDP, or ZMQ (zmq://...)")
@@ -70,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
         help="send reports there; default over UDP: where the last good packet came from",
     )  # fmt: skip
     rx.add_argument(
-        "--report-interval-ms", type=float, default=600.0, metavar="MS",
-        help="at most one report in so many ms on average; 0: none [600]",
+        "--report-interval-ms", type=float, default=ReportOptions.interval_ms, metavar="MS",
+        help="at most one report in so many ms on average; 0: none [%(default)g]",
     )  # fmt: skip
     for part, adds in (
         (tx, (add_raw, add_link, add_key, add_sender)),
@@ -80,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
     ):
         for add in adds:
             add(part)
-    rx.add_argument("--seed", type=int, default=1, help="of the concealment [1]")
+    rx.add_argument(
+        "--seed", type=int, default=ReceiverOptions.seed, help="of the concealment [%(default)s]"
+    )
 
     train = command("train", "train a model; each recipe has a --help of its own")
     train.add_argument("recipe", choices=RECIPES)

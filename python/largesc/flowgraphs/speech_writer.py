@@ -7,8 +7,8 @@ import sys
 import numpy as np
 from gnuradio import gr
 
+from ..cli.audio import AudioError
 from ..models.loader import SAMPLE_RATE_HZ
-from .audio import AudioError
 
 # What a kill loses at most.
 FLUSH_SAMPLES = SAMPLE_RATE_HZ // 2

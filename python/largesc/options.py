@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parameters of a link, with the one owner of each default.
+
+Blocks, command line and the blocks of GNU Radio Companion have their defaults from here. Nothing
+else of the package is needed, so that each of them can.
+"""
+
+from dataclasses import dataclass, replace
+
+FRAME_MS = 80
+LAYOUTS = ("sequential", "pair")
+MODES = ("live", "offline")
+LOSS_MODELS = ("bernoulli", "gilbert_elliott", "trace")
+MOST_DEADLINE_MS = 5000
+# Over a network the wait may grow to this, where nothing else was asked for.
+NETWORK_DEADLINE_MS = 400
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError where ``value`` is none of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} {value!r} is unknown: use one of {', '.join(choices)}")
+
+
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raises ValueError where ``value`` is not between ``least`` and ``most``, or no number."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} {value:g} is out of range: use {least:g} to {most:g}")
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """What both ends must agree on.
+
+    Attributes:
+        codec: model source.
+        frames_per_packet: 1 to 4.
+        layout: of the copies, ``sequential`` or ``pair``.
+        crc: a CRC-16 in packets and reports.
+        threads: of torch.
+        key: file of the key that signs packets and reports; empty: unsigned.
+    """
+
+    codec: str = "embedded"
+    frames_per_packet: int = 1
+    layout: str = "sequential"
+    crc: bool = True
+    threads: int = 1
+    key: str = ""
+
+    @property
+    def has_crc(self) -> bool:
+        """Whether there is a CRC: the tag of signed packets does what it does."""
+        return self.crc and not self.key
+
+    @property
+    def packet_ms(self) -> int:
+        """Time between two packets."""
+        return FRAME_MS * self.frames_per_packet
+
+    def checked(self) -> "LinkOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_range("frames_per_packet", self.frames_per_packet, 1, 4)
+        check_choice("layout", self.layout, LAYOUTS)
+        if self.threads < 1:
+            raise ValueError(f"threads {self.threads} is too small: use 1 or more")
+        return self
+
+
+@dataclass(frozen=True)
+class SenderOptions:
+    """Of the encoder and the controller.
+
+    Attributes:
+        policy: ``exact``, ``table``, ``learned`` or ``fixed``.
+        budget_bps: payload, 137.5 to 2200.
+        loss_probability, mean_burst_packets: of the channel, until the first report.
+        deadline_ms: of the receiver, and so the reach of copies.
+        dtx: send nothing in silence.
+        tokens_sent, tokens_repeated: for the policy ``fixed``.
+        controller: source of the network, for the policy ``learned``.
+        max_in_flight: from a file, frames under way at most; 0 for a live source.
+    """
+
+    policy: str = "exact"
+    budget_bps: float = 1100.0
+    loss_probability: float = 0.0
+    mean_burst_packets: float = 1.0
+    deadline_ms: int = 80
+    dtx: bool = False
+    tokens_sent: int = 8
+    tokens_repeated: int = 0
+    controller: str = "embedded"
+    max_in_flight: int = 0
+
+    def checked(self) -> "SenderOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_range("budget_bps", self.budget_bps, 137.5, 2200)
+        check_range("loss_probability", self.loss_probability, 0, 1)
+        check_range("mean_burst_packets", self.mean_burst_packets, 1, 1e6)
+        check_range("deadline_ms", self.deadline_ms, 0, MOST_DEADLINE_MS)
+        check_range("tokens_sent", self.tokens_sent, 0, 8)
+        check_range("tokens_repeated", self.tokens_repeated, 0, self.tokens_sent)
+        return self
+
+
+@dataclass(frozen=True)
+class ReceiverOptions:
+    """Of depacketizer, concealer and decoder.
+
+    Attributes:
+        method: how lost tokens are filled: ``interpolate``, ``lm``, ``repeat`` or ``silence``.
+        model: source of the language model and of what interpolates.
+        mode: ``live`` (played by the clock) or ``offline`` (nothing is dropped).
+        deadline_ms: time that a frame waits for its copies.
+        max_deadline_ms: live, as far as the wait may grow where packets come late; 0: fixed.
+        hold_packets: offline, packets to wait for copies and for reordered packets.
+        end_with_sender: end when the sender's end packet comes.
+        samples, temperature, top_k: of the language model.
+        fade_after_frames: lost frames in a row before the fade to comfort noise.
+        seed: of all that is random.
+        delay_mode: for a model with acoustic delay, ``speculative`` or ``wait``.
+        other_streams: what a model of 16 streams hears, ``zero`` or ``silence``.
+    """
+
+    method: str = "interpolate"
+    model: str = "embedded"
+    mode: str = "live"
+    deadline_ms: int = 80
+    max_deadline_ms: int = 0
+    hold_packets: int = 10
+    end_with_sender: bool = False
+    samples: int = 8
+    temperature: float = 0.7
+    top_k: int = 50
+    fade_after_frames: int = 3
+    seed: int = 1
+    delay_mode: str = "speculative"
+    other_streams: str = "zero"
+
+    def checked(self) -> "ReceiverOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_choice("mode", self.mode, MODES)
+        check_range("deadline_ms", self.deadline_ms, 0, MOST_DEADLINE_MS)
+        if self.max_deadline_ms:
+            least = self.deadline_ms
+            check_range("max_deadline_ms", self.max_deadline_ms, least, MOST_DEADLINE_MS)
+        check_range("hold_packets", self.hold_packets, 1, 32)
+        return self
+
+    def listening(
+        self, packet_ms: int, least_ms: int | None, most_ms: int | None
+    ) -> "ReceiverOptions":
+        """The same with the waits of a network, where packets do not come evenly.
+
+        Args:
+            packet_ms: time between two packets; copies come a packet later.
+            least_ms: shortest wait; None: ``packet_ms``.
+            most_ms: longest wait; 0: fixed; None: 400, or ``least_ms`` where that is longer.
+        """
+        least = packet_ms if least_ms is None else least_ms
+        most = max(NETWORK_DEADLINE_MS, least) if most_ms is None else most_ms
+        return replace(self, deadline_ms=least, max_deadline_ms=most)
+
+
+@dataclass(frozen=True)
+class ChannelOptions:
+    """Of a channel of packets: without any of them nothing happens to a packet.
+
+    Attributes:
+        model: ``bernoulli``, ``gilbert_elliott`` or ``trace``.
+        loss_probability: mean share of lost packets.
+        mean_burst: mean run of losses in packets, for ``gilbert_elliott``.
+        trace: file of flags 0 and 1, one every 20 ms, for ``trace``.
+        packet_ms: time between packets.
+        jitter_ms: a packet is late by up to this.
+        reorder_probability, duplicate_probability: shares of packets.
+        bit_error_rate: share of bits.
+        seed: of all that is random.
+    """
+
+    model: str = "bernoulli"
+    loss_probability: float = 0.0
+    mean_burst: float = 1.0
+    trace: str = ""
+    packet_ms: float = 80.0
+    jitter_ms: float = 0.0
+    reorder_probability: float = 0.0
+    duplicate_probability: float = 0.0
+    bit_error_rate: float = 0.0
+    seed: int = 1
+
+    def checked(self) -> "ChannelOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_choice("model", self.model, LOSS_MODELS)
+        for name in ("loss", "reorder", "duplicate"):
+            check_range(f"{name}_probability", getattr(self, f"{name}_probability"), 0, 1)
+        check_range("bit_error_rate", self.bit_error_rate, 0, 1)
+        check_range("packet_ms", self.packet_ms, 1, 10000)
+        check_range("jitter_ms", self.jitter_ms, 0, 10000)
+        return self
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Of the reports that come back.
+
+    Attributes:
+        interval_ms: at most one in so many ms over a long time; 0: when asked for.
+        timeout_ms: after so long without one the sender grows cautious.
+        cautious_loss: what p rises to then.
+    """
+
+    interval_ms: float = 600.0
+    timeout_ms: float = 3000.0
+    cautious_loss: float = 0.2
+
+    def checked(self) -> "ReportOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_range("cautious_loss", self.cautious_loss, 0, 1)
+        return self
