@@ -169,17 +169,12 @@ pmt::pmt_t loss_channel_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
     const auto& c = d_core.counters();
-    pmt::pmt_t dict = counters({ { "sent", c.sent },
-                                 { "dropped", c.dropped },
-                                 { "bursts", c.bursts },
-                                 { "duplicated", c.duplicated },
-                                 { "delayed", c.delayed },
-                                 { "reordered", c.reordered },
-                                 { "corrupted", c.corrupted },
-                                 { "refused", d_refused } });
-    dict = pmt::dict_add(
-        dict, pmt::mp(keys::loss_probability), pmt::from_double(c.loss_probability()));
-    return pmt::dict_add(dict, pmt::mp(keys::mean_burst_packets), pmt::from_double(c.mean_burst()));
+    facts out;
+    c.for_each(out);
+    out("refused", d_refused);
+    out(keys::loss_probability, c.loss_probability());
+    out(keys::mean_burst_packets, c.mean_burst());
+    return out.dict();
 }
 
 } // namespace gr::largesc

@@ -5,8 +5,8 @@
 #include <gnuradio/largesc/keys.h>
 #include <pmt/pmt.h>
 
-#include <initializer_list>
 #include <utility>
+#include <vector>
 
 namespace gr::largesc {
 
@@ -51,13 +51,29 @@ inline pmt::pmt_t credit(uint64_t frame_index, int64_t frames)
     return pmt::dict_add(meta, pmt::mp(keys::frames), pmt::from_long(frames));
 }
 
-/// Counters as a dict.
-inline pmt::pmt_t counters(std::initializer_list<std::pair<const char*, uint64_t>> values)
+/// Counters and measured values, as a dict in the order in which they were added.
+class facts
 {
-    pmt::pmt_t dict = pmt::make_dict();
-    for (const auto& [name, value] : values)
-        dict = pmt::dict_add(dict, pmt::mp(name), pmt::from_uint64(value));
-    return dict;
-}
+public:
+    void operator()(const char* name, uint64_t value) { add(name, pmt::from_uint64(value)); }
+    void operator()(const char* name, double value) { add(name, pmt::from_double(value)); }
+
+    pmt::pmt_t dict() const
+    {
+        // A PMT dict lists what was added last first.
+        pmt::pmt_t out = pmt::make_dict();
+        for (auto item = d_items.rbegin(); item != d_items.rend(); ++item)
+            out = pmt::acons(item->first, item->second, out);
+        return out;
+    }
+
+private:
+    void add(const char* name, const pmt::pmt_t& value)
+    {
+        d_items.emplace_back(pmt::mp(name), value);
+    }
+
+    std::vector<std::pair<pmt::pmt_t, pmt::pmt_t>> d_items;
+};
 
 } // namespace gr::largesc

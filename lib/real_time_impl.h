@@ -2,8 +2,7 @@
 #pragma once
 
 #include "core/pace.h"
-
-#include <gnuradio/largesc/real_time.h>
+#include "real_time.h"
 
 namespace gr::largesc {
 

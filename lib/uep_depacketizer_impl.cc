@@ -58,17 +58,18 @@ uep_depacketizer::sptr uep_depacketizer::make(int frames_per_packet,
                                               bool end_with_sender,
                                               int max_deadline_ms)
 {
-    const ::largesc::depacketizer_config config{
-        frames_per_packet,      ::largesc::layout_from_string(layout),
-        live_from_string(mode), deadline_ms,
-        hold_packets,           max_deadline_ms
-    };
+    const ::largesc::depacketizer_config config{ frames_per_packet,
+                                                 ::largesc::layout_from_string(layout),
+                                                 live_from_string(mode),
+                                                 deadline_ms,
+                                                 hold_packets,
+                                                 max_deadline_ms,
+                                                 crc };
     return gnuradio::make_block_sptr<uep_depacketizer_impl>(
-        config, crc, report_interval_packets, end_with_sender);
+        config, report_interval_packets, end_with_sender);
 }
 
 uep_depacketizer_impl::uep_depacketizer_impl(const ::largesc::depacketizer_config& config,
-                                             bool crc,
                                              int report_interval_packets,
                                              bool end_with_sender)
     : gr::block(
@@ -82,8 +83,6 @@ uep_depacketizer_impl::uep_depacketizer_impl(const ::largesc::depacketizer_confi
         throw std::invalid_argument("report_interval_packets " +
                                     std::to_string(report_interval_packets) +
                                     " is out of range: use 1 or more");
-    if (crc)
-        d_crc.emplace(16, 0x1021, 0xFFFF, 0, false, false);
     message_port_register_in(IN);
     message_port_register_in(PULL);
     message_port_register_out(OUT);
@@ -127,18 +126,9 @@ void uep_depacketizer_impl::end_if_sender_has()
 void uep_depacketizer_impl::take(const std::vector<uint8_t>& data)
 {
     gr::thread::scoped_lock lock(d_mutex);
-    size_t size = data.size();
-    if (size == 0)
-        return;
-    if (d_crc) {
-        const uint64_t sent = size < 4 ? 0 : data[size - 2] << 8 | data[size - 1];
-        if (size < 4 || d_crc->compute(data.data(), size - 2) != sent) {
-            ++d_refused_crc;
-            return;
-        }
-        size -= 2;
-    }
-    d_core.push(data.data(), size, now_ns());
+    // The end of a stream may come without a packet.
+    if (!data.empty())
+        d_core.push(data.data(), data.size(), now_ns());
 }
 
 void uep_depacketizer_impl::publish_ready()
@@ -252,24 +242,11 @@ void uep_depacketizer_impl::on_end(int64_t total_frames)
 pmt::pmt_t uep_depacketizer_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
-    const auto& c = d_core.counters();
-    return counters({ { "packets_received", c.packets_received },
-                      { "packets_lost", c.packets_lost },
-                      { "refused_format", c.packets_refused },
-                      { "refused_crc", d_refused_crc },
-                      { "refused_messages", d_refused_messages },
-                      { "duplicates", c.duplicates },
-                      { "late", c.late },
-                      { "resyncs", c.resyncs },
-                      { "repairs", c.repairs },
-                      { "frames_released", c.frames_released },
-                      { "frames_lost", c.frames_lost },
-                      { "silence_frames", c.silence_frames },
-                      { "skew_dropped", c.skew_dropped },
-                      { "skew_inserted", c.skew_inserted },
-                      { "playout_grown", c.playout_grown },
-                      { "playout_shrunk", c.playout_shrunk },
-                      { "playout_delay_ms", d_core.playout_delay_ns() / 1'000'000 } });
+    facts out;
+    d_core.counters().for_each(out);
+    out("refused_messages", d_refused_messages);
+    out("playout_delay_ms", static_cast<uint64_t>(d_core.playout_delay_ns() / 1'000'000));
+    return out.dict();
 }
 
 } // namespace gr::largesc

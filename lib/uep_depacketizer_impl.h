@@ -3,11 +3,8 @@
 
 #include "core/depacketizer.h"
 
-#include <gnuradio/digital/crc.h>
 #include <gnuradio/largesc/uep_depacketizer.h>
 #include <gnuradio/thread/thread.h>
-
-#include <optional>
 
 namespace gr::largesc {
 
@@ -15,7 +12,6 @@ class uep_depacketizer_impl : public uep_depacketizer
 {
 public:
     uep_depacketizer_impl(const ::largesc::depacketizer_config& config,
-                          bool crc,
                           int report_interval_packets,
                           bool end_with_sender);
     pmt::pmt_t statistics() const override;
@@ -34,12 +30,11 @@ private:
 
     const ::largesc::depacketizer_config d_config;
     ::largesc::depacketizer d_core;
-    std::optional<gr::digital::crc> d_crc;
     const unsigned d_report_interval;
     const bool d_end_with_sender;
     bool d_ended = false;
     uint64_t d_reported = 0, d_status_frames = 0;
-    uint64_t d_refused_crc = 0, d_refused_messages = 0;
+    uint64_t d_refused_messages = 0;
     mutable gr::thread::mutex d_mutex;
 };
 

@@ -25,6 +25,11 @@ int clamped(const pmt::pmt_t& value)
     return static_cast<int>(std::clamp(pmt::to_long(value), -1L, 99L));
 }
 
+pmt::pmt_t to_pmt(const std::vector<uint8_t>& bytes)
+{
+    return pmt::init_u8vector(bytes.size(), bytes);
+}
+
 } // namespace
 
 uep_packetizer::sptr
@@ -35,10 +40,8 @@ uep_packetizer::make(int frames_per_packet, const std::string& layout, bool crc)
 
 uep_packetizer_impl::uep_packetizer_impl(int frames_per_packet, const std::string& layout, bool crc)
     : gr::block("uep_packetizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
-      d_core(frames_per_packet, ::largesc::layout_from_string(layout))
+      d_core(frames_per_packet, ::largesc::layout_from_string(layout), crc)
 {
-    if (crc)
-        d_crc.emplace(16, 0x1021, 0xFFFF, 0, false, false);
     message_port_register_in(IN);
     message_port_register_out(OUT);
     message_port_register_out(CREDIT);
@@ -69,13 +72,6 @@ bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
     if (length != tokens.size())
         return false;
     std::copy(data, data + length, tokens.begin());
-    // The frame keeps its slot, so that the frames behind it keep their numbers.
-    for (uint16_t& token : tokens)
-        if (token >= ::largesc::TOKEN_VALUES && token != ::largesc::ERASED_TOKEN) {
-            token = ::largesc::ERASED_TOKEN;
-            gr::thread::scoped_lock lock(d_mutex);
-            ++d_invalid_tokens;
-        }
     const pmt::pmt_t meta = pmt::car(msg);
     if (!pmt::is_dict(meta))
         return true;
@@ -119,8 +115,8 @@ void uep_packetizer_impl::on_tokens(const pmt::pmt_t& msg)
     ::largesc::push_result result;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        report = ++d_frames % STATUS_FRAMES == 0;
         result = d_core.push(tokens, how);
+        report = d_core.counters().frames % STATUS_FRAMES == 0;
     }
     publish(result);
     if (report)
@@ -134,42 +130,27 @@ void uep_packetizer_impl::publish(const ::largesc::push_result& result)
         pmt::pmt_t meta = pmt::make_dict();
         meta = pmt::acons(k_frames, pmt::from_long(packet.frames), meta);
         meta = pmt::acons(k_index, pmt::from_long(packet.first_frame), meta);
-        message_port_pub(OUT, pmt::cons(meta, data_of(packet)));
+        message_port_pub(OUT, pmt::cons(meta, to_pmt(packet.bytes)));
     }
-    if (result.skipped_frames > 0) {
-        {
-            gr::thread::scoped_lock lock(d_mutex);
-            d_skipped += result.skipped_frames;
-        }
+    if (result.skipped_frames > 0)
         message_port_pub(CREDIT, credit(result.skipped_first, result.skipped_frames));
-    }
-}
-
-pmt::pmt_t uep_packetizer_impl::data_of(const ::largesc::packet& packet)
-{
-    std::vector<uint8_t> bytes = packet.bytes;
-    if (d_crc) {
-        const uint64_t crc = d_crc->compute(bytes.data(), bytes.size());
-        bytes.push_back(crc >> 8);
-        bytes.push_back(crc & 0xFF);
-    }
-    gr::thread::scoped_lock lock(d_mutex);
-    ++d_packets;
-    d_bytes += bytes.size();
-    return pmt::init_u8vector(bytes.size(), bytes);
 }
 
 void uep_packetizer_impl::on_end(const pmt::pmt_t& msg)
 {
     d_ended = true;
     ::largesc::push_result rest;
+    ::largesc::packet end;
+    int64_t frames = 0;
     {
         gr::thread::scoped_lock lock(d_mutex);
         rest = d_core.flush();
+        end = d_core.end_packet();
+        frames = d_core.counters().frames;
     }
     publish(rest);
-    const int64_t frames = get_long(pmt::car(msg), pmt::mp(keys::frame_index), d_frames);
-    message_port_pub(OUT, end_of_stream(frames, data_of(d_core.end_packet())));
+    frames = get_long(pmt::car(msg), pmt::mp(keys::frame_index), frames);
+    message_port_pub(OUT, end_of_stream(frames, to_pmt(end.bytes)));
     message_port_pub(STATUS, statistics());
     system_handler(done_message());
 }
@@ -177,16 +158,10 @@ void uep_packetizer_impl::on_end(const pmt::pmt_t& msg)
 pmt::pmt_t uep_packetizer_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
-    const auto& c = d_core.counters();
-    return counters({ { "frames", d_frames },
-                      { "packets", d_packets },
-                      { "bytes", d_bytes },
-                      { "tokens_sent", c.tokens_sent },
-                      { "tokens_repeated", c.tokens_repeated },
-                      { "frames_skipped", d_skipped },
-                      { "copies_skipped", c.copies_skipped },
-                      { "tokens_invalid", d_invalid_tokens },
-                      { "refused", d_refused } });
+    facts out;
+    d_core.counters().for_each(out);
+    out("refused", d_refused);
+    return out.dict();
 }
 
 } // namespace gr::largesc

@@ -3,11 +3,8 @@
 
 #include "core/packetizer.h"
 
-#include <gnuradio/digital/crc.h>
 #include <gnuradio/largesc/uep_packetizer.h>
 #include <gnuradio/thread/thread.h>
-
-#include <optional>
 
 namespace gr::largesc {
 
@@ -23,14 +20,11 @@ private:
     void on_end(const pmt::pmt_t& msg);
     bool read(const pmt::pmt_t& msg, ::largesc::tokens_t& tokens, ::largesc::decision& how);
     void publish(const ::largesc::push_result& result);
-    pmt::pmt_t data_of(const ::largesc::packet& packet);
 
     ::largesc::packetizer d_core;
-    std::optional<gr::digital::crc> d_crc;
     bool d_ended = false;
     mutable gr::thread::mutex d_mutex;
-    uint64_t d_frames = 0, d_packets = 0, d_bytes = 0, d_skipped = 0, d_refused = 0,
-             d_invalid_tokens = 0;
+    uint64_t d_refused = 0;
 };
 
 } // namespace gr::largesc

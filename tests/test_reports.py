@@ -59,7 +59,7 @@ def test_noise_damage_and_speech_are_no_reports():
     # And speech is told from reports: the depacketizer passes them over.
     receiver = _core.Depacketizer()
     assert receiver.push(encode(Report(0.1), 1, False))
-    assert receiver.statistics()["packets_refused"] == 0
+    assert receiver.statistics()["refused_format"] == 0
 
 
 @pytest.mark.parametrize("calm", [True, False])

@@ -33,6 +33,19 @@ struct channel_counters {
     double loss_probability() const { return sent ? static_cast<double>(dropped) / sent : 0.0; }
     /// Mean length of a run of dropped packets, 0 before the first.
     double mean_burst() const { return bursts ? static_cast<double>(dropped) / bursts : 0.0; }
+
+    /// Calls `visit(name, value)` for each, the one list of their names.
+    template <typename Visit>
+    void for_each(Visit&& visit) const
+    {
+        visit("sent", sent);
+        visit("dropped", dropped);
+        visit("bursts", bursts);
+        visit("duplicated", duplicated);
+        visit("delayed", delayed);
+        visit("reordered", reordered);
+        visit("corrupted", corrupted);
+    }
 };
 
 /// A packet channel in packet time: no clock, the n-th packet leaves at n packet_ms, and a late

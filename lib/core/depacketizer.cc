@@ -59,12 +59,19 @@ depacketizer::depacketizer(const depacketizer_config& config)
 
 bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t now_ns)
 {
+    if (d_config.crc) {
+        if (!has_right_crc(data, size)) {
+            ++d_counters.refused_crc;
+            return false;
+        }
+        size -= CRC_BYTES;
+    }
     // It is for the other direction.
     if (is_report(data, size))
         return true;
     const auto fields = read_packet(data, size, d_config.kind, d_frames);
     if (!fields) {
-        ++d_counters.packets_refused;
+        ++d_counters.refused_format;
         return false;
     }
     if (fields->end) {

@@ -36,15 +36,37 @@ struct depacketizer_config {
     int hold_packets = 10; ///< offline: packets to wait for copies and reordered packets
     /// live: as long the wait may become where packets come late; 0: fixed, deadline_ms
     int max_deadline_ms = 0;
+    bool crc = false; ///< each packet ends with a CRC-16
 };
 
 /// `packets_lost` are those that were not there when their frames were released; one that comes
 /// afterwards is also counted as `late`.
 struct depacketizer_counters {
-    std::uint64_t packets_received = 0, packets_lost = 0, packets_refused = 0, duplicates = 0,
-                  late = 0, resyncs = 0, repairs = 0, frames_released = 0, frames_lost = 0,
-                  silence_frames = 0, skew_dropped = 0, skew_inserted = 0, playout_grown = 0,
-                  playout_shrunk = 0;
+    std::uint64_t packets_received = 0, packets_lost = 0, refused_format = 0, refused_crc = 0,
+                  duplicates = 0, late = 0, resyncs = 0, repairs = 0, frames_released = 0,
+                  frames_lost = 0, silence_frames = 0, skew_dropped = 0, skew_inserted = 0,
+                  playout_grown = 0, playout_shrunk = 0;
+
+    /// Calls `visit(name, value)` for each, the one list of their names.
+    template <typename Visit>
+    void for_each(Visit&& visit) const
+    {
+        visit("packets_received", packets_received);
+        visit("packets_lost", packets_lost);
+        visit("refused_format", refused_format);
+        visit("refused_crc", refused_crc);
+        visit("duplicates", duplicates);
+        visit("late", late);
+        visit("resyncs", resyncs);
+        visit("repairs", repairs);
+        visit("frames_released", frames_released);
+        visit("frames_lost", frames_lost);
+        visit("silence_frames", silence_frames);
+        visit("skew_dropped", skew_dropped);
+        visit("skew_inserted", skew_inserted);
+        visit("playout_grown", playout_grown);
+        visit("playout_shrunk", playout_shrunk);
+    }
 };
 
 /// Packets of any order and quality in, frames in playout order out. Its own state is bounded

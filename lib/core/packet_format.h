@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include "crc16.h"
 #include "token_frame.h"
 
 #include <optional>

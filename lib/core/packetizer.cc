@@ -14,14 +14,22 @@ void append(packet_fields& fields, std::uint16_t token)
 
 } // namespace
 
-packetizer::packetizer(int frames_per_packet, layout kind)
+packetizer::packetizer(int frames_per_packet, layout kind, bool crc)
     : d_frames_per_packet(checked_frames_per_packet(frames_per_packet)),
-      d_layout(kind)
+      d_layout(kind),
+      d_crc(crc)
 {
 }
 
-push_result packetizer::push(const tokens_t& tokens, const decision& d)
+push_result packetizer::push(tokens_t tokens, const decision& d)
 {
+    ++d_counters.frames;
+    // The frame keeps its slot, so that the frames behind it keep their numbers.
+    for (std::uint16_t& token : tokens)
+        if (token >= TOKEN_VALUES && token != ERASED_TOKEN) {
+            token = ERASED_TOKEN;
+            ++d_counters.tokens_invalid;
+        }
     pending frame{ tokens, d };
     decision& how = frame.how;
     const int limit = how.comfort ? MAX_COMFORT_TOKENS : TOKENS_PER_FRAME;
@@ -59,14 +67,25 @@ int packetizer::sent_slot::copies() const
     return count;
 }
 
-packet packetizer::end_packet() const
+packet packetizer::end_packet()
 {
     packet_fields fields;
-    fields.sequence = static_cast<std::uint8_t>(d_slot);
     fields.end = true;
+    return made(fields);
+}
+
+/// The packet of the present slot; the caller adds how many frames it covers.
+packet packetizer::made(packet_fields& fields)
+{
     packet p;
-    p.first_frame = d_slot * d_frames_per_packet;
+    p.bytes.reserve(64);
+    fields.sequence = static_cast<std::uint8_t>(d_slot);
     write_packet(fields, d_layout, p.bytes);
+    if (d_crc)
+        append_crc(p.bytes);
+    p.first_frame = d_slot * d_frames_per_packet;
+    ++d_counters.packets;
+    d_counters.bytes += p.bytes.size();
     return p;
 }
 
@@ -103,16 +122,13 @@ push_result packetizer::build()
         }
     }
     d_pending.clear();
+    d_counters.frames_skipped += result.skipped_frames;
     return result;
 }
 
 void packetizer::emit(packet_fields& fields, push_result& result)
 {
-    packet p;
-    p.bytes.reserve(64);
-    fields.sequence = static_cast<std::uint8_t>(d_slot);
-    write_packet(fields, d_layout, p.bytes);
-    p.first_frame = d_slot * d_frames_per_packet;
+    packet p = made(fields);
     p.frames = d_frames_per_packet;
     result.packets.push_back(std::move(p));
 }

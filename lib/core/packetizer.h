@@ -30,10 +30,26 @@ struct push_result {
     int skipped_frames = 0;
 };
 
-/// Tokens; `copies_skipped` were asked for and never sent, since the distance changed or the
-/// stream ended.
+/// Packets and bytes count the end packet, too. In `frames_skipped` frames nothing was sent (DTX);
+/// `copies_skipped` tokens were asked for and never sent, since the distance changed or the stream
+/// ended; `tokens_invalid` were no tokens, and taken for missing ones.
 struct packetizer_counters {
-    std::uint64_t tokens_sent = 0, tokens_repeated = 0, copies_skipped = 0;
+    std::uint64_t frames = 0, packets = 0, bytes = 0, tokens_sent = 0, tokens_repeated = 0,
+                  frames_skipped = 0, copies_skipped = 0, tokens_invalid = 0;
+
+    /// Calls `visit(name, value)` for each, the one list of their names.
+    template <typename Visit>
+    void for_each(Visit&& visit) const
+    {
+        visit("frames", frames);
+        visit("packets", packets);
+        visit("bytes", bytes);
+        visit("tokens_sent", tokens_sent);
+        visit("tokens_repeated", tokens_repeated);
+        visit("frames_skipped", frames_skipped);
+        visit("copies_skipped", copies_skipped);
+        visit("tokens_invalid", tokens_invalid);
+    }
 };
 
 /// Turns token frames into packets.
@@ -46,15 +62,15 @@ class packetizer
 {
 public:
     /// Throws std::invalid_argument that names the refused value.
-    packetizer(int frames_per_packet, layout kind);
+    packetizer(int frames_per_packet, layout kind, bool crc = false);
 
     /// Takes a frame; a decision beyond what the frame or the format holds is cut to it, and only
-    /// the tokens before the first erased one are sent.
-    push_result push(const tokens_t& tokens, const decision& d);
+    /// the tokens before the first one that is erased, or no token at all, are sent.
+    push_result push(tokens_t tokens, const decision& d);
     /// Ends the stream: sends an unfinished packet, its missing frames marked empty.
     push_result flush();
-    /// Two bytes that say how many packet slots there were.
-    packet end_packet() const;
+    /// Two bytes, and the CRC, that say how many packet slots there were.
+    packet end_packet();
 
     const packetizer_counters& counters() const { return d_counters; }
 
@@ -75,10 +91,12 @@ private:
     void build_sequential(push_result& result);
     void build_pair(push_result& result);
     void emit(packet_fields& fields, push_result& result);
+    packet made(packet_fields& fields);
     static slot header_slot(const pending& frame);
 
     const int d_frames_per_packet;
     const layout d_layout;
+    const bool d_crc;
     std::uint64_t d_slot = 0;
     std::vector<pending> d_pending;
     std::array<sent_slot, MAX_COPY_DISTANCE + 1> d_history;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include <array>
+
 /// Metadata keys of all messages; docs/architecture.md says what each means.
 namespace gr::largesc::keys {
 
@@ -29,5 +31,34 @@ constexpr const char* packets_received = "packets_received";
 constexpr const char* packets_lost = "packets_lost";
 constexpr const char* buffered_frames = "buffered_frames";
 constexpr const char* snr_db = "snr_db";
+
+/// Every one of them, for bindings and tests.
+constexpr std::array all{
+    frame_index,
+    frames,
+    capture_time_ns,
+    latent,
+    level_dbfs,
+    distortion,
+    tokens_sent,
+    tokens_repeated,
+    copy_distance,
+    comfort,
+    skip,
+    received_tokens,
+    following_tokens,
+    lost,
+    silence,
+    repair,
+    concealed_tokens,
+    gain,
+    end_of_stream,
+    loss_probability,
+    mean_burst_packets,
+    packets_received,
+    packets_lost,
+    buffered_frames,
+    snr_db,
+};
 
 } // namespace gr::largesc::keys

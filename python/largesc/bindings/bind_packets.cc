@@ -16,36 +16,41 @@ py::bytes to_bytes(const std::vector<std::uint8_t>& data)
     return py::bytes(reinterpret_cast<const char*>(data.data()), data.size());
 }
 
+template <typename Counters>
+py::dict to_dict(const Counters& counters)
+{
+    py::dict out;
+    counters.for_each([&](const char* name, std::uint64_t value) { out[name] = value; });
+    return out;
+}
+
 void bind_keys(py::module_& m)
 {
-    namespace k = gr::largesc::keys;
     auto keys = m.def_submodule("keys", "Metadata keys of all messages.");
-    for (const char* name : { k::frame_index,
-                              k::frames,
-                              k::capture_time_ns,
-                              k::latent,
-                              k::level_dbfs,
-                              k::distortion,
-                              k::tokens_sent,
-                              k::tokens_repeated,
-                              k::copy_distance,
-                              k::comfort,
-                              k::skip,
-                              k::received_tokens,
-                              k::following_tokens,
-                              k::lost,
-                              k::silence,
-                              k::repair,
-                              k::concealed_tokens,
-                              k::gain,
-                              k::end_of_stream,
-                              k::loss_probability,
-                              k::mean_burst_packets,
-                              k::packets_received,
-                              k::packets_lost,
-                              k::buffered_frames,
-                              k::snr_db })
+    for (const char* name : gr::largesc::keys::all)
         keys.attr(name) = name;
+}
+
+void bind_crc(py::module_& m)
+{
+    m.attr("CRC_BYTES") = CRC_BYTES;
+    m.def(
+        "append_crc",
+        [](const std::string& packet) {
+            std::vector<std::uint8_t> bytes(packet.begin(), packet.end());
+            append_crc(bytes);
+            return to_bytes(bytes);
+        },
+        py::arg("packet"),
+        "The bytes with their CRC-16 behind them, see docs/packet-format.md.");
+    m.def(
+        "has_right_crc",
+        [](const std::string& packet) {
+            return has_right_crc(reinterpret_cast<const std::uint8_t*>(packet.data()),
+                                 packet.size());
+        },
+        py::arg("packet"),
+        "Whether something, and behind it its CRC-16, are there.");
 }
 
 void bind_packetizer(py::module_& m)
@@ -63,11 +68,15 @@ void bind_packetizer(py::module_& m)
              "cut.");
 
     py::class_<packetizer>(m, "Packetizer", "Token frames to packets; see docs/packet-format.md.")
-        .def(py::init([](int frames, const std::string& kind) {
-                 return packetizer(frames, layout_from_string(kind));
+        .def(py::init([](int frames, const std::string& kind, bool crc) {
+                 return packetizer(frames, layout_from_string(kind), crc);
              }),
              py::arg("frames_per_packet") = 1,
-             py::arg("layout") = "sequential")
+             py::arg("layout") = "sequential",
+             py::arg("crc") = false,
+             "frames_per_packet: 1 to 4. layout: 'sequential' or 'pair'. crc: a CRC-16 ends each\n"
+             "packet.\n\n"
+             "Raises ValueError that names the refused value.")
         .def(
             "push",
             [](packetizer& self, const tokens_t& tokens, const decision& d) {
@@ -90,17 +99,11 @@ void bind_packetizer(py::module_& m)
             "Ends the stream; returns the last packet, if one was unfinished.")
         .def(
             "end_packet",
-            [](const packetizer& self) { return to_bytes(self.end_packet().bytes); },
-            "Two bytes that tell how many packet slots there were.")
+            [](packetizer& self) { return to_bytes(self.end_packet().bytes); },
+            "Two bytes, and the CRC, that tell how many packet slots there were.")
         .def(
             "statistics",
-            [](const packetizer& self) {
-                py::dict s;
-                s["tokens_sent"] = self.counters().tokens_sent;
-                s["tokens_repeated"] = self.counters().tokens_repeated;
-                s["copies_skipped"] = self.counters().copies_skipped;
-                return s;
-            },
+            [](const packetizer& self) { return to_dict(self.counters()); },
             "Counters by name, a dict of integers.");
 }
 
@@ -116,21 +119,30 @@ void bind_depacketizer(py::module_& m)
         .def_readonly("repair", &received_frame::repair);
 
     py::class_<depacketizer>(m, "Depacketizer", "Packets to token frames in playout order.")
-        .def(py::init([](int frames,
-                         const std::string& kind,
-                         bool live,
-                         int deadline,
-                         int hold,
-                         int most) {
-                 return depacketizer(
-                     { frames, layout_from_string(kind), live, deadline, hold, most });
-             }),
-             py::arg("frames_per_packet") = 1,
-             py::arg("layout") = "sequential",
-             py::arg("live") = false,
-             py::arg("deadline_ms") = 80,
-             py::arg("hold_packets") = 10,
-             py::arg("max_deadline_ms") = 0)
+        .def(
+            py::init([](int frames,
+                        const std::string& kind,
+                        bool live,
+                        int deadline,
+                        int hold,
+                        int most,
+                        bool crc) {
+                return depacketizer(
+                    { frames, layout_from_string(kind), live, deadline, hold, most, crc });
+            }),
+            py::arg("frames_per_packet") = 1,
+            py::arg("layout") = "sequential",
+            py::arg("live") = false,
+            py::arg("deadline_ms") = 80,
+            py::arg("hold_packets") = 10,
+            py::arg("max_deadline_ms") = 0,
+            py::arg("crc") = false,
+            "frames_per_packet, layout, crc: as at the sender. live: one frame a pull, or all "
+            "once\n"
+            "they are known. deadline_ms: live, so much later copies may come. hold_packets:\n"
+            "offline, packets to wait for copies and reordered packets. max_deadline_ms: live, as\n"
+            "long as the wait may become where packets come late; 0 for a fixed one.\n\n"
+            "Raises ValueError that names the refused value.")
         .def(
             "push",
             [](depacketizer& self, const std::string& data, std::int64_t now_ns) {
@@ -159,25 +171,10 @@ void bind_depacketizer(py::module_& m)
         .def_property_readonly("playout_delay_ms",
                                [](const depacketizer& d) { return d.playout_delay_ns() / 1e6; })
         .def_property_readonly("buffered_frames", &depacketizer::buffered_frames)
-        .def("statistics", [](const depacketizer& d) {
-            const auto& c = d.counters();
-            py::dict s;
-            s["packets_received"] = c.packets_received;
-            s["packets_lost"] = c.packets_lost;
-            s["packets_refused"] = c.packets_refused;
-            s["duplicates"] = c.duplicates;
-            s["late"] = c.late;
-            s["resyncs"] = c.resyncs;
-            s["repairs"] = c.repairs;
-            s["frames_released"] = c.frames_released;
-            s["frames_lost"] = c.frames_lost;
-            s["silence_frames"] = c.silence_frames;
-            s["skew_dropped"] = c.skew_dropped;
-            s["skew_inserted"] = c.skew_inserted;
-            s["playout_grown"] = c.playout_grown;
-            s["playout_shrunk"] = c.playout_shrunk;
-            return s;
-        });
+        .def(
+            "statistics",
+            [](const depacketizer& self) { return to_dict(self.counters()); },
+            "Counters by name, a dict of integers.");
 }
 
 void bind_loss_estimator(py::module_& m)
@@ -205,6 +202,7 @@ void bind_packets(py::module_& m)
     m.attr("MAX_COPY_DISTANCE") = MAX_COPY_DISTANCE;
     m.attr("MAX_FRAMES_PER_PACKET") = MAX_FRAMES_PER_PACKET;
     bind_keys(m);
+    bind_crc(m);
     bind_packetizer(m);
     bind_depacketizer(m);
     bind_loss_estimator(m);

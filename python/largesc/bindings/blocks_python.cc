@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The C++ blocks for Python.
+#include "real_time.h"
+
 #include <gnuradio/largesc/loss_channel.h>
-#include <gnuradio/largesc/real_time.h>
 #include <gnuradio/largesc/uep_depacketizer.h>
 #include <gnuradio/largesc/uep_packetizer.h>
 
@@ -49,7 +50,16 @@ PYBIND11_MODULE(_blocks, m)
     bind<uep_packetizer>(m,
                          "uep_packetizer",
                          "Token frames to packets with unequal protection.\n\n"
-                         "Input `tokens`, outputs `packets`, `credit`, `status`.")
+                         "Input: message port `tokens` (PDUs of 8 tokens with the controller's\n"
+                         "decision). Output: message ports `packets` (PDUs of bytes, see\n"
+                         "docs/packet-format.md), `credit` (dicts for frames in which nothing is\n"
+                         "sent), `status`.\n\n"
+                         "frames_per_packet: 1 to 4.\n"
+                         "layout: 'sequential' (a frame and copies of an earlier one) or 'pair'\n"
+                         "(two packets share the tokens of their frames).\n"
+                         "crc: a CRC-16 ends each packet; leave it out where the modem below has\n"
+                         "one, and where packets are signed.\n\n"
+                         "Raises ValueError that names the refused value and the remedy.")
         .def(py::init(&uep_packetizer::make),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
@@ -95,12 +105,25 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("burst_ms"),
              "The same in ms: mean_burst = burst_ms / packet_ms, at least one packet.");
 
-    bind<uep_depacketizer>(m,
-                           "uep_depacketizer",
-                           "Packets of any order and quality to token frames in playout order.\n\n"
-                           "Inputs `packets`, `pull`, outputs `tokens`, `report`, `status`.\n\n"
-                           "max_deadline_ms: live, as long as the wait may become where packets\n"
-                           "come late; 0 for a fixed one of deadline_ms.")
+    bind<uep_depacketizer>(
+        m,
+        "uep_depacketizer",
+        "Packets of any order and quality to token frames in playout order.\n\n"
+        "Input: message ports `packets` (PDUs of bytes), `pull` (live: asks for\n"
+        "the next frame). Output: message ports `tokens` (PDUs of 8 tokens,\n"
+        "0xFFFF where one is missing, repairs marked), `report` (dicts of the\n"
+        "channel's state), `status`.\n\n"
+        "frames_per_packet, layout, crc: as at the sender.\n"
+        "mode: 'offline' (nothing is late) or 'live' (one frame a pull).\n"
+        "deadline_ms: live, so much later copies may come, 0 to 5000; the playout\n"
+        "waits 20 ms longer.\n"
+        "hold_packets: offline, packets to wait for copies and reordered packets,\n"
+        "1 to 32.\n"
+        "report_interval_packets: a report after so many packet times, 1 or more.\n"
+        "end_with_sender: the stream ends with the sender's end packet.\n"
+        "max_deadline_ms: live, as long as the wait may become where packets\n"
+        "come late, deadline_ms to 5000; 0 for a fixed one of deadline_ms.\n\n"
+        "Raises ValueError that names the refused value and the remedy.")
         .def(py::init(&uep_depacketizer::make),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
