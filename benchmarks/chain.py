@@ -24,6 +24,7 @@ from gnuradio.largesc.cli.link import loopback_of
 from gnuradio.largesc.cli.main import parser as command_line
 from gnuradio.largesc.flowgraphs.loopback import Loopback
 from gnuradio.largesc.flowgraphs.parts import make_channel, make_rx, make_tx
+from gnuradio.largesc.speech.format import SAMPLE_RATE_HZ
 
 
 class LiveLoopback(Loopback):
@@ -63,7 +64,7 @@ def main() -> None:
     own.add_argument("--live", action="store_true")
     mine, rest = own.parse_known_args()
     args = command_line().parse_args(["loopback", "-", "-", *rest])
-    count = int(mine.minutes * 60 * 24000)
+    count = int(mine.minutes * 60 * SAMPLE_RATE_HZ)
     samples = np.resize(read_speech(mine.speech), count)
 
     tb = (LiveLoopback if mine.live else loopback_of)(samples, args)
@@ -93,7 +94,7 @@ def main() -> None:
     for name, found in parts.items():
         show(name, found.compute_ms, found.elapsed_ms)
     show("all three", tb.frame_ms(), tb.frame_ms("elapsed_ms"))
-    print(f"{count / 24000 / seconds:.2f} times real time")
+    print(f"{count / SAMPLE_RATE_HZ / seconds:.2f} times real time")
     tenth = max(1, len(memory) // 10)
     print(f"resident: {max(memory)} MiB at most; mean by tenth of the run:", end=" ")
     print([round(float(np.mean(memory[i : i + tenth]))) for i in range(0, len(memory), tenth)])

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
-from gnuradio.largesc.codec.speech_encoder import FRAME_SAMPLES, SpeechEncoder
+from gnuradio.largesc.codec.speech_encoder import SpeechEncoder
 from gnuradio.largesc.models.loader import load_codec
-from gnuradio.largesc.speech_files import read_audio
+from gnuradio.largesc.speech.files import read_audio
+from gnuradio.largesc.speech.format import FRAME_SAMPLES
 
 
 def milliseconds(work, items: list) -> np.ndarray:

@@ -24,8 +24,8 @@ from gnuradio.largesc.cli.arguments import channel_of, link_of, receiver_of, sen
 from gnuradio.largesc.cli.audio import read_speech
 from gnuradio.largesc.cli.main import parser as command_line
 from gnuradio.largesc.flowgraphs.parts import make_channel, make_rx, make_tx
+from gnuradio.largesc.speech.format import FRAME_S, SAMPLE_RATE_HZ
 
-RATE_HZ, FRAME_S = 24000, 0.08
 HOP = 48
 WINDOW_S, MOST_LAG_S = 5.0, 1.0
 
@@ -48,7 +48,10 @@ class SampleTap(gr.sync_block):
         """When sample 0 was spoken (a card gives a chunk at its end) or heard, s."""
         return float(
             np.median(
-                [now - (end if at_end else begin) / RATE_HZ for now, begin, end in self.marks]
+                [
+                    now - (end if at_end else begin) / SAMPLE_RATE_HZ
+                    for now, begin, end in self.marks
+                ]
             )
         )
 
@@ -101,13 +104,13 @@ def envelope(samples: np.ndarray) -> np.ndarray:
 def lags_s(spoken: np.ndarray, heard: np.ndarray) -> np.ndarray:
     """By how much ``heard`` lags, for each window of some seconds."""
     a, b = envelope(spoken), envelope(heard)
-    size, most = round(WINDOW_S * RATE_HZ / HOP), round(MOST_LAG_S * RATE_HZ / HOP)
+    size, most = round(WINDOW_S * SAMPLE_RATE_HZ / HOP), round(MOST_LAG_S * SAMPLE_RATE_HZ / HOP)
     found = []
     for begin in range(0, min(len(a), len(b)) - size - most, size):
         part = a[begin : begin + size]
         scores = [np.corrcoef(part, b[begin + k : begin + k + size])[0, 1] for k in range(most)]
         if max(scores) > 0.5:
-            found.append(int(np.argmax(scores)) * HOP / RATE_HZ)
+            found.append(int(np.argmax(scores)) * HOP / SAMPLE_RATE_HZ)
     return np.array(found)
 
 
@@ -143,7 +146,7 @@ def main() -> None:
     own.add_argument("--seconds", type=float, default=60.0)
     mine, rest = own.parse_known_args()
     args = command_line().parse_args(["loopback", "-", "-", *rest])
-    tb = LiveLink(np.resize(read_speech(mine.speech), round(mine.seconds * RATE_HZ)), args)
+    tb = LiveLink(np.resize(read_speech(mine.speech), round(mine.seconds * SAMPLE_RATE_HZ)), args)
     tb.start()
     time.sleep(mine.seconds)
     tb.stop()

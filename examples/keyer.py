@@ -9,15 +9,14 @@ import numpy as np
 import pmt
 from gnuradio import gr
 from gnuradio.largesc import keys
-from gnuradio.largesc.control.policies import SilenceGate
+from gnuradio.largesc.speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from gnuradio.largesc.speech.silence import SilenceGate
 
-RATE_HZ = 24000
 # 20 ms: what the voice detector looks at.
 PART = 480
 # Speech that is sent from before the voice detector heard it.
 BEFORE_PARTS = 8
 HANG_S = 0.8
-FRAME_SAMPLES = 1920
 # Behind speech: five silent frames and the one that says that silence follows, in whole packets.
 TAIL_FRAMES = 8
 # From a packet to the end of its burst, which waits for silence that lies in buffers.
@@ -55,7 +54,7 @@ class keyer(gr.sync_block):  # noqa: N801
         power = float(np.mean(np.nan_to_num(part) ** 2))
         self.level_dbfs = 10 * np.log10(max(power, 1e-10))
         heard = not self._gate.silent(self.level_dbfs)
-        self._hang = round(HANG_S * RATE_HZ / PART) if heard else max(0, self._hang - 1)
+        self._hang = round(HANG_S * SAMPLE_RATE_HZ / PART) if heard else max(0, self._hang - 1)
         if self.down or (self.voice and self._hang):
             # What lies in the delay is sent as well.
             self._open = BEFORE_PARTS + 1

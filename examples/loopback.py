@@ -8,6 +8,7 @@ python examples/loopback.py in.wav out.wav --loss 0.2 --burst 3
 import argparse
 
 from gnuradio import blocks, gr, largesc
+from gnuradio.largesc.speech.format import SAMPLE_RATE_HZ
 
 
 class loopback(gr.top_block):  # noqa: N801
@@ -16,10 +17,12 @@ class loopback(gr.top_block):  # noqa: N801
     def __init__(self, source: str, target: str, loss: float, burst: float, budget_bps: float):
         gr.top_block.__init__(self, "LargeSC loopback")
         self.wav_in = blocks.wavfile_source(source, False)
-        if self.wav_in.sample_rate() != 24000:
-            raise ValueError(f"{source} has {self.wav_in.sample_rate()} Hz: use 24000 Hz")
+        if self.wav_in.sample_rate() != SAMPLE_RATE_HZ:
+            raise ValueError(
+                f"{source} has {self.wav_in.sample_rate()} Hz: use {SAMPLE_RATE_HZ} Hz"
+            )
         self.wav_out = blocks.wavfile_sink(
-            target, 1, 24000, blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False
+            target, 1, SAMPLE_RATE_HZ, blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False
         )
         # From a file only so many frames are under way; credit comes back from channel and decoder.
         self.sender = largesc.speech_tx(budget_bps=budget_bps, max_in_flight=64)

@@ -19,11 +19,12 @@ from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc._core import PLAYOUT_MARGIN_MS
 from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
-from keyer import BEFORE_PARTS, PART, RATE_HZ, keyer, packet_gate
+from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
+from keyer import BEFORE_PARTS, PART, keyer, packet_gate
 from radio import add_radio, noise_voltage, paced, radio_named, shift, zmq_end
 
 FRAMES_PER_PACKET = 2
-DEADLINE_MS = PACKET_MS = 80 * FRAMES_PER_PACKET
+DEADLINE_MS = PACKET_MS = FRAME_MS * FRAMES_PER_PACKET
 PLAYOUT_MS = DEADLINE_MS + PLAYOUT_MARGIN_MS
 CODEC_MS = 20.0
 LONGEST_OVER_MS = 60_000.0
@@ -152,7 +153,7 @@ class Station(gr.top_block):
             part.statistics() for part in (self.speech_tx, self.speech_rx, self.modem_rx)
         )
         # Voice delay of the key, a packet of speech, the air, the deadline, the codec.
-        fixed = 1000 * BEFORE_PARTS * PART / RATE_HZ + PACKET_MS + PLAYOUT_MS + CODEC_MS
+        fixed = 1000 * BEFORE_PARTS * PART / SAMPLE_RATE_HZ + PACKET_MS + PLAYOUT_MS + CODEC_MS
         return {
             "es_n0_db": modem["es_n0_db"] if modem["accepted"] else math.nan,
             "loss_probability": self.gate.loss_probability,

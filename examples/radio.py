@@ -18,13 +18,14 @@ from pathlib import Path
 from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
+from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from radio_devices import Radio
 from sigmf_files import append_silence, recording_sink, recording_source
 
 # As many as the table of docs/over-the-air.md fits into a burst.
 FRAMES_PER_PACKET = 2
 # Copies one packet later.
-DEADLINE_MS = 80 * FRAMES_PER_PACKET
+DEADLINE_MS = FRAME_MS * FRAMES_PER_PACKET
 # Peaks stay below a full scale of 1.
 AMPLITUDES = {"single_carrier": 0.5, "ofdm": 0.15}
 DOPPLER_HZ = 1.0
@@ -168,7 +169,7 @@ class Receiver(gr.top_block):
             out = largesc.speech_sink("file" if args.wav else "sound_card", args.wav or "")
         else:
             form = (blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False)
-            out = blocks.wavfile_sink(args.wav, 1, 24000, *form)
+            out = blocks.wavfile_sink(args.wav, 1, SAMPLE_RATE_HZ, *form)
         self.connect(source, *shift(-args.tune_below / rate), self.modem)
         self.msg_connect(self.modem, "packets", self.speech, "packets")
         self.connect(self.speech, out)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gnuradio.largesc.cli.audio import RECORDINGS
 from gnuradio.largesc.evaluation.measures import MEASURES, measure, missing, visqol_api
-from gnuradio.largesc.speech_files import read_audio
+from gnuradio.largesc.speech.files import read_audio
 
 BEST = {"visqol": 5.0, "visqol_lattice": 4.67, "stoi": 1.0, "words": 0.0, "inserted": 0.0}
 BEST |= {"speaker": 1.0, "f0": 0.0}

@@ -7,7 +7,8 @@ else of the package is needed, so that each of them can.
 
 from dataclasses import dataclass, replace
 
-FRAME_MS = 80
+from .speech.format import FRAME_MS
+
 LAYOUTS = ("sequential", "pair")
 MODES = ("live", "offline")
 LOSS_MODELS = ("bernoulli", "gilbert_elliott", "trace")
@@ -86,7 +87,7 @@ class SenderOptions:
     budget_bps: float = 1100.0
     loss_probability: float = 0.0
     mean_burst_packets: float = 1.0
-    deadline_ms: int = 80
+    deadline_ms: int = FRAME_MS
     dtx: bool = False
     tokens_sent: int = 8
     tokens_repeated: int = 0
@@ -126,7 +127,7 @@ class ReceiverOptions:
     method: str = "interpolate"
     model: str = "embedded"
     mode: str = "live"
-    deadline_ms: int = 80
+    deadline_ms: int = FRAME_MS
     max_deadline_ms: int = 0
     hold_packets: int = 10
     end_with_sender: bool = False
@@ -183,7 +184,7 @@ class ChannelOptions:
     loss_probability: float = 0.0
     mean_burst: float = 1.0
     trace: str = ""
-    packet_ms: float = 80.0
+    packet_ms: float = float(FRAME_MS)
     jitter_ms: float = 0.0
     reorder_probability: float = 0.0
     duplicate_probability: float = 0.0

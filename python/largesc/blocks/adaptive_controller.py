@@ -6,6 +6,7 @@ from gnuradio import gr
 
 from .._core import keys
 from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
+from ..speech.format import FRAME_MS
 from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu, read_report
 
 
@@ -35,7 +36,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         budget_bps: float = 1100.0,
         loss_probability: float = 0.0,
         mean_burst_packets: float = 1.0,
-        deadline_ms: int = 80,
+        deadline_ms: int = FRAME_MS,
         frames_per_packet: int = 1,
         layout: str = "sequential",
         dtx: bool = False,

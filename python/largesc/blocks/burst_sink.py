@@ -7,6 +7,7 @@ from gnuradio import digital, gr
 
 from ..radio.profiles import CRC_BYTES, RadioProfile
 from ..radio.receiver import BurstReceiver
+from ..speech.format import FRAME_S
 from .messages import STATUS_FRAMES, TokenBlock
 
 
@@ -31,7 +32,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._core = BurstReceiver(profile)
         self._crc = packet_crc()
         self._symbol_rate = profile.symbol_rate
-        self._status_samples = int(STATUS_FRAMES * 0.08 * profile.sample_rate)
+        self._status_samples = int(STATUS_FRAMES * FRAME_S * profile.sample_rate)
         self._since_status = 0
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
         self.counters = {"accepted": 0, "crc_failures": 0}

@@ -6,8 +6,8 @@ import pmt
 from gnuradio import gr
 
 from .._core import keys
+from ..speech.format import FRAME_MS
 
-FRAME_MS = 80
 # A packet this many frames behind the newest one that was sent is taken for lost.
 WAIT_FRAMES = 8
 

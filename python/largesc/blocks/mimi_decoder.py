@@ -10,8 +10,9 @@ import torch
 from gnuradio import gr
 
 from .._core import keys
-from ..codec.speech_decoder import FRAME_SAMPLES, SpeechDecoder
+from ..codec.speech_decoder import SpeechDecoder
 from ..models.loader import load_codec
+from ..speech.format import FRAME_SAMPLES
 from .messages import STATUS_FRAMES, TokenBlock, read_pdu
 
 MODES = ("live", "offline")

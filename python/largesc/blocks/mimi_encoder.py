@@ -10,8 +10,9 @@ from gnuradio import gr
 
 from .. import _blocks
 from .._core import keys
-from ..codec.speech_encoder import FRAME_SAMPLES, SpeechEncoder
-from ..models.loader import SAMPLE_RATE_HZ, load_codec
+from ..codec.speech_encoder import SpeechEncoder
+from ..models.loader import load_codec
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu
 
 
@@ -19,7 +20,8 @@ def check_sample_rate(sample_rate_hz: float) -> None:
     """Raises ValueError for anything but 24 kHz."""
     if sample_rate_hz != SAMPLE_RATE_HZ:
         raise ValueError(
-            f"sample_rate_hz {sample_rate_hz} is not 24000: put a rational resampler in between"
+            f"sample_rate_hz {sample_rate_hz} is not {SAMPLE_RATE_HZ}: put a rational resampler in "
+            "between"
         )
 
 
@@ -42,7 +44,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         codec: str = "embedded",
         max_in_flight: int = 0,
         threads: int = 1,
-        sample_rate_hz: float = 24000,
+        sample_rate_hz: float = SAMPLE_RATE_HZ,
     ) -> None:
         check_sample_rate(sample_rate_hz)
         if max_in_flight < 0:

@@ -10,6 +10,7 @@ from gnuradio import gr
 from .._core import keys
 from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_concealer
 from ..concealment.estimator import FrameCompleter
+from ..speech.format import FRAME_SAMPLES
 from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu, read_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
@@ -185,7 +186,7 @@ def following_of(meta: dict) -> np.ndarray | None:
 
 def silence_tokens(codec: str) -> list[int]:
     """The 8 tokens that a codec makes of silence, once it has settled."""
-    from ..codec.speech_encoder import FRAME_SAMPLES, SpeechEncoder
+    from ..codec.speech_encoder import SpeechEncoder
     from ..models.loader import load_codec
 
     frames = SpeechEncoder(load_codec(codec)).push(np.zeros(25 * FRAME_SAMPLES, dtype=np.float32))

@@ -8,8 +8,8 @@ from pathlib import Path
 from gnuradio import audio, blocks, filter, gr
 
 from .._blocks import real_time
+from ..speech.format import SAMPLE_RATE_HZ
 
-SPEECH_RATE_HZ = 24000
 # What every sound card has.
 CARD_RATE_HZ = 48000
 KINDS = ("auto", "sound_card", "file")
@@ -71,7 +71,7 @@ class speech_source(gr.hier_block2):  # noqa: N801
         )
         card = card_or_none(kind, audio.source, device)
         if card is not None:
-            self.connect(card, resampler(CARD_RATE_HZ, SPEECH_RATE_HZ), self)
+            self.connect(card, resampler(CARD_RATE_HZ, SAMPLE_RATE_HZ), self)
             return
         if not Path(wav_file).is_file():
             raise ValueError(f"wav_file {wav_file!r} is no file: give the path of a WAV file")
@@ -84,8 +84,8 @@ class speech_source(gr.hier_block2):  # noqa: N801
             self.connect((wav, channel), (mixed, channel))
         scaled = blocks.multiply_const_ff(1.0 / channels)
         parts = [mixed, scaled]
-        if wav.sample_rate() != SPEECH_RATE_HZ:
-            parts.append(resampler(wav.sample_rate(), SPEECH_RATE_HZ))
+        if wav.sample_rate() != SAMPLE_RATE_HZ:
+            parts.append(resampler(wav.sample_rate(), SAMPLE_RATE_HZ))
         self.connect(*parts, real_time(), self)
 
 
@@ -110,11 +110,11 @@ class speech_sink(gr.hier_block2):  # noqa: N801
         )
         card = card_or_none(kind, audio.sink, device)
         if card is not None:
-            self.connect(self, resampler(SPEECH_RATE_HZ, CARD_RATE_HZ), card)
+            self.connect(self, resampler(SAMPLE_RATE_HZ, CARD_RATE_HZ), card)
             return
         if wav_file:
             end = blocks.wavfile_sink(
-                wav_file, 1, SPEECH_RATE_HZ, blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False
+                wav_file, 1, SAMPLE_RATE_HZ, blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False
             )
         else:
             end = blocks.null_sink(gr.sizeof_float)

@@ -4,6 +4,7 @@
 from gnuradio import gr
 
 from .._blocks import uep_depacketizer
+from ..speech.format import FRAME_MS
 from .mimi_decoder import mimi_decoder
 from .moshi_concealer import moshi_concealer
 
@@ -24,7 +25,7 @@ class speech_rx(gr.hier_block2):  # noqa: N801
         method: str = "interpolate",
         model: str = "embedded",
         mode: str = "offline",
-        deadline_ms: int = 80,
+        deadline_ms: int = FRAME_MS,
         frames_per_packet: int = 1,
         layout: str = "sequential",
         crc: bool = True,

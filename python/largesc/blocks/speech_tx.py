@@ -4,6 +4,7 @@
 from gnuradio import gr
 
 from .._blocks import uep_packetizer
+from ..speech.format import FRAME_MS
 from .adaptive_controller import adaptive_controller
 from .mimi_encoder import mimi_encoder
 
@@ -28,7 +29,7 @@ class speech_tx(gr.hier_block2):  # noqa: N801
         budget_bps: float = 1100.0,
         loss_probability: float = 0.0,
         mean_burst_packets: float = 1.0,
-        deadline_ms: int = 80,
+        deadline_ms: int = FRAME_MS,
         frames_per_packet: int = 1,
         layout: str = "sequential",
         crc: bool = True,

@@ -6,7 +6,6 @@ import argparse
 from ..concealment.concealer import METHODS
 from ..control.policies import POLICIES
 from ..options import (
-    FRAME_MS,
     LAYOUTS,
     ChannelOptions,
     LinkOptions,
@@ -14,6 +13,7 @@ from ..options import (
     ReportOptions,
     SenderOptions,
 )
+from ..speech.format import FRAME_MS
 
 
 def add_link(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
 
-from ..models.loader import SAMPLE_RATE_HZ
+from ..speech.files import as_speech, decoded, from_pcm16, read_audio, to_pcm16, write_audio
+from ..speech.format import SAMPLE_RATE_HZ
 
 RECORDINGS = Path("/usr/share/sounds/alsa")
 SPOKEN = [
@@ -50,32 +50,29 @@ def read_speech(path: str, raw_rate_hz: int | None = None) -> np.ndarray:
         if raw_rate_hz:
             data = source.read() if path == "-" else Path(path).read_bytes()
             pcm = np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
-            audio, rate = pcm[:, None].astype(np.float32) / 32768.0, raw_rate_hz
+            audio, rate = from_pcm16(pcm)[:, None], raw_rate_hz
         else:
             # A pipe cannot be sought in, and the header of one may count more than comes.
             file = io.BytesIO(source.read()) if path == "-" else source
-            audio, rate = soundfile.read(file, dtype="float32", always_2d=True)
+            audio, rate = decoded(file)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(f"{path} is no audio file that can be read: {error}") from error
     if len(audio) == 0:
         raise AudioError(f"{path} is empty: there is no speech to send")
     if audio.shape[1] > 1:
         say(f"{path}: {audio.shape[1]} channels mixed down to one")
-    mono = np.nan_to_num(audio.mean(axis=1), posinf=0.0, neginf=0.0)
     if rate != SAMPLE_RATE_HZ:
         say(f"{path}: resampled from {rate} Hz to {SAMPLE_RATE_HZ} Hz")
-        common = int(np.gcd(rate, SAMPLE_RATE_HZ))
-        mono = resample_poly(mono, SAMPLE_RATE_HZ // common, rate // common)
-    return mono.astype(np.float32)
+    return as_speech(audio, rate)
 
 
 def write_speech(path: str, samples: np.ndarray, raw: bool = False) -> None:
     """16-bit WAV, or raw PCM, at 24 kHz; ``-`` for stdout."""
     file = io.BytesIO()
     if raw:
-        file.write(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        file.write(to_pcm16(samples).tobytes())
     else:
-        soundfile.write(file, samples, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        write_audio(file, samples, "WAV")
     if path == "-":
         sys.stdout.buffer.write(file.getvalue())
         sys.stdout.buffer.flush()
@@ -97,7 +94,6 @@ def default_speech() -> np.ndarray:
     say(f"speech: {len(found)} recordings of alsa-utils, resampled to {SAMPLE_RATE_HZ} Hz")
     pieces = []
     for path in found:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        pieces.append(resample_poly(audio.mean(axis=1), SAMPLE_RATE_HZ, rate).astype(np.float32))
+        pieces.append(read_audio(path))
         pieces.append(np.zeros(SAMPLE_RATE_HZ // 2, dtype=np.float32))
     return np.concatenate(pieces)

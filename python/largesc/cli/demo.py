@@ -9,10 +9,10 @@ import numpy as np
 
 from .._core import ERASED_TOKEN, keys
 from ..evaluation.measures import missing, visqol
-from ..flowgraphs.ends import FRAME_SAMPLES
 from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.observer import Observer, PacketFates, observed
 from ..options import ChannelOptions, ReceiverOptions, SenderOptions
+from ..speech.format import FRAME_S, FRAME_SAMPLES
 from ..studies.picture import STATES, Transmission, draw
 from .audio import default_speech, read_speech, say, write_speech
 
@@ -34,7 +34,7 @@ def fates(observer: Observer, packets: PacketFates, frames: int) -> tuple[np.nda
         how = observer.decisions.get(index, {})
         sent = how.get(keys.tokens_sent, 0)
         repeated = how.get(keys.tokens_repeated, 0)
-        payload[index] = (sent + repeated) * 11 / 0.08
+        payload[index] = (sent + repeated) * 11 / FRAME_S
         received = observer.received.get(index, np.full(8, ERASED_TOKEN))
         for k in range(8):
             arrived = received[k] != ERASED_TOKEN

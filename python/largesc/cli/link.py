@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 
-from ..flowgraphs.ends import FRAME_SAMPLES, Receiver, Relay, Sender
+from ..flowgraphs.ends import Receiver, Relay, Sender
 from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.transport import udp_packets
-from ..models.loader import SAMPLE_RATE_HZ
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .arguments import channel_of, link_of, receiver_of, reports_of, sender_of
 from .audio import AudioError, read_speech, say, write_speech
 from .watches import PeerWatch, Watch, wait_for

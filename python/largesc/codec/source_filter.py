@@ -14,7 +14,8 @@ from moshi.modules.streaming import State, StreamingContainer, StreamingModule
 from torch import nn
 from torch.nn import functional as F
 
-from .spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ, ConvNeXtBlock
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from .spectral import ConvNeXtBlock
 
 HOP_SAMPLES = 240
 FFT_SAMPLES = 1024

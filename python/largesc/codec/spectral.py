@@ -16,9 +16,9 @@ from moshi.modules.streaming import State, StreamingContainer, StreamingModule
 from torch import nn
 from torch.nn import functional as F
 
-SAMPLE_RATE_HZ = 24000
-FRAME_SAMPLES = 1920
-PITCH_WINDOW_SAMPLES = 1920
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+PITCH_WINDOW_SAMPLES = FRAME_SAMPLES
 
 
 def mel_filterbank(n_mels: int, n_fft: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> torch.Tensor:

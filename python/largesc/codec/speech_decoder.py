@@ -7,8 +7,8 @@ import torch
 from .._core import ERASED_TOKEN
 from ..models.graph import record
 from ..models.loader import Codec
+from ..speech.format import FRAME_SAMPLES
 
-FRAME_SAMPLES = 1920
 # Comfort noise stays below this whatever the speech was like.
 MAX_NOISE_RMS = 0.005
 

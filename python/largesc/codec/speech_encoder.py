@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from ..models.graph import record
-from ..models.loader import SAMPLE_RATE_HZ, Codec
+from ..models.loader import Codec
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .codebooks import codebooks_of
 
-FRAME_SAMPLES = 1920
 SILENCE_DBFS = -120.0
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _core
+from ..speech.format import FRAME_MS, FRAME_S
+from ..speech.silence import SilenceGate
 
 POLICIES = ("learned", "table", "fixed", "exact")
 # DTX: this many silent frames are sent before the gap, then one comfort frame in so many.
 HANGOVER_FRAMES = 5
 COMFORT_INTERVAL_FRAMES = 25
 COMFORT_TOKENS = 2
-FRAME_S = 0.08
 # How fast the price of a token follows what was spent. It aims a little below the budget: what soft
 # frames leave over is there for loud ones only as far as the window of 25 frames lets it.
 TARGET_SHARE = 0.9
@@ -30,26 +31,6 @@ class Decision:
     copy_distance: int
     comfort: bool = False
     skip: bool = False
-
-
-class SilenceGate:
-    """Tells silence from speech by the level over a noise floor that follows the signal."""
-
-    def __init__(self, margin_db: float = 9.0, silent_below_dbfs: float = -60.0) -> None:
-        self.margin_db = margin_db
-        self.silent_below_dbfs = silent_below_dbfs
-        self._floor_dbfs: float | None = None
-
-    def silent(self, level_dbfs: float) -> bool:
-        """Takes the level of the next frame in dBFS."""
-        if self._floor_dbfs is None:
-            self._floor_dbfs = min(level_dbfs, -45.0)
-        elif level_dbfs < self._floor_dbfs:
-            self._floor_dbfs += 0.5 * (level_dbfs - self._floor_dbfs)
-        else:
-            # 0.6 dB a second upwards: long vowels do not count as noise.
-            self._floor_dbfs = min(self._floor_dbfs + 0.05, -35.0)
-        return level_dbfs < max(self._floor_dbfs + self.margin_db, self.silent_below_dbfs)
 
 
 @dataclass(frozen=True)
@@ -119,7 +100,7 @@ class Controller:
         self,
         policy: str = "exact",
         budget_bps: float = 1100.0,
-        deadline_ms: int = 80,
+        deadline_ms: int = FRAME_MS,
         frames_per_packet: int = 1,
         layout: str = "sequential",
         dtx: bool = False,

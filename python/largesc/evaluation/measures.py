@@ -11,12 +11,14 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 
 import numpy as np
-from scipy.signal import resample_poly
+
+from ..speech.files import resampled, to_pcm16
+from ..speech.format import SAMPLE_RATE_HZ
 
 
 def to_16k(samples: np.ndarray) -> np.ndarray:
     """24 kHz to 16 kHz, the rate of ViSQOL's speech mode and of the other measures."""
-    return resample_poly(samples, 2, 3).astype(np.float64)
+    return resampled(samples, SAMPLE_RATE_HZ, 16000).astype(np.float64)
 
 
 @cache
@@ -76,7 +78,7 @@ def recogniser() -> object:
 
 def transcript(samples: np.ndarray) -> str:
     """Words that PocketSphinx hears, lower case."""
-    return _heard(np.clip(32767.0 * to_16k(samples), -32768, 32767).astype("<i2").tobytes())
+    return _heard(to_pcm16(to_16k(samples)).tobytes())
 
 
 @lru_cache(maxsize=8)

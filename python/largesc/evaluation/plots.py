@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
+from ..speech.format import FRAME_MS  # noqa: E402
 from ..tables import bootstrap, number_of  # noqa: E402
 from .table import paired  # noqa: E402
 
@@ -130,7 +131,7 @@ def against_computing(rows: list[dict], times: list[dict], measure: str, path: P
 
     def milliseconds(system: str, channel: str, loss: str) -> float:
         where = {"system": system, "channel": channel, "loss": loss}
-        return 80.0 * mean_of(times, "compute_share", **where)[0]
+        return FRAME_MS * mean_of(times, "compute_share", **where)[0]
 
     label = "processor time (ms) for 80 ms of speech, one core"
     against(

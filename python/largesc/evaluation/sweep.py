@@ -16,12 +16,13 @@ from time import process_time
 import numpy as np
 
 from ..models.loader import resolve
-from ..speech_files import read_audio
+from ..speech.files import read_audio, write_audio
+from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv
 from .experiments import Setting
 from .loss_timeline import LossChannel, lost_at
 from .measures import ENGLISH_MEASURES, measure
-from .systems.system import RATE_HZ, UDP_BYTES, System
+from .systems.system import UDP_BYTES, System
 
 # Utterances whose speech is kept, for the report's players.
 HEARD = 2
@@ -62,7 +63,7 @@ def models_of(system: System) -> list[str]:
 
 def run_cell(cell: Cell, speech: np.ndarray) -> tuple[dict, np.ndarray]:
     """The row of a cell, and its decoded speech."""
-    seconds = len(speech) / RATE_HZ
+    seconds = len(speech) / SAMPLE_RATE_HZ
     shut = cell.channel.draw(seconds, cell.seed)
     begin = process_time()
     packets = cell.system.encode(speech, cell.channel)
@@ -98,7 +99,7 @@ def run_group(cells: list[Cell], speech: np.ndarray) -> list[tuple[str, dict, np
     torch.set_num_threads(1)
     # Models are loaded before the clock runs.
     system, channel = cells[0].system, cells[0].channel
-    start = speech[: RATE_HZ // 2]
+    start = speech[: SAMPLE_RATE_HZ // 2]
     packets = system.encode(start, channel)
     system.decode(packets, np.zeros(len(packets.leave_ms), dtype=bool), len(start))
     return [(cell.key(), *run_cell(cell, speech)) for cell in cells]
@@ -155,13 +156,6 @@ def audio_name(row: dict, number: int) -> str:
     """File of a cell's decoded speech, of the ``number``-th utterance."""
     text = f"{number} {row['system']} {row['channel']} {100 * float(row['loss']):g}"
     return "".join(c if c.isalnum() else "_" for c in text) + ".flac"
-
-
-def write_audio(path: Path, speech: np.ndarray) -> None:
-    """24 kHz speech as FLAC of 16 bit."""
-    import soundfile
-
-    soundfile.write(path, np.clip(speech, -1.0, 1.0), RATE_HZ)
 
 
 def run(

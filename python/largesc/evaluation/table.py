@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..speech_files import rows_of
+from ..speech.files import rows_of
 from ..tables import number_of
 from .measures import MEASURES, missing
 
@@ -20,7 +20,7 @@ MOST_SECONDS = 12.0
 def utterances(source: Path, per_speaker: int) -> list[dict]:
     """The first ``per_speaker`` utterances of each speaker, of at most 12 s.
 
-    Rows of ``source`` (see :func:`..speech_files.rows_of`); ``file`` is added.
+    Rows of ``source`` (see :func:`..speech.files.rows_of`); ``file`` is added.
     """
     folder, rows = rows_of(source)
     count: dict[str, int] = {}

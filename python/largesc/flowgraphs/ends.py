@@ -18,6 +18,7 @@ from ..options import (
     SenderOptions,
 )
 from ..security.signature import overhead_bytes
+from ..speech.format import FRAME_SAMPLES
 from .end_repeater import end_repeater
 from .parts import (
     make_channel,
@@ -31,7 +32,6 @@ from .parts import (
 from .speech_writer import speech_writer
 from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
-FRAME_SAMPLES = 1920
 # About the time between two reports, which a channel's jitter is measured by.
 BACK_MS = 600.0
 

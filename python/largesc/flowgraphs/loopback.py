@@ -8,6 +8,7 @@ from gnuradio import blocks, gr
 
 from ..options import ChannelOptions, LinkOptions, ReceiverOptions, SenderOptions
 from ..security.signature import overhead_bytes
+from ..speech.format import FRAME_S
 from .parts import make_channel, make_rx, make_tx, signed, verified
 
 MAX_IN_FLIGHT = 64
@@ -70,7 +71,7 @@ class Loopback(gr.top_block):
         """Counters of all blocks, and the rates that follow from them."""
         tx, rx = self.tx.statistics(), self.rx.statistics()
         sent, frames = tx["packetizer"], max(1, tx["encoder"]["frames"])
-        seconds = frames * 0.08
+        seconds = frames * FRAME_S
         payload = 11 * (tx["controller"]["tokens_sent"] + tx["controller"]["tokens_repeated"])
         channel = self.channel.statistics()
         total = sent["bytes"] + self.signature_bytes * sent["packets"]

@@ -8,7 +8,8 @@ import numpy as np
 from gnuradio import gr
 
 from ..cli.audio import AudioError
-from ..models.loader import SAMPLE_RATE_HZ
+from ..speech.files import to_pcm16
+from ..speech.format import SAMPLE_RATE_HZ
 
 # What a kill loses at most.
 FLUSH_SAMPLES = SAMPLE_RATE_HZ // 2
@@ -65,9 +66,8 @@ class speech_writer(gr.sync_block):  # noqa: N801
         left_out = min(self._skip, len(samples))
         self._skip -= left_out
         finite = np.nan_to_num(samples[left_out:], posinf=1.0, neginf=-1.0)
-        pcm = np.clip(np.round(finite * 32768), -32768, 32767)
         if not self.error:
-            self._guarded(self._write, pcm.astype("<i2").tobytes())
+            self._guarded(self._write, to_pcm16(finite).tobytes())
         return len(samples)
 
     def stop(self) -> bool:

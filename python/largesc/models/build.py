@@ -5,7 +5,8 @@ from moshi.models.compression import MimiModel
 
 from ..codec.quantizer import SearchingQuantizer
 from ..codec.source_filter import SourceFilterDecoder
-from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ, SpectralEncoder
+from ..codec.spectral import SpectralEncoder
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 
 def build_codec(config: dict) -> MimiModel:

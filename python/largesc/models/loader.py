@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..whole_files import replacing
+from ..files import replacing
 
 EMBEDDED = Path(__file__).parent / "embedded"
-SAMPLE_RATE_HZ = 24000
 # Float32 in every file: an entry is a sum over its usage, both large.
 CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
 SCALE_SUFFIX = ".int8_scale"

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._core import FRAME_MS, Depacketizer, LossModel, PacketDecision, Packetizer
+from .._core import Depacketizer, LossModel, PacketDecision, Packetizer
 from ..control.policies import Channel, Controller, Frame
 from ..control.reports import Report, ReportFollower, ReportPacer, decode, encode
+from ..speech.format import FRAME_MS, FRAME_S
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 TICK_MS = 10
@@ -42,7 +43,7 @@ class Loop:
     back_loss: float = 0.3
     interval_ms: float = 600.0
     one_way_ms: int = 50
-    deadline_ms: int = 80
+    deadline_ms: int = FRAME_MS
     before_s: float = 20.0
     after_s: float = 6.0
 
@@ -130,7 +131,7 @@ def behind_step(loop: Loop, values: list[np.ndarray]) -> np.ndarray:
 def reached_s(curve: np.ndarray, level: float) -> float:
     """Seconds until the curve is at the level; infinite where it never is."""
     found = np.flatnonzero(curve >= level)
-    return FRAME_MS / 1000 * float(found[0]) if len(found) else float("inf")
+    return FRAME_S * float(found[0]) if len(found) else float("inf")
 
 
 def known_level(loop: Loop) -> float:
@@ -182,7 +183,7 @@ def draw(loop: Loop, courses: list[Course]) -> plt.Figure:
     curves = [[c.p for c in courses], [c.tokens_repeated for c in courses]]
     for axis, values, label in zip(axes, curves, labels, strict=True):
         values = np.array(values)
-        time = FRAME_MS / 1000 * np.arange(values.shape[1]) - loop.before_s
+        time = FRAME_S * np.arange(values.shape[1]) - loop.before_s
         axis.plot(time, values.T, color="C0", alpha=0.2, linewidth=0.8, drawstyle="steps-post")
         middle = np.percentile(values, 50, axis=0, method="lower")
         axis.plot(time, middle, color="C1", linewidth=2, drawstyle="steps-post", label="median")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..evaluation.systems.lyra import Lyra
-from ..speech_files import read_audio
+from ..speech.files import read_audio
 from ..tables import read_csv
 from .codec_table import coded, own_coder
 from .picture import spectrogram

@@ -21,7 +21,7 @@ from ..evaluation.systems.own import OwnSystem
 from ..evaluation.systems.system import System
 from ..evaluation.table import run_jobs, usable, utterances
 from ..models.loader import load_codec
-from ..speech_files import read_audio
+from ..speech.files import read_audio
 from ..tables import markdown
 from .study import add_common, at_least_one, save_rows
 

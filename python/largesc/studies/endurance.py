@@ -28,13 +28,13 @@ from .. import (
 )
 from ..concealment.concealer import METHODS
 from ..radio.profiles import PROFILES
-from ..speech_files import read_audio, rows_of
-from .probes import RATE_HZ, FadeTimes, audio_probe, packet_fades, sample_fades, silent_runs
+from ..speech.files import read_audio, rows_of
+from ..speech.format import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from .probes import FadeTimes, audio_probe, packet_fades, sample_fades, silent_runs
 from .study import add_common, plt, save_figure, save_rows
 
 FRAMES_PER_PACKET = 2
-PACKET_MS = 80.0 * FRAMES_PER_PACKET
-FRAME_SAMPLES = 1920
+PACKET_MS = float(FRAME_MS * FRAMES_PER_PACKET)
 # A fade, what the receiver holds back, and what is on its way must all fit.
 MAX_IN_FLIGHT = 128
 LOOP_SECONDS = 60.0
@@ -53,11 +53,11 @@ def looped_speech(source: Path) -> np.ndarray:
         parts, seconds = [], 0.0
         for row in rows:
             parts.append(read_audio(folder / row["path"]))
-            seconds += len(parts[-1]) / RATE_HZ
+            seconds += len(parts[-1]) / SAMPLE_RATE_HZ
             if seconds >= LOOP_SECONDS:
                 break
         speech = np.concatenate(parts)
-    speech = speech[: round(LOOP_SECONDS * RATE_HZ)]
+    speech = speech[: round(LOOP_SECONDS * SAMPLE_RATE_HZ)]
     return speech[: len(speech) // FRAME_SAMPLES * FRAME_SAMPLES]
 
 
@@ -77,7 +77,7 @@ class Endurance(gr.top_block):
 
     def __init__(self, speech: np.ndarray, args: argparse.Namespace) -> None:
         gr.top_block.__init__(self, "endurance", catch_exceptions=False)
-        frames = round(args.minutes * 60 * RATE_HZ) // FRAME_SAMPLES
+        frames = round(args.minutes * 60 * SAMPLE_RATE_HZ) // FRAME_SAMPLES
         self.rows: list[dict] = []
         self._args = args
         self._lags: list[int] = []
@@ -101,7 +101,7 @@ class Endurance(gr.top_block):
         connect(fades, args)
         # An encoder that is not held back runs ahead as far as credit and the machine's load allow,
         # and how many frames are under way says nothing of the link.
-        pace = blocks.throttle(gr.sizeof_float, args.pace * RATE_HZ)
+        pace = blocks.throttle(gr.sizeof_float, args.pace * SAMPLE_RATE_HZ)
         self.connect(source, head, pace, self.tx)
         self.connect(self.rx, self.probe)
         self.msg_connect(self.rx, "credit", self.tx, "credit")
@@ -185,12 +185,12 @@ class Endurance(gr.top_block):
             "frames_concealed": rx["concealer"]["concealed_frames"],
             "samples_out": self.probe.samples,
             "invalid_samples": self.probe.invalid,
-            "longest_silence_s": round(self.probe.longest_silence / RATE_HZ, 3),
+            "longest_silence_s": round(self.probe.longest_silence / SAMPLE_RATE_HZ, 3),
         }
 
     def last_row(self) -> dict:
         """As each minute's, at the end."""
-        return self._row(self.probe.samples / RATE_HZ)
+        return self._row(self.probe.samples / SAMPLE_RATE_HZ)
 
 
 def checks(rows: list[dict], last: dict, speech: np.ndarray) -> list[tuple[str, bool, str]]:
@@ -210,7 +210,7 @@ def checks(rows: list[dict], last: dict, speech: np.ndarray) -> list[tuple[str, 
     growth = float(lags[-third:].mean() - lags[:third].mean())
     arrived = last["packets_received"] + last["duplicates"] + last["late"]
     told = arrived + last["packets_lost"] + last["packets_refused"]
-    longest = silent_runs(np.concatenate([speech, speech]))[0] / RATE_HZ
+    longest = silent_runs(np.concatenate([speech, speech]))[0] / SAMPLE_RATE_HZ
     samples = last["frames_encoded"] * FRAME_SAMPLES
     return [
         ("memory flat", apart <= MEMORY_SHARE, f"{middle:.1f} MB ± {100 * apart:.2f} %"),
@@ -286,7 +286,7 @@ def study(args: argparse.Namespace) -> int:
     last = tb.last_row()
     name = f"endurance_{args.air}"
     save_rows(args, name, [*tb.rows, last])
-    seconds = tb.probe.samples / RATE_HZ
+    seconds = tb.probe.samples / SAMPLE_RATE_HZ
     lost = 1 - last["packets_received"] / max(1, last["packets_sent"])
     said = f"{seconds / 60:.1f} minutes in {elapsed / 60:.1f}, {100 * lost:.1f} % not received"
     print(said)

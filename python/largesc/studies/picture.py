@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.patches import Patch
 
-from ..models.loader import SAMPLE_RATE_HZ
+from ..speech.format import FRAME_S, SAMPLE_RATE_HZ
 from .study import plt
 
-FRAME_S = 0.08
 # Fate of a token, in the order of the colours.
 STATES = ["not sent", "sent", "sent twice", "lost", "lost, copy arrived", "concealed"]
 COLOURS = ["#eeeeee", "#4c9be8", "#1b4f8f", "#c0392b", "#27ae60", "#f39c12"]

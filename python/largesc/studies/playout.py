@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._core import ERASED_TOKEN, TOKEN_VALUES, Depacketizer, PacketDecision, Packetizer
+from ..speech.format import FRAME_MS, FRAME_S
 from .study import add_common, at_least_one, save_rows
 
 FRAME_NS = 80_000_000
 # While nothing plays the decoder asks each 10 ms, as the block does.
 POLL_NS = 10_000_000
-DEADLINE_MS = 80
+DEADLINE_MS = FRAME_MS
 MOST_MS = 400
 DECISION = PacketDecision(tokens_sent=6, tokens_repeated=2, copy_distance=1)
 
@@ -99,9 +100,9 @@ def run(packets: list[bytes], came_ns: np.ndarray, lost: np.ndarray, rx: Depacke
     copied = np.append(~lost[1:], False)
     deserved = np.where(lost, np.where(copied, 2, 0), 6)
     played = np.array(sorted(released_ns))
-    delay_ms = np.array([released_ns[n] for n in played]) / 1e6 - 80.0 * played
+    delay_ms = np.array([released_ns[n] for n in played]) / 1e6 - FRAME_MS * played
     facts = rx.statistics()
-    minutes = count * 0.08 / 60
+    minutes = count * FRAME_S / 60
     return Played(
         delay_ms=delay_ms,
         late=float(np.mean(tokens_played < deserved)),
@@ -130,7 +131,7 @@ def playout(
 
 def measure(minutes: float, seeds: range) -> Iterator[dict]:
     """Rows of the table: a jitter, a loss and a playout each, the mean over the seeds."""
-    count = round(minutes * 60 / 0.08)
+    count = round(minutes * 60 / FRAME_S)
     packets = packets_of(count)
     for jitter, draw in JITTERS.items():
         for loss in LOSSES:
@@ -138,7 +139,8 @@ def measure(minutes: float, seeds: range) -> Iterator[dict]:
                 runs = []
                 for seed in seeds:
                     random = np.random.default_rng(seed)
-                    came_ns = ((80.0 * np.arange(count) + draw(random, count)) * 1e6).astype(int)
+                    came_ms = FRAME_MS * np.arange(count) + draw(random, count)
+                    came_ns = (came_ms * 1e6).astype(int)
                     lost = random.random(count) < loss
                     deadline = most_ms or DEADLINE_MS
                     rx = Depacketizer(

@@ -9,9 +9,8 @@ from gnuradio import gr
 
 from .. import keys
 from ..blocks.messages import DONE
+from ..speech.format import FRAME_S, SAMPLE_RATE_HZ
 
-RATE_HZ = 24000
-FRAME_S = 0.08
 # About -80 dBFS: comfort noise lies above, and what a decoder that stands still gives below.
 SILENT = 1e-4
 
@@ -52,9 +51,9 @@ class audio_probe(gr.sync_block):  # noqa: N801
         self.invalid += int(np.sum(~np.isfinite(x)))
         longest, self._open = silent_runs(x, self._open)
         self.longest_silence = max(self.longest_silence, longest)
-        before = self.samples // RATE_HZ
+        before = self.samples // SAMPLE_RATE_HZ
         self.samples += len(x)
-        for second in range(before + 1, self.samples // RATE_HZ + 1):
+        for second in range(before + 1, self.samples // SAMPLE_RATE_HZ + 1):
             self._each_second(second)
         return len(x)
 

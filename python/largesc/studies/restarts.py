@@ -26,9 +26,9 @@ from gnuradio import blocks, gr, network
 
 from .. import keys, uep_depacketizer, uep_packetizer
 from ..blocks.messages import make_pdu, read_pdu
+from ..speech.format import FRAME_S
 from .study import add_common, at_least_one, save_rows
 
-FRAME_S = 0.08
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0
 LIMIT_S = 1.0

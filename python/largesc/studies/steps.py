@@ -16,10 +16,11 @@ from .._core import TOKEN_BITS
 from ..concealment.concealer import known_tokens
 from ..control.policies import Channel, Decision
 from ..evaluation.systems import own
-from ..evaluation.systems.own import FRAME_SAMPLES, OwnSystem
+from ..evaluation.systems.own import OwnSystem
 from ..evaluation.systems.system import Packets
 from ..evaluation.table import utterances
-from ..speech_files import read_audio
+from ..speech.files import read_audio
+from ..speech.format import FRAME_MS, FRAME_SAMPLES
 from .picture import STATES, Transmission, draw
 from .study import add_common, save_figure, save_rows
 
@@ -63,7 +64,7 @@ def transmission(
     packets = Packets(np.zeros(0), np.zeros(0), 0.0, data, facts)
     decoded = system.play(packets, arrived, len(speech)).speech
     tokens = np.array([d.tokens_sent + d.tokens_repeated for d in decisions])
-    payload = 1000.0 * tokens * TOKEN_BITS / own.FRAME_MS
+    payload = 1000.0 * tokens * TOKEN_BITS / FRAME_MS
     title = f"{policy}, {payload.mean():.0f} bit/s: loss " + ", ".join(
         f"{100 * p:g}" for p in LOSSES
     )

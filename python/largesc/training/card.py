@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from ..tables import markdown, read_csv, write_csv
 from .codec import CONFIG_KEYS, DEFAULT_CONFIG
 from .codec import STAGES as CODEC_STAGES

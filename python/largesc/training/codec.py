@@ -17,8 +17,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..codec.spectral import FRAME_SAMPLES
 from ..models.build import build_codec
+from ..speech.format import FRAME_SAMPLES
 from .config import recipe_parser, start
 from .kmeans import residual_kmeans
 from .linear import fit_linear

@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 from .._core import ERASED_TOKEN
 from ..codec.codebooks import codebooks_of
 from ..concealment.estimator import FrameCompleter, LatentEstimator, Surroundings
+from ..files import replacing
 from ..models.loader import LanguageModel, load_codec, load_language_model, write_sha256
-from ..whole_files import replacing
 from .config import recipe_parser, start
 from .received import Receiver
 from .tokens import TokenSet, load

@@ -8,7 +8,7 @@ frame say most of WORLD's analysis of it.
 import torch
 
 from ..codec.source_filter import HOP_SAMPLES
-from ..codec.spectral import FRAME_SAMPLES
+from ..speech.format import FRAME_SAMPLES
 from .losses import VocoderLoss
 
 HOPS = FRAME_SAMPLES // HOP_SAMPLES

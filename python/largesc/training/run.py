@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 
 import torch
 
-from ..whole_files import replacing
+from ..files import replacing
 
 # The tests cannot wait so long.
 SAVE_EVERY_S = float(os.environ.get("LARGESC_SAVE_EVERY_S", "180"))

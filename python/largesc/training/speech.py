@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..speech_files import read_audio, rows_of
-from ..whole_files import replacing
+from ..files import replacing
+from ..speech.files import FULL_SCALE, read_audio, rows_of, to_pcm16
 
 PITCH_STEP_SAMPLES = 240
 SILENT_BELOW = 1e-4
@@ -69,7 +69,7 @@ def prepare(source: Path, cache: Path) -> list[Utterance]:
             if not len(audio) or np.abs(audio).max() < SILENT_BELOW:
                 left_out["silent"] += 1
                 continue
-            pcm = np.clip(np.round(audio * 32767), -32768, 32767).astype(np.int16)
+            pcm = to_pcm16(audio)
             out.write(pcm.tobytes())
             found.append(Utterance(row["path"], row["corpus"], row["speaker"], start, len(pcm)))
             start += len(pcm)
@@ -173,9 +173,9 @@ class Crops:
             start = u.start + offset * PITCH_STEP_SAMPLES
             piece = self.samples[start : min(u.start + u.samples, start + self.length)]
             low, high = (-46.0, -26.0) if self.rng.random() < 0.1 else (-26.0, -0.5)
-            peak = max(float(np.abs(piece).max()) / 32768.0, 1e-3)
+            peak = max(float(np.abs(piece).max()) / FULL_SCALE, 1e-3)
             gain = 10.0 ** (self.rng.uniform(low, high) / 20.0) / peak
-            out[row, : len(piece)] = piece * np.float32(gain / 32768.0)
+            out[row, : len(piece)] = piece * np.float32(gain / FULL_SCALE)
             first = round(u.start / PITCH_STEP_SAMPLES) + offset
             count = len(piece) // PITCH_STEP_SAMPLES
             pitch[row, :count] = self.pitch[first : first + count]

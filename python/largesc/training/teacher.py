@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 TEACHER_RATE_HZ = 16_000
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..codec.spectral import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from .speech import Utterance

@@ -12,9 +12,10 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from ..codec.spectral import FRAME_SAMPLES
+from ..files import replacing
 from ..models.loader import load_codec
-from ..whole_files import replacing
+from ..speech.files import from_pcm16
+from ..speech.format import FRAME_SAMPLES
 from .speech import open_samples, prepare, split
 from .text import TextTokenizer, text_beside
 from .variants import add_variants
@@ -51,7 +52,7 @@ def encode_all(codec, samples: np.ndarray, utterances: list) -> TokenSet:
         count = u.samples // FRAME_SAMPLES
         if count == 0:
             continue
-        pcm = samples[u.start : u.start + count * FRAME_SAMPLES].astype(np.float32) / 32768.0
+        pcm = from_pcm16(samples[u.start : u.start + count * FRAME_SAMPLES])
         latent = codec.model._encode_to_unquantized_latent(torch.from_numpy(pcm)[None, None])
         codes = codec.model.quantizer.encode(latent)
         tokens.append(codes[0, :8].T.numpy().astype(np.uint16))

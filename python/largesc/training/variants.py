@@ -15,8 +15,9 @@ import numpy as np
 from scipy import fft
 from scipy.signal import fftconvolve, resample_poly
 
-from ..codec.spectral import SAMPLE_RATE_HZ
-from ..whole_files import replacing
+from ..files import replacing
+from ..speech.files import from_pcm16
+from ..speech.format import SAMPLE_RATE_HZ
 from .speech import Utterance, open_samples
 
 # Voices become higher and faster, or lower and slower, by up to an eighth.
@@ -64,7 +65,7 @@ def varied(cache: Path, utterances: list[Utterance], number: int) -> np.ndarray:
     samples = open_samples(cache)
 
     def read(u: Utterance) -> np.ndarray:
-        return samples[u.start : u.start + u.samples].astype(np.float64) / 32768.0
+        return from_pcm16(samples[u.start : u.start + u.samples], np.float64)
 
     speech = resample_poly(read(utterances[number]), 100, int(rng.integers(*SPEED_PERCENT)))
     # Speech that was recorded at 16 kHz has nothing above 8 kHz, nor should its noise.

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..codec.source_filter import REFERENCE_HZ
-from ..codec.spectral import SAMPLE_RATE_HZ
+from ..speech.files import from_pcm16
+from ..speech.format import SAMPLE_RATE_HZ
 from .speech import (
     BANDS,
     PITCH_STEP_SAMPLES,
@@ -43,7 +44,7 @@ def analyse(cache: Path, place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     import pyworld
 
     start, count = place
-    speech = open_samples(cache)[start : start + count].astype(np.float64) / 32768.0
+    speech = from_pcm16(open_samples(cache)[start : start + count], np.float64)
     pitch, times = pyworld.dio(
         speech, SAMPLE_RATE_HZ, f0_floor=LOWEST_HZ, f0_ceil=HIGHEST_HZ, frame_period=10.0
     )

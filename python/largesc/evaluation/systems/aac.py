@@ -5,8 +5,9 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from ...speech.format import SAMPLE_RATE_HZ
 from ..loss_timeline import LossChannel
-from .system import RATE_HZ, Decoded, Latency, Packets, bare_packets, framed, speech_of
+from .system import Decoded, Latency, Packets, bare_packets, framed, speech_of
 
 FRAME = 1024
 
@@ -22,7 +23,7 @@ class Aac:
         self.bitrate_bps = bitrate_bps
         self.name = f"AAC {bitrate_bps // 1000} kbit/s"
         # The transform overlaps by a frame; interpolation waits for the one behind the gap.
-        self.latency = Latency(2 * 1000 * FRAME / RATE_HZ, 1000 * FRAME / RATE_HZ)
+        self.latency = Latency(2 * 1000 * FRAME / SAMPLE_RATE_HZ, 1000 * FRAME / SAMPLE_RATE_HZ)
 
     def missing(self) -> str:
         return "" if find_spec("av") else "av (requirements-evaluation.txt)"
@@ -31,16 +32,16 @@ class Aac:
         import av
 
         coder = av.CodecContext.create("aac", "w")
-        coder.sample_rate, coder.layout, coder.format = RATE_HZ, "mono", "fltp"
+        coder.sample_rate, coder.layout, coder.format = SAMPLE_RATE_HZ, "mono", "fltp"
         coder.bit_rate = self.bitrate_bps
         found = []
         for number, pcm in enumerate(framed(speech, FRAME, 2 * FRAME)):
             frame = av.AudioFrame.from_ndarray(pcm[None], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = RATE_HZ, number * FRAME
+            frame.sample_rate, frame.pts = SAMPLE_RATE_HZ, number * FRAME
             found += [bytes(packet) for packet in coder.encode(frame)]
         found += [bytes(packet) for packet in coder.encode(None)]
         facts = {"extradata": bytes(coder.extradata or b"")}
-        return bare_packets([data for data in found if data], 1000 * FRAME / RATE_HZ, facts)
+        return bare_packets([data for data in found if data], 1000 * FRAME / SAMPLE_RATE_HZ, facts)
 
     def _decoded(self, packets: list[bytes], extradata: bytes) -> np.ndarray:
         """``[frames, 1024]``."""
@@ -74,4 +75,4 @@ class Aac:
         share = np.where(after > before, inside / np.maximum(after - before, 1), 0.0)[:, None]
         # The first frame out of the decoder holds what came before the speech.
         pcm = ((1.0 - share) * held + share * next_one).astype(np.float32).ravel()
-        return Decoded(speech_of(pcm, RATE_HZ, FRAME, samples))
+        return Decoded(speech_of(pcm, SAMPLE_RATE_HZ, FRAME, samples))

@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 
+from ...speech.files import from_pcm16, to_pcm16
+from ...speech.format import FRAME_MS
 from ..loss_timeline import LossChannel
 from .system import Decoded, Latency, Packets, bare_packets, framed, heard_at, speech_of
 
 RATE_HZ = 8000
-PACKET_MS = 80
+PACKET_MS = FRAME_MS
 # Bits a frame, its length in ms, and the delay of coder and decoder in samples at 8 kHz: where STOI
 # of training speech is highest.
 MODES = {
@@ -55,7 +57,7 @@ class Codec2:
         size = RATE_HZ * self.packet_ms // 1000
         more = 2 * RATE_HZ * PACKET_MS // 1000
         heard = framed(heard_at(speech, RATE_HZ), size, more).ravel()
-        pcm = np.clip(32767 * heard, -32768, 32767).astype(int).tolist()
+        pcm = to_pcm16(heard).tolist()
         coder = vocoder.codec2_encode_sp(getattr(vocoder.codec2, f"MODE_{self.mode}"))
         found = run(blocks.vector_source_s(pcm), coder, blocks.vector_sink_b(self.bits))
         frames = found.reshape(-1, self.bits).astype(np.uint8)
@@ -79,7 +81,7 @@ class Codec2:
         command = [sys.executable, "-m", __name__, self.mode]
         bits = np.concatenate(played).tobytes()
         found = subprocess.run(command, input=bits, capture_output=True, check=True).stdout
-        pcm = np.frombuffer(found, dtype=np.int16).astype(np.float32) / 32768.0
+        pcm = from_pcm16(np.frombuffer(found, dtype=np.int16))
         gains = np.repeat(1.0 - np.array(mute, dtype=np.float32), RATE_HZ * self.frame_ms // 1000)
         pcm[: len(gains)] *= gains[: len(pcm)]
         return Decoded(speech_of(pcm, RATE_HZ, self.delay, samples))

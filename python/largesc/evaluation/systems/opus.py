@@ -7,8 +7,9 @@ from functools import cache
 
 import numpy as np
 
+from ...speech.format import SAMPLE_RATE_HZ
 from ..loss_timeline import LossChannel
-from .system import RATE_HZ, Decoded, Latency, Packets, bare_packets, framed, speech_of
+from .system import Decoded, Latency, Packets, bare_packets, framed, speech_of
 
 VOIP = 2048
 SET_BITRATE, SET_COMPLEXITY, SET_FEC, SET_LOSS, GET_LOOKAHEAD = 4002, 4010, 4012, 4014, 4027
@@ -43,7 +44,7 @@ class Opus:
 
     def __init__(self, bitrate_bps: int, frame_ms: int) -> None:
         self.bitrate_bps, self.frame_ms = bitrate_bps, frame_ms
-        self.frame = RATE_HZ * frame_ms // 1000
+        self.frame = SAMPLE_RATE_HZ * frame_ms // 1000
         self.name = f"Opus {bitrate_bps // 1000} kbit/s, {frame_ms} ms"
         # Look-ahead of 6.5 ms in VoIP mode; FEC waits for the next packet.
         self.latency = Latency(frame_ms + 6.5, frame_ms)
@@ -53,7 +54,9 @@ class Opus:
 
     def encode(self, speech: np.ndarray, channel: LossChannel) -> Packets:
         lib, error = library(), ctypes.c_int()
-        state = ctypes.c_void_p(lib.opus_encoder_create(RATE_HZ, 1, VOIP, ctypes.byref(error)))
+        state = ctypes.c_void_p(
+            lib.opus_encoder_create(SAMPLE_RATE_HZ, 1, VOIP, ctypes.byref(error))
+        )
 
         def control(request: int, value: int) -> None:
             lib.opus_encoder_ctl(state, request, ctypes.c_int(value))
@@ -75,7 +78,7 @@ class Opus:
 
     def decode(self, packets: Packets, lost: np.ndarray, samples: int) -> Decoded:
         lib, error = library(), ctypes.c_int()
-        state = ctypes.c_void_p(lib.opus_decoder_create(RATE_HZ, 1, ctypes.byref(error)))
+        state = ctypes.c_void_p(lib.opus_decoder_create(SAMPLE_RATE_HZ, 1, ctypes.byref(error)))
         pcm = np.zeros(self.frame, dtype=np.float32)
         pointer = pcm.ctypes.data_as(ctypes.c_void_p)
         out = []
@@ -91,4 +94,6 @@ class Opus:
                 lib.opus_decode_float(state, None, 0, pointer, self.frame, 0)
             out.append(pcm.copy())
         lib.opus_decoder_destroy(state)
-        return Decoded(speech_of(np.concatenate(out), RATE_HZ, packets.facts["delay"], samples))
+        return Decoded(
+            speech_of(np.concatenate(out), SAMPLE_RATE_HZ, packets.facts["delay"], samples)
+        )

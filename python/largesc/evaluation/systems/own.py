@@ -20,16 +20,15 @@ from ...concealment.estimator import FrameCompleter
 from ...control.policies import Channel, Controller, Decision, Frame
 from ...models.dynamic_int8 import quantised
 from ...models.loader import (
-    SAMPLE_RATE_HZ,
     load_codec,
     load_controller,
     load_estimator,
     load_language_model,
 )
+from ...speech.format import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from ..loss_timeline import LossChannel
 from .system import CRC_BYTES, Decoded, Latency, Packets
 
-FRAME_SAMPLES, FRAME_MS = 1920, 80.0
 LOWEST_BPS, HIGHEST_BPS = 137.5, 2200.0
 LAYOUTS = ("sequential", "two frames a packet", "pair", "pair in one packet")
 
@@ -61,7 +60,7 @@ class OwnSystem:
     samples: int = 8
     temperature: float = 0.7
     wait: bool = True
-    deadline_ms: int = 80
+    deadline_ms: int = FRAME_MS
     layout: str = "sequential"
     codec: str = "embedded"
     lm: str = "embedded"
@@ -82,7 +81,7 @@ class OwnSystem:
             framing = frames_of(self.layout) * FRAME_MS
             return Latency(framing + ahead, self.deadline_ms if self.wait else 0.0)
         # A pair is complete after two frames; its second packet leaves 80 ms behind the first.
-        return Latency(2 * FRAME_MS + ahead, FRAME_MS if self.layout == "pair" else 0.0)
+        return Latency(2 * FRAME_MS + ahead, float(FRAME_MS) if self.layout == "pair" else 0.0)
 
     def missing(self) -> str:
         return ""
@@ -95,11 +94,11 @@ class OwnSystem:
         decisions = self._decide_at_rate(frames, [known] * len(frames))
         data = packed(frames, decisions, self.layout)
         count = len(data)
-        leave = apart_ms * (1 + np.arange(count))
+        leave = apart_ms * (1.0 + np.arange(count))
         if self.layout == "pair":
             leave = leave + FRAME_MS
         elif self.layout == "pair in one packet":
-            leave = 2 * FRAME_MS * (1 + np.arange(count))
+            leave = 2 * FRAME_MS * (1.0 + np.arange(count))
         sizes = np.array([size_of(d) for d in data])
         tokens = sum(d.tokens_sent + d.tokens_repeated for d in decisions)
         facts = {"frames": frames, "decisions": decisions, "encode_ms": encode_ms}

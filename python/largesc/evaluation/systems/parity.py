@@ -7,8 +7,9 @@ import numpy as np
 
 from ..._core import TOKEN_BITS
 from ...control.policies import Decision
+from ...speech.format import FRAME_MS
 from ..loss_timeline import LossChannel
-from .own import FRAME_MS, OwnSystem, arrived, encoded, look_ahead_ms, packed
+from .own import OwnSystem, arrived, encoded, look_ahead_ms, packed
 from .system import CRC_BYTES, SEQUENCE_BYTES, Decoded, Latency, Packets
 
 
@@ -45,7 +46,7 @@ class Parity:
         for first in range(0, len(data), self.block):
             block = data[first : first + self.block]
             sent += block
-            leave += [FRAME_MS * (first + n + 1) for n in range(len(block))]
+            leave += [1.0 * FRAME_MS * (first + n + 1) for n in range(len(block))]
             sizes += [len(p) + CRC_BYTES for p in block]
             # One code word for each place in the packets.
             words = [code.encode(bytes(column)) for column in zip(*block, strict=True)]

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from scipy.signal import resample_poly
 
+from ...speech.files import resampled
+from ...speech.format import SAMPLE_RATE_HZ
 from ..loss_timeline import LossChannel
 
-RATE_HZ = 24000
 # IPv4 and UDP.
 UDP_BYTES = 28
 # What a coder without packets of its own needs on a bare radio frame: sequence number and CRC-16.
@@ -75,10 +75,7 @@ class System(Protocol):
 
 def speech_of(pcm: np.ndarray, rate_hz: int, delay: int, samples: int) -> np.ndarray:
     """``pcm`` at ``rate_hz`` less its first ``delay`` samples, at 24 kHz, float32 ``[samples]``."""
-    divisor = int(np.gcd(rate_hz, RATE_HZ))
-    up, down = RATE_HZ // divisor, rate_hz // divisor
-    moved = pcm[delay:].astype(np.float32)
-    found = moved if up == down else resample_poly(moved, up, down)
+    found = resampled(pcm[delay:].astype(np.float32), rate_hz)
     out = np.zeros(samples, dtype=np.float32)
     out[: min(samples, len(found))] = found[:samples]
     return out
@@ -86,9 +83,7 @@ def speech_of(pcm: np.ndarray, rate_hz: int, delay: int, samples: int) -> np.nda
 
 def heard_at(speech: np.ndarray, rate_hz: int) -> np.ndarray:
     """24 kHz speech at ``rate_hz``, float32."""
-    divisor = int(np.gcd(rate_hz, RATE_HZ))
-    up, down = rate_hz // divisor, RATE_HZ // divisor
-    return speech if up == down else resample_poly(speech, up, down).astype(np.float32)
+    return resampled(speech, SAMPLE_RATE_HZ, rate_hz).astype(np.float32)
 
 
 def framed(samples: np.ndarray, size: int, more: int = 0) -> np.ndarray:

@@ -30,14 +30,15 @@ from ...evaluation.systems.codec2 import Codec2
 from ...evaluation.systems.own import OwnSystem, encoded
 from ...evaluation.systems.system import Packets
 from ...evaluation.table import Kept, one_thread, spread, usable, utterances
-from ...speech_files import read_audio
+from ...speech.files import read_audio
+from ...speech.format import FRAME_MS
 from ...tables import bootstrap, markdown
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .per import alone, decibels
 from .runs import Setting, energies, receive, transmit
 
 NOISE_BANDWIDTH_HZ = 3000.0
-FRAMES_PER_PACKET, FRAME_MS = 2, 80
+FRAMES_PER_PACKET = 2
 BUDGET_BPS = 1100.0
 # What Codec 2 needs to see a gap; the CRC is the modem's.
 SEQUENCE_BITS = 4

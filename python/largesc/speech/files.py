@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech from and to files: reading, writing, resampling, and tables of recordings.
+
+16-bit samples have one scale everywhere, that of libsndfile: full scale is 32768, and what lies
+above the largest sample, 32767, is clipped to it.
+"""
+
+import csv
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from scipy.signal import resample_poly
+
+from .format import SAMPLE_RATE_HZ
+
+FULL_SCALE = 32768
+AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+
+
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """Float samples within -1 to 1 as int16 of the same shape; what lies beyond is clipped."""
+    return np.clip(np.round(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
+
+
+def from_pcm16(pcm: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """Int16 samples as floats within -1 to 1."""
+    return pcm.astype(dtype) / dtype(FULL_SCALE)
+
+
+def resampled(samples: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """``samples`` (float ``[n]``) at ``rate_hz``, at ``to_hz``; as they are where the two agree."""
+    if rate_hz == to_hz:
+        return samples
+    common = int(np.gcd(rate_hz, to_hz))
+    return resample_poly(samples, to_hz // common, rate_hz // common)
+
+
+def decoded(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
+    """Samples and rate in Hz of any file that libsndfile knows, float32 ``[samples, channels]``."""
+    return soundfile.read(source, dtype="float32", always_2d=True)
+
+
+def as_speech(audio: np.ndarray, rate_hz: int) -> np.ndarray:
+    """``audio`` ``[samples, channels]`` mixed to mono at 24 kHz, float32 ``[samples]``.
+
+    What is no number becomes 0.
+    """
+    mono = np.nan_to_num(audio.mean(axis=1), posinf=0.0, neginf=0.0)
+    return resampled(mono, rate_hz).astype(np.float32)
+
+
+def read_audio(path: Path) -> np.ndarray:
+    """Reads any file that libsndfile knows, mixed to mono at 24 kHz, float32 ``[samples]``."""
+    return as_speech(*decoded(path))
+
+
+def write_audio(target: Path | BinaryIO, speech: np.ndarray, form: str | None = None) -> None:
+    """Writes 24 kHz speech with 16 bit; what lies beyond -1 to 1 is clipped.
+
+    Args:
+        target: file to write; its ending tells the form.
+        speech: float ``[samples]``.
+        form: ``WAV`` or ``FLAC``, where ``target`` has no ending.
+    """
+    soundfile.write(target, speech, SAMPLE_RATE_HZ, subtype="PCM_16", format=form)
+
+
+def rows_of(source: Path) -> tuple[Path, list[dict[str, str]]]:
+    """Folder and rows (path, corpus, speaker) of a table, or of a folder of audio files.
+
+    In a folder the speaker of a file is the folder that it lies in, the corpus the whole.
+
+    Raises:
+        ValueError: there is no such file or folder, or no speech in it.
+    """
+    if source.is_dir():
+        paths = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES)
+        folder, rows = (
+            source,
+            [
+                {
+                    "path": str(path.relative_to(source)),
+                    "corpus": source.name,
+                    "speaker": str(path.parent.relative_to(source)),
+                }
+                for path in paths
+            ],
+        )
+    elif source.is_file():
+        folder = source.parent
+        with source.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if rows and (lacking := {"path", "corpus", "speaker"} - set(rows[0])):
+            raise ValueError(f"{source} lacks the column {min(lacking)!r}: path, corpus, speaker")
+    else:
+        raise ValueError(f"{source} is missing: give a folder of audio files, or a table of them")
+    if not rows:
+        raise ValueError(
+            f"{source} lists no speech: expected tab-separated path, corpus, speaker, or a folder "
+            f"of {', '.join(AUDIO_SUFFIXES)} files"
+        )
+    return folder, rows
