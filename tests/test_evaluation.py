@@ -12,8 +12,8 @@ from gnuradio.largesc.evaluation.experiments import Setting, Sources, grid, shar
 from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost_at
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
-from gnuradio.largesc.evaluation.table import paired, spread
-from gnuradio.largesc.tables import bootstrap, markdown
+from gnuradio.largesc.evaluation.utterances import spread
+from gnuradio.largesc.tables import markdown, mean_half, mean_interval, means, paired
 
 
 def test_losses_in_time_follow_theory():
@@ -49,14 +49,24 @@ def test_trace_is_told_and_starts_anywhere(tmp_path):
         share_lost(tmp_path / "empty.txt")
 
 
-def test_bootstrap_and_markdown():
-    mean, half = bootstrap([1.0, 2.0, 3.0, float("nan")])
+def test_means_have_intervals_where_there_are_two_values():
+    mean, half = mean_half([1.0, 2.0, 3.0, float("nan")])
     assert mean == pytest.approx(2.0) and 0.3 < half < 1.5
-    assert all(np.isnan(bootstrap([])))
+    assert all(np.isnan(mean_half([])))
+    mean, half = mean_half([1.5])
+    assert mean == 1.5 and np.isnan(half)
+    # The published intervals, by hand: the same draws.
+    values = np.random.default_rng(4).normal(size=24)
+    drawn = np.random.default_rng(0).choice(values, (1000, 24)).mean(axis=1)
+    by_hand = values.mean(), *np.quantile(drawn, [0.025, 0.975])
+    assert mean_interval(values.tolist()) == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_means_become_markdown():
     rows = [{"system": "a", "visqol": v} for v in (2.0, 4.0)] + [{"system": "b"}]
-    lines = markdown(rows, ["system"], ["visqol"]).splitlines()
-    assert lines[0] == "| system | utterances | visqol |"
-    assert "| 0.50 ±" in markdown([{"s": 1, "v": 0.0}, {"s": 1, "v": 1.0}], ["s"], ["v"])
+    lines = markdown(means(rows, ["system"], ["visqol"])).splitlines()
+    assert lines[0] == "| system | utterances | visqol |" and lines[1] == "|---|---|---|"
+    assert "0.50 ±" in means([{"s": 1, "v": 0.0}, {"s": 1, "v": 1.0}], ["s"], ["v"])[1][2]
     assert lines[2].startswith("| a | 2 | 3.00 ±") and lines[3] == "| b | 1 | – |"
 
 

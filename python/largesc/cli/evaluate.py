@@ -57,7 +57,7 @@ def sources_of(args: argparse.Namespace) -> object:
 
 def speech_rows(args: argparse.Namespace, count: int) -> list[dict]:
     """Utterances to send: of ``--speech``, or the recordings of alsa-utils in two parts."""
-    from ..evaluation.table import spread, utterances
+    from ..evaluation.utterances import spread, utterances
 
     if args.speech:
         rows = spread(utterances(args.speech, count), count)
@@ -76,9 +76,9 @@ def speech_rows(args: argparse.Namespace, count: int) -> list[dict]:
 def evaluate(args: argparse.Namespace) -> int:
     """Runs a setting and writes CSVs, plots, tables and ``report.html`` to ``args.output``."""
     from ..evaluation import experiments
+    from ..evaluation.measures import usable
     from ..evaluation.report import write_report
     from ..evaluation.sweep import run
-    from ..evaluation.table import usable
 
     name = "quick" if args.quick else args.setting
     setting = getattr(experiments, name)(sources_of(args))
@@ -94,7 +94,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if not systems:
         raise ValueError("none of the systems can run: install what they need")
     if not args.report_only:
-        measures = tuple(usable(",".join(setting.measures)))
+        measures = tuple(usable(list(setting.measures)))
         rows = speech_rows(args, args.utterances or setting.utterances)
         setting = replace(setting, systems=systems, measures=measures)
         run(setting, rows, args.output, args.seed, args.ray, args.processes)

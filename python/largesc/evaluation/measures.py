@@ -165,6 +165,19 @@ def missing(names: list[str]) -> list[str]:
     return [name for name in names if find_spec(MEASURES[name][1]) is None]
 
 
+def usable(names: list[str]) -> list[str]:
+    """Those of ``names`` that are installed; the others are named and left out.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    if unknown := [n for n in names if n not in MEASURES]:
+        raise ValueError(f"measure {unknown[0]!r} is unknown: use some of {', '.join(MEASURES)}")
+    if absent := missing(names):
+        print(f"left out, not installed: {', '.join(absent)} (requirements-evaluation.txt)")
+    return [n for n in names if n not in absent]
+
+
 def measure(names: list[str], original: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
     """Values of the measures ``names``."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

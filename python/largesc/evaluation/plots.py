@@ -12,8 +12,7 @@ import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
 from ..speech.format import FRAME_MS  # noqa: E402
-from ..tables import bootstrap, number_of  # noqa: E402
-from .table import paired  # noqa: E402
+from ..tables import mean_half, number_of, paired  # noqa: E402
 
 COLOURS = plt.get_cmap("tab20").colors
 
@@ -32,7 +31,7 @@ def channels_of(rows: list[dict]) -> list[str]:
 def mean_of(rows: list[dict], name: str, **wanted: object) -> tuple[float, float]:
     """Mean and half interval of ``name`` over the rows that have all that is ``wanted``."""
     chosen = [r for r in rows if all(str(r[k]) == str(v) for k, v in wanted.items())]
-    return bootstrap([number_of(r.get(name)) for r in chosen])
+    return mean_half([number_of(r.get(name)) for r in chosen])
 
 
 def losses_of(rows: list[dict], channel: str) -> list[str]:

@@ -2,16 +2,15 @@
 """Tables, plots and one HTML file from the CSVs of an evaluation; nothing is run again."""
 
 import base64
-import html
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader
 
-from ..tables import number_of, read_csv
+from ..tables import markdown, number_of, paired, read_csv, shown
 from . import plots
 from .measures import MEASURES
 from .sweep import HEARD, audio_name
-from .table import paired
 
 PICTURES = {
     "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",
@@ -21,10 +20,7 @@ PICTURES = {
     "bars.png": "At the highest loss",
     "latency.png": "Delay by design and computing",
 }
-STYLE = """body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
-table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.2em .6em;
-text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100%}
-audio{width:8em}"""
+TEMPLATE = "report_template.html"
 
 
 def measures_in(rows: list[dict]) -> list[str]:
@@ -42,7 +38,7 @@ def paper_table(rows: list[dict], measure: str) -> list[list[str]]:
         cells = [f"{plots.mean_of(own, 'radio_bps')[0]:.0f}"]
         for channel, loss in columns:
             mean, half = plots.mean_of(own, measure, channel=channel, loss=loss)
-            cells.append("–" if np.isnan(mean) else f"{mean:.2f} ± {half:.2f}")
+            cells.append(shown(mean, half))
         lines.append([system, *cells])
     return lines
 
@@ -61,55 +57,33 @@ def difference_table(rows: list[dict], reference: str, measure: str) -> list[lis
     return lines
 
 
-def markdown_of(lines: list[list[str]]) -> str:
-    """A table whose first line is the head."""
-    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+def encoded(path: Path) -> str:
+    """A file in base64, empty where it is not there."""
+    return base64.b64encode(path.read_bytes()).decode() if path.exists() else ""
 
 
-def html_of(lines: list[list[str]]) -> str:
-    """The same as HTML."""
-    head, *body = lines
-    cells = "".join(f"<th>{html.escape(c)}</th>" for c in head)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in line) + "</tr>" for line in body
-    )
-    return f"<table><tr>{cells}</tr>{rows}</table>"
-
-
-def players(rows: list[dict], folder: Path) -> str:
-    """Audio players of the first utterances: a line a system, a column a channel."""
-    found = [n for n in range(1, HEARD + 1) if (folder / f"{n}_original.flac").exists()]
-    heard = "".join(players_of(rows, folder, number) for number in found)
-    return f"<h2>Listen</h2>{heard}" if heard else ""
-
-
-def players_of(rows: list[dict], folder: Path, number: int) -> str:
-    """The players of one utterance."""
-
-    def player(name: str) -> str:
-        path = folder / name
-        if not path.exists():
-            return "–"
-        data = base64.b64encode(path.read_bytes()).decode()
-        return f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio>'
-
+def heard(rows: list[dict], folder: Path) -> list[dict]:
+    """Sounds of the first utterances for the players: a line a system, a column a channel."""
     places = list(dict.fromkeys((r["channel"], r["loss"]) for r in rows))
-    head = "".join(f"<th>{html.escape(plots.title_of(place))}</th>" for place in places)
-    lines = [f"<tr><th></th>{head}</tr>"]
-    for system in plots.systems_of(rows):
-        cells = "".join(
-            "<td>"
-            + player(audio_name({"system": system, "channel": c, "loss": p}, number))
-            + "</td>"
-            for c, p in places
+    found = []
+    for number in range(1, HEARD + 1):
+        if not (folder / f"{number}_original.flac").exists():
+            continue
+        systems = {}
+        for system in plots.systems_of(rows):
+            names = [
+                audio_name({"system": system, "channel": c, "loss": p}, number) for c, p in places
+            ]
+            systems[system] = [encoded(folder / name) for name in names]
+        found.append(
+            {
+                "number": number,
+                "original": encoded(folder / f"{number}_original.flac"),
+                "places": list(map(plots.title_of, places)),
+                "systems": systems,
+            }
         )
-        lines.append(f"<tr><td>{html.escape(system)}</td>{cells}</tr>")
-    return (
-        f"<p>Utterance {number}, original: {player(f'{number}_original.flac')}</p><table>"
-        + "".join(lines)
-        + "</table>"
-    )
+    return found
 
 
 def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
@@ -139,26 +113,20 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
     plots.latency(rows, times, folder / "latency.png")
     tables = [paper_table(rows, m) for m in measures]
     tables += [difference_table(rows, reference, m) for m in measures]
-    (folder / "tables.md").write_text("\n\n".join(map(markdown_of, tables)) + "\n")
-    left_out = "".join(
-        f"<li>{html.escape(name)}: needs {html.escape(why)}</li>" for name, why in absent.items()
-    )
-    pictures = "".join(
-        f"<h2>{said}</h2><img alt='{said}' src='data:image/png;base64,"
-        f"{base64.b64encode((folder / name).read_bytes()).decode()}'>"
+    (folder / "tables.md").write_text("\n\n".join(map(markdown, tables)) + "\n")
+    pictures = {
+        title + (f", to {reference}" if "Diff" in title else ""): encoded(folder / name)
         for name, title in PICTURES.items()
-        for said in [html.escape(title + (f", to {reference}" if "Diff" in title else ""))]
+    }
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True).get_template(TEMPLATE)
+    (folder / "report.html").write_text(
+        page.render(
+            utterances=plots.count_of(rows),
+            absent=absent,
+            pictures=pictures,
+            tables=tables,
+            heard=heard(rows, folder / "audio"),
+        )
     )
-    page = (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>largesc evaluate</title>"
-        f"<style>{STYLE}</style><h1>largesc evaluate</h1>"
-        f"<p>{plots.count_of(rows)} utterances. Rates of the systems differ: compare at equal "
-        "rate only. Losses are drawn in time, the same for all systems. ViSQOL is in speech mode; "
-        "visqol by the polynomial mapping, visqol_lattice by the lattice. UTMOS is absent: its "
-        "weights were not at hand. words: against what the same recogniser hears in the original."
-        f"</p>{'<p>Left out:</p><ul>' + left_out + '</ul>' if left_out else ''}"
-        f"{pictures}<h2>Tables</h2>{''.join(map(html_of, tables))}"
-        f"{players(rows, folder / 'audio')}</html>"
-    )
-    (folder / "report.html").write_text(page)
     return folder / "report.html"

@@ -6,9 +6,6 @@ A cell is one system on one utterance through one channel. Results are in ``resu
 utterances in ``audio/``.
 """
 
-import hashlib
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -19,6 +16,7 @@ from ..models.loader import resolve
 from ..speech.files import read_audio, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv
+from .cache import Cache, key_of
 from .experiments import Setting
 from .loss_timeline import LossChannel, lost_at
 from .measures import ENGLISH_MEASURES, measure
@@ -45,8 +43,7 @@ class Cell:
         """The same for the same work with the same models."""
         of_system = sorted((k, v) for k, v in vars(self.system).items() if not k.startswith("_"))
         parts = (self.utterance, self.seed, type(self.system).__name__, of_system)
-        text = repr((*parts, self.channel, self.measures, models_of(self.system)))
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        return key_of(*parts, self.channel, self.measures, models_of(self.system))
 
 
 def models_of(system: System) -> list[str]:
@@ -116,29 +113,21 @@ def cells_of(setting: Setting, utterances: list[dict], seed: int) -> list[Cell]:
 
 
 class Results:
-    """The rows that are there, one file a cell, and the tables made from them."""
+    """The rows that are there, and the tables made from them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        self.folder, self.cells = folder, Cache(folder / "cells")
         (folder / "audio").mkdir(exist_ok=True)
 
-    def path(self, key: str) -> Path:
-        return self.folder / "cells" / f"{key}.json"
-
     def add(self, key: str, row: dict, speech: np.ndarray, number: int) -> None:
-        """Keeps a cell, whole or not at all, and its speech if it is of the first utterances."""
+        """Keeps a cell, and its speech if it is of the first utterances."""
         if number <= HEARD:
             write_audio(self.folder / "audio" / audio_name(row, number), speech)
-        partial = self.path(key).with_suffix(".partial")
-        partial.write_text(json.dumps(row))
-        os.replace(partial, self.path(key))
+        self.cells.add(key, row)
 
     def write_tables(self, cells: list[Cell]) -> list[dict]:
         """Writes the CSVs and the Parquet file of ``cells``, in their order; returns the rows."""
-        rows = [
-            json.loads(path.read_text()) for c in cells if (path := self.path(c.key())).exists()
-        ]
+        rows = [self.cells[key] for cell in cells if (key := cell.key()) in self.cells]
         values = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
         named = ("system", "channel", "loss", "utterance")
         times = [{k: v for k, v in row.items() if k in named + TIMES} for row in rows]
@@ -183,7 +172,7 @@ def run(
     cells = cells_of(setting, utterances, seed)
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        if not results.path(cell.key()).exists():
+        if cell.key() not in results.cells:
             groups.setdefault((cell.utterance, cell.system.name), []).append(cell)
     if groups:
         files = {row["path"]: Path(row["file"]) for row in utterances}

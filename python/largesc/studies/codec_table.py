@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from ..evaluation.loss_timeline import LossChannel
-from ..evaluation.measures import ENGLISH_MEASURES, measure
+from ..evaluation.measures import ENGLISH_MEASURES, measure, usable
 from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.lyra import Lyra
 from ..evaluation.systems.own import OwnSystem
 from ..evaluation.systems.system import System
-from ..evaluation.table import run_jobs, usable, utterances
+from ..evaluation.utterances import utterances
 from ..models.loader import load_codec
 from ..speech.files import read_audio
-from ..tables import markdown
+from ..tables import markdown, means
+from .processes import results_of
 from .study import add_common, at_least_one, save_rows
 
 NOISE_SNR_DB = 10.0
@@ -108,7 +109,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def study(args: argparse.Namespace) -> None:
     """Scores, prints and writes."""
-    names = usable(args.measures)
+    names = usable(args.measures.split(","))
     coders = [own_coder(args.codec, int(k)) for k in args.tokens.split(",")]
     if args.lyra:
         coders += [Lyra(args.lyra, 3200), Lyra(args.lyra, 9200)]
@@ -119,8 +120,8 @@ def study(args: argparse.Namespace) -> None:
         jobs.append((row["corpus"], row, number, coders, names))
         if args.noise and not row["corpus"].endswith("-de"):
             jobs.append(("English with noise", row, number, coders, names))
-    rows = run_jobs(score, jobs, args.processes)
+    rows = [row for found in results_of(score, jobs, args.processes) for row in found]
     save_rows(args, "codec_table", rows)
-    print(markdown(rows, ["speech", "coder", "payload_bps"], names))
+    print(markdown(means(rows, ["speech", "coder", "payload_bps"], names)))
     shares = codebook_entropy(args.codec, utterances(args.speech, 1000))
     print("codebook entropy, share of 11 bit:", " ".join(f"{share:.3f}" for share in shares))

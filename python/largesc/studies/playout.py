@@ -14,6 +14,7 @@ import numpy as np
 
 from .._core import ERASED_TOKEN, TOKEN_VALUES, Depacketizer, PacketDecision, Packetizer
 from ..speech.format import FRAME_MS, FRAME_S
+from ..tables import markdown
 from .study import add_common, at_least_one, save_rows
 
 FRAME_NS = 80_000_000
@@ -162,22 +163,17 @@ def measure(minutes: float, seeds: range) -> Iterator[dict]:
                 }
 
 
-def markdown(rows: list[dict]) -> str:
+def table_of(rows: list[dict]) -> list[list[str]]:
     """Delay in ms / late frames in percent; a line a jitter and loss, a column a playout."""
     playouts = list(dict.fromkeys(row["playout"] for row in rows))
-    lines = [
-        "| jitter | packets lost | " + " | ".join(playouts) + " | changes a minute |",
-        "|---" * (len(playouts) + 3) + "|",
-    ]
+    lines = [["jitter", "packets lost", *playouts, "changes a minute"]]
     for jitter, loss in dict.fromkeys((row["jitter"], row["loss"]) for row in rows):
         found = {r["playout"]: r for r in rows if (r["jitter"], r["loss"]) == (jitter, loss)}
         cells = [f"{found[p]['delay_ms']:.0f} / {found[p]['late_percent']:.2f}" for p in playouts]
         last = found[playouts[-1]]
         changes = last["inserted_per_minute"] + last["dropped_per_minute"]
-        lines.append(
-            f"| {jitter} | {100 * loss:.0f} % | " + " | ".join(cells) + f" | {changes:.1f} |"
-        )
-    return "\n".join(lines)
+        lines.append([jitter, f"{100 * loss:.0f} %", *cells, f"{changes:.1f}"])
+    return lines
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -191,4 +187,4 @@ def study(args: argparse.Namespace) -> None:
     """Measures, prints and writes the table; ``--seed`` is that of the first run."""
     rows = list(measure(args.minutes, range(args.seed, args.seed + args.runs)))
     save_rows(args, "playout", rows)
-    print(markdown(rows))
+    print(markdown(table_of(rows)))

@@ -18,7 +18,7 @@ from ..control.policies import Channel, Decision
 from ..evaluation.systems import own
 from ..evaluation.systems.own import OwnSystem
 from ..evaluation.systems.system import Packets
-from ..evaluation.table import utterances
+from ..evaluation.utterances import utterances
 from ..speech.files import read_audio
 from ..speech.format import FRAME_MS, FRAME_SAMPLES
 from .picture import STATES, Transmission, draw

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from ..tables import markdown, read_csv, write_csv
+from ..tables import markdown, means, read_csv, write_csv
 from .codec import CONFIG_KEYS, DEFAULT_CONFIG
 from .codec import STAGES as CODEC_STAGES
 from .config import read_config
@@ -104,7 +104,7 @@ def write_card(work: Path, model: Path, machine: str, figures: Path | None, conf
         rows = read_csv(figures)
         names = [n for n in rows[0] if n not in ("speech", "coder", "payload_bps", "utterance")]
         parts += ["## Held-out speech", "", "See `docs/results/README.md` for what it means.", ""]
-        parts += [markdown(rows, ["speech", "coder", "payload_bps"], names), ""]
+        parts += [markdown(means(rows, ["speech", "coder", "payload_bps"], names)), ""]
     (model / "README.md").write_text("\n".join([*parts, LIMITS]))
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..processes import alone
 from ..study import add_common, at_least_one, save_rows
-from .per import alone
 from .runs import Setting, energies, random_packets, receive, transmit
 
 # Es/N0 in dB.

@@ -11,15 +11,15 @@ listen to nothing but noise.
 
 import argparse
 import math
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
+from scipy import stats
 
 from ...radio.profiles import PROFILES
+from ..processes import alone
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .runs import Setting, energies, listen, random_packets, receive, transmit
-from .theory import crossing, packet_error_rate, q_function
+from .theory import crossing, packet_error_rate
 
 # Settings and Eb/N0 at which they are measured.
 SETTINGS = {
@@ -39,15 +39,6 @@ TARGET_PER = 0.01
 
 def decibels(ratio: float) -> float:
     return 10 * math.log10(ratio)
-
-
-def interval(lost: int, packets: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson)."""
-    z, p = 1.96, lost / packets
-    middle = (p + z * z / (2 * packets)) / (1 + z * z / packets)
-    half = z / (1 + z * z / packets)
-    half *= math.sqrt(p * (1 - p) / packets + z * z / (4 * packets**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def measure(
@@ -74,7 +65,7 @@ def measure(
         lost += len(set(sent) - set(received))
         false += len(set(received) - set(sent))
     es_n0 = energy.symbol / noise_power
-    low, high = interval(lost, total)
+    low, high = stats.binomtest(lost, total).proportion_ci(method="wilson")
     return {
         "setting": setting.label,
         "packet_bytes": packet_bytes,
@@ -92,16 +83,10 @@ def measure(
     }
 
 
-def ideal_per(setting: Setting, ebn0_db: float, packet_bytes: int) -> float:
+def ideal_per(ebn0_db: float, packet_bytes: int) -> float:
     """PER of uncoded bits in number, 8 for each byte, all energy theirs."""
-    return 1 - (1 - q_function(math.sqrt(2 * 10 ** (ebn0_db / 10)))) ** (8 * packet_bytes)
-
-
-def alone(function: object, *arguments: object) -> object:
-    """Calls in a process of its own: that alone gives all of a flowgraph's buffers back."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(function, *arguments).result()
+    bit_error_rate = stats.norm.sf(math.sqrt(2 * 10 ** (ebn0_db / 10)))
+    return float(1 - (1 - bit_error_rate) ** (8 * packet_bytes))
 
 
 def summary(setting: Setting, rows: list[dict]) -> dict[str, object]:
@@ -110,7 +95,7 @@ def summary(setting: Setting, rows: list[dict]) -> dict[str, object]:
     esn0 = [row["esn0_db"] for row in rows]
     packet_bytes = rows[0]["packet_bytes"]
     fine = np.arange(-2.0, 18.0, 0.01).tolist()
-    uncoded = crossing(fine, [ideal_per(setting, x, packet_bytes) for x in fine], TARGET_PER)
+    uncoded = crossing(fine, [ideal_per(x, packet_bytes) for x in fine], TARGET_PER)
     rates = [row["per"] for row in rows]
     at = crossing(ebn0, rates, TARGET_PER)
     payload = [packet_error_rate(setting.radio, packet_bytes, 10 ** (x / 10)) for x in fine]
@@ -151,7 +136,7 @@ def draw(curves: dict[Setting, list[dict]]) -> plt.Figure:
         axis.plot(fine, theory, "--", color=colour, linewidth=0.8)
     fine = np.arange(4.0, 12.0, 0.1)
     size = rows[0]["packet_bytes"]
-    ideal = [ideal_per(setting, v, size) for v in fine]
+    ideal = [ideal_per(v, size) for v in fine]
     axis.plot(fine, ideal, "k:", label="uncoded, all energy in the packet's bits")
     axis.set_yscale("log")
     axis.set_ylim(1e-3, 1.1)

@@ -11,9 +11,7 @@ What the modem did and what was measured is kept in FOLDER: a run that was cut s
 """
 
 import argparse
-import hashlib
 import math
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,17 +22,19 @@ from ..._core import Depacketizer, PacketDecision, Packetizer
 from ...blocks.packet_radio_tx import FIRST_SYMBOLS
 from ...concealment.concealer import METHODS, ReceivedFrame
 from ...control.policies import Channel, Controller, Frame
+from ...evaluation.cache import Cache, key_of
 from ...evaluation.loss_timeline import LossChannel
-from ...evaluation.measures import measure
+from ...evaluation.measures import measure, usable
 from ...evaluation.systems.codec2 import Codec2
 from ...evaluation.systems.own import OwnSystem, encoded
 from ...evaluation.systems.system import Packets
-from ...evaluation.table import Kept, one_thread, spread, usable, utterances
+from ...evaluation.utterances import spread, utterances
 from ...speech.files import read_audio
 from ...speech.format import FRAME_MS
-from ...tables import bootstrap, markdown
+from ...tables import markdown, mean_half, means
+from ..processes import alone, results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
-from .per import alone, decibels
+from .per import decibels
 from .runs import Setting, energies, receive, transmit
 
 NOISE_BANDWIDTH_HZ = 3000.0
@@ -240,9 +240,9 @@ class Point:
     @property
     def key(self) -> str:
         """The same for the same run of the modem."""
-        of = (self.contestant.setting, self.contestant.packet_ms, self.sizes, self.seed)
-        digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
-        return f"{self.channel}, {self.snr_db:g} dB, {self.contestant.name}, {digest}"
+        who = self.contestant
+        of = (who.name, who.setting, who.packet_ms, self.sizes, self.seed)
+        return key_of(self.channel, self.snr_db, *of)
 
 
 def all_on_air(points: list[Point]) -> list[Losses]:
@@ -252,7 +252,7 @@ def all_on_air(points: list[Point]) -> list[Losses]:
     ]
 
 
-def losses_of(points: list[Point], kept: Kept) -> list[Losses]:
+def losses_of(points: list[Point], kept: Cache) -> list[Losses]:
     """What the modem does at each of the points."""
     of = {point.key: point for point in points}
     missing = kept.missing(list(of))
@@ -284,23 +284,20 @@ def points_of(
     return found
 
 
-def scores_of(jobs: list[Job], kept: Kept, processes: int) -> list[dict]:
+def scores_of(jobs: list[Job], kept: Cache, processes: int) -> list[dict]:
     """Measures of each job; equal jobs are done once."""
-    of = {hashlib.sha256(repr(job).encode()).hexdigest()[:24]: job for job in jobs}
-    keys = {job: key for key, job in of.items()}
+    of = {key_of(job): job for job in jobs}
     # Of few files the tokens are remembered.
     missing = sorted(kept.missing(list(of)), key=lambda key: of[key].file)
-    with ProcessPoolExecutor(processes, initializer=one_thread) as pool:
-        for done, values in enumerate(pool.map(score, [of[key] for key in missing])):
-            kept.add(missing[done], values)
-            if done % 10 == 9:
-                print(f"speech: {done + 1} of {len(missing)}", flush=True)
-    return [kept[keys[job]] for job in jobs]
+    todo = [of[key] for key in missing]
+    for key, values in zip(missing, results_of(score, todo, processes), strict=True):
+        kept.add(key, values)
+    return [kept[key_of(job)] for job in jobs]
 
 
 def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
     """One row an utterance and point."""
-    kept = Kept(args.output / "radio_speech_modem.jsonl")
+    kept = Cache(args.output / "radio_speech_cells")
     points = points_of("", rows, {}, args.seed)
     losses = losses_of(points, kept)
     # The losses of ours without reports are what is reported.
@@ -334,8 +331,7 @@ def table_of(rows: list[dict], args: argparse.Namespace, names: list[str]) -> li
             )
     if not names:
         return out
-    scores = Kept(args.output / "radio_speech_scores.jsonl")
-    values = scores_of(jobs, scores, args.processes)
+    values = scores_of(jobs, kept, args.processes)
     return [row | of for row, of in zip(out, values, strict=True)]
 
 
@@ -349,7 +345,7 @@ def draw(rows: list[dict], names: list[str]) -> plt.Figure:
             for contestant in CONTESTANTS:
                 of = [r for r in rows if (r["channel"], r["system"]) == (channel, contestant.name)]
                 points = [
-                    (x, *bootstrap([r[name] for r in of if r["snr_db"] == x]))
+                    (x, *mean_half([r[name] for r in of if r["snr_db"] == x]))
                     for x in POINTS[channel]
                 ]
                 x, y, half = zip(*points, strict=True)
@@ -382,10 +378,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def study(args: argparse.Namespace) -> None:
     """Measures, writes, draws and prints."""
-    names = usable(args.measures) if args.measures else []
+    names = usable(args.measures.split(",")) if args.measures else []
     rows = spread(utterances(args.speech, args.utterances), args.utterances)
     table = table_of(rows, args, names)
     save_rows(args, "radio_speech", table)
     save_figure(args, "radio_speech", draw(table, names), dpi=80)
     labels = ["channel", "snr_db", "system", "per", "ebn0_db", "mean_power_snr_db"]
-    print(markdown(table, labels, names))
+    print(markdown(means(table, labels, names)))

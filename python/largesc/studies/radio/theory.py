@@ -4,16 +4,12 @@
 import math
 
 import numpy as np
+from scipy import stats
 
 from ...radio.profiles import CRC_BYTES, RadioProfile
 
 # Paths of the rate 1/2 code of constraint length 7 at distance 10, 12 ... from the sent one.
 CONVOLUTIONAL_PATHS = {10: 11, 12: 38, 14: 193, 16: 1331, 18: 7275, 20: 40406, 22: 234969}
-
-
-def q_function(x: float) -> float:
-    """Probability that a normal variable exceeds ``x``."""
-    return 0.5 * math.erfc(x / math.sqrt(2))
 
 
 def packet_error_rate(profile: RadioProfile, packet_bytes: int, es_n0: float) -> float:
@@ -27,12 +23,10 @@ def packet_error_rate(profile: RadioProfile, packet_bytes: int, es_n0: float) ->
     bits = 8 * (packet_bytes + CRC_BYTES)
     ec_n0 = es_n0 / profile.bits_per_symbol
     if profile.code == "none":
-        return 1 - (1 - q_function(math.sqrt(2 * ec_n0))) ** bits
+        return float(1 - (1 - stats.norm.sf(math.sqrt(2 * ec_n0))) ** bits)
     if profile.code == "convolutional":
-        event = sum(
-            count * q_function(math.sqrt(2 * distance * ec_n0))
-            for distance, count in CONVOLUTIONAL_PATHS.items()
-        )
+        distances, counts = np.array(list(CONVOLUTIONAL_PATHS.items())).T
+        event = float(counts @ stats.norm.sf(np.sqrt(2 * distances * ec_n0)))
         return 1 - (1 - min(1.0, event)) ** bits
     return math.nan
 

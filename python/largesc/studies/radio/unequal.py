@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...concealment.concealer import METHODS, ReceivedFrame
-from ...evaluation.measures import measure
+from ...evaluation.measures import measure, usable
 from ...evaluation.systems.own import OwnSystem
 from ...evaluation.systems.system import Packets
-from ...evaluation.table import run_jobs, spread, usable, utterances
+from ...evaluation.utterances import spread, utterances
 from ...radio.codes import PacketCode
 from ...radio.profiles import PROFILES, TAIL_BITS
-from ...tables import bootstrap, markdown
+from ...tables import markdown, mean_half, means
+from ..processes import results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .speech import speech_of, tokens_of
 
@@ -135,14 +136,14 @@ class Job:
     measures: tuple[str, ...]
 
 
-def score(job: Job) -> list[dict]:
+def score(job: Job) -> dict[str, float]:
     """Measures of a job."""
     speech = speech_of(job.file)
     frames, times = tokens_of(job.file)
     values = {"distortion": distortion(frames, job.tokens)}
     if job.measures:
         values |= measure(list(job.measures), speech, decoded(job, frames, times, len(speech)))
-    return [{name: round(value, 4) for name, value in values.items()}]
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def decoded(job: Job, frames: list, times: np.ndarray, samples: int) -> np.ndarray:
@@ -196,7 +197,7 @@ def table(rows: list[dict], args: argparse.Namespace, names: list[str]) -> list[
                     )
     # Of few files the tokens are remembered.
     once = sorted(dict.fromkeys(jobs), key=lambda job: job.file)
-    values = dict(zip(once, run_jobs(score, once, args.processes), strict=True))
+    values = dict(zip(once, results_of(score, once, args.processes), strict=True))
     return [row | values[job] for row, job in zip(out, jobs, strict=True)]
 
 
@@ -208,10 +209,10 @@ def draw(rows: list[dict], names: list[str]) -> plt.Figure:
         for axis, (channel, points) in zip(line, POINTS.items(), strict=True):
             for split in SPLITS:
                 of = [r for r in rows if (r["channel"], r["split"]) == (channel, split.name)]
-                means = [bootstrap([r[name] for r in of if r["esn0_db"] == x])[0] for x in points]
+                middle = [mean_half([r[name] for r in of if r["esn0_db"] == x])[0] for x in points]
                 style = "-" if split.tokens == split.first else "--"
                 label = f"{split.name} (rate {split.rates()})"
-                axis.plot(points, means, style, marker=".", label=label)
+                axis.plot(points, middle, style, marker=".", label=label)
             axis.set_title(f"{channel}: {name}", fontsize=10)
             axis.set_xlabel("Es/N0 (dB)")
             axis.grid(True, alpha=0.3)
@@ -233,10 +234,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def study(args: argparse.Namespace) -> None:
     """Measures, writes, draws and prints."""
-    names = usable(args.measures) if args.measures else []
+    names = usable(args.measures.split(",")) if args.measures else []
     shown = ["distortion", *names]
     rows = spread(utterances(args.speech, args.utterances), args.utterances)
     found = table(rows, args, names)
     save_rows(args, "radio_unequal", found)
     save_figure(args, "radio_unequal", draw(found, shown), dpi=80)
-    print(markdown(found, ["channel", "esn0_db", "split", "rates", "nothing", "part"], shown))
+    labels = ["channel", "esn0_db", "split", "rates", "nothing", "part"]
+    print(markdown(means(found, labels, shown)))
