@@ -2,6 +2,7 @@
 """Tables of an evaluation, and the sweep that fills them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
 from gnuradio.largesc.evaluation.utterances import spread
-from gnuradio.largesc.tables import markdown, mean_half, mean_interval, means, paired
+from gnuradio.largesc.speech.files import write_audio
+from gnuradio.largesc.tables import markdown, mean_half, mean_interval, means, paired, write_csv
 
 
 def test_losses_in_time_follow_theory():
@@ -103,7 +105,7 @@ def small(models, speech, tmp_path) -> tuple[Setting, list[dict]]:
     files = []
     for number, samples in enumerate((speech, speech[::-1].copy())):
         path = tmp_path / f"{number}.flac"
-        sweep.write_audio(path, samples)
+        write_audio(path, samples)
         files.append({"path": path.name, "corpus": "c", "file": str(path)})
     own = OwnSystem("ours", lm=models, codec=models, controller=models, concealer="repeat")
     systems = (own, Codec2("1200"))
@@ -132,15 +134,43 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
     lossy = [r for r in rows if r["loss"] and r["system"] == "ours"]
     assert all(r["packets_lost"] > 0 and r["radio_bps"] <= 1500 for r in lossy)
 
-    page = report.write_report(tmp_path / "a", "ours", {"Other": "its models", "ours": "nothing"})
-    text = page.read_text()
-    assert "Other: needs its models" in text and "ours: needs" not in text
-    assert text.count("data:image/png") == len(report.PICTURES)
+    text = report.write_report(tmp_path / "a", "ours", {}).read_text()
     # Two originals; two utterances, systems and channels each.
     assert text.count("data:audio/flac") == 2 + 2 * 2 * 2 and "bursts of 240 ms, 30 %" in text
     # The seed draws the losses.
     again = sweep.cells_of(setting, files, 6)
     assert not {c.key() for c in again} & {c.key() for c in cells}
+
+
+def written(folder: Path, utterances: int) -> Path:
+    """CSVs of two systems with made-up values, and a sound."""
+    rows, times = [], []
+    for n in range(utterances):
+        for system, more in (("ours", 0.0), ("a < b", 0.1)):
+            for channel, loss in (("none", 0.0), ("uniform", 0.2)):
+                named = {"system": system, "channel": channel, "loss": loss, "utterance": f"u{n}"}
+                facts = {"radio_bps": 1500, "framing_ms": 80.0, "waiting_ms": 80.0}
+                score = {"visqol": 3.0 + 0.01 * n + more, "stoi": 0.8 + 0.001 * n}
+                rows.append(named | facts | score)
+                times.append(named | {"compute_share": 0.1, "compute_ms_p95": 9.0})
+    write_csv(rows, folder / "results.csv")
+    write_csv(times, folder / "times.csv")
+    (folder / "audio").mkdir()
+    for name in ("1_original", "1_ours_none_0"):
+        write_audio(folder / "audio" / f"{name}.flac", np.zeros(2400))
+    return folder
+
+
+def test_report_has_tables_pictures_and_players(tmp_path):
+    absent = {"Other": "its <models>", "ours": "nothing"}
+    text = report.write_report(written(tmp_path, 24), "ours", absent).read_text()
+    assert "Other: needs its &lt;models&gt;" in text and "ours: needs" not in text
+    assert text.count("data:image/png") == len(report.PICTURES)
+    assert text.count("data:audio/flac") == 2 and "<td>a &lt; b</td>" in text
+    assert "<th>uniform, 20 %</th>" in text and "<td>+0.10 (+0.10 … +0.10)</td>" in text
+    lines = (tmp_path / "tables.md").read_text().splitlines()
+    assert lines[0] == "| visqol | radio bit/s | no loss | uniform, 20 % |"
+    assert lines[1] == "|---|---|---|---|" and lines[2].startswith("| ours | 1500 | 3.1")
 
 
 def test_absent_cluster_is_named(small, tmp_path, monkeypatch):
