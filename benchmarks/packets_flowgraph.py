@@ -17,8 +17,8 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     tb = gr.top_block("packets", catch_exceptions=False)
     tx = largesc.uep_packetizer()
-    channel = largesc.loss_channel("gilbert_elliott", 0.1, 2.0)
-    rx = largesc.uep_depacketizer()
+    channel = largesc.loss_channel(model="gilbert_elliott", loss_probability=0.1, mean_burst=2.0)
+    rx = largesc.uep_depacketizer(mode="offline")
     tb.msg_connect(tx, "packets", channel, "packets")
     tb.msg_connect(channel, "packets", rx, "packets")
 

@@ -26,7 +26,9 @@ class loopback(gr.top_block):  # noqa: N801
         )
         # From a file only so many frames are under way; credit comes back from channel and decoder.
         self.sender = largesc.speech_tx(budget_bps=budget_bps, max_in_flight=64)
-        self.channel = largesc.loss_channel("gilbert_elliott", loss, burst)
+        self.channel = largesc.loss_channel(
+            model="gilbert_elliott", loss_probability=loss, mean_burst=burst
+        )
         self.receiver = largesc.speech_rx(mode="offline")
         self.connect(self.wav_in, self.sender)
         self.connect(self.receiver, self.wav_out)

@@ -50,7 +50,7 @@ class Station(gr.top_block):
         self.radio = radio_named(args) if radio else None
         rate = args.sample_rate if radio else 0.0
         kind = "file" if args.source else "sound_card"
-        microphone = largesc.speech_source(kind, args.source or "", repeat=False)
+        microphone = largesc.speech_source(kind=kind, wav_file=args.source or "", repeat=False)
         self.keyer = keyer(args.vad)
         self.speech_tx = largesc.speech_tx(
             budget_bps=args.budget,
@@ -62,13 +62,13 @@ class Station(gr.top_block):
         )
         self.gate = packet_gate(self.keyer)
         self.modem_tx = largesc.packet_radio_tx(
-            args.profile,
+            profile=args.profile,
             key_up_ms=args.key_up_ms,
             amplitude=AMPLITUDE,
             sample_rate=rate,
             continuous=True,
         )
-        self.modem_rx = largesc.packet_radio_rx(args.profile, sample_rate=rate)
+        self.modem_rx = largesc.packet_radio_rx(profile=args.profile, sample_rate=rate)
         self.speech_rx = largesc.speech_rx(
             method=args.concealer,
             mode="live",
@@ -76,7 +76,9 @@ class Station(gr.top_block):
             frames_per_packet=FRAMES_PER_PACKET,
             crc=False,
         )
-        loudspeaker = largesc.speech_sink("file" if args.sink else "sound_card", args.sink or "")
+        loudspeaker = largesc.speech_sink(
+            kind="file" if args.sink else "sound_card", wav_file=args.sink or ""
+        )
         self.connect(microphone, self.keyer, self.speech_tx)
         self.connect(self.speech_rx, loudspeaker)
         for sender, receiver in ((self.speech_tx, self.gate), (self.gate, self.modem_tx)):
@@ -121,7 +123,14 @@ class Station(gr.top_block):
             return
         noise = noise_voltage(profile, rate, AMPLITUDE, args.simulate)
         doppler = DOPPLER_HZ / rate
-        air = largesc.radio_channel(noise, 0.0, 0.0, args.fading, doppler, seed=args.seed)
+        air = largesc.radio_channel(
+            noise_voltage=noise,
+            frequency_offset=0.0,
+            clock_ppm=0.0,
+            fading=args.fading,
+            doppler=doppler,
+            seed=args.seed,
+        )
         air.set_max_output_buffer(buffer_for(rate))
         self.connect(pace, air, self.modem_rx)
 

@@ -94,7 +94,7 @@ class Sender(gr.top_block):
         self.silence = 0 if single else round(SILENCE_SECONDS * rate)
         kind = "file" if args.wav else "sound_card"
         # In real time from a file as well: the modem drops packets that come faster than they go.
-        speech = largesc.speech_source(kind, args.wav or "", repeat=False)
+        speech = largesc.speech_source(kind=kind, wav_file=args.wav or "", repeat=False)
         self.speech = largesc.speech_tx(
             budget_bps=args.budget,
             loss_probability=args.expected_loss,
@@ -104,7 +104,7 @@ class Sender(gr.top_block):
             crc=False,
         )
         self.modem = largesc.packet_radio_tx(
-            args.profile,
+            profile=args.profile,
             key_up_ms=args.key_up_ms,
             amplitude=amplitude,
             sample_rate=args.sample_rate,
@@ -115,7 +115,14 @@ class Sender(gr.top_block):
             noise = noise_voltage(profile, rate, amplitude, args.simulate)
             offset, doppler = args.carrier_offset / rate, DOPPLER_HZ / rate
             chain.append(
-                largesc.radio_channel(noise, offset, 0.0, args.fading, doppler, seed=args.seed)
+                largesc.radio_channel(
+                    noise_voltage=noise,
+                    frequency_offset=offset,
+                    clock_ppm=0.0,
+                    fading=args.fading,
+                    doppler=doppler,
+                    seed=args.seed,
+                )
             )
         if single and not radio:
             chain.append(paced(rate))
@@ -157,7 +164,7 @@ class Receiver(gr.top_block):
         else:
             source, rate = recording_source(Path(args.samples), args.sample_rate or 0.0)
             rate, live = rate or profile.sample_rate, False
-        self.modem = largesc.packet_radio_rx(args.profile, sample_rate=rate)
+        self.modem = largesc.packet_radio_rx(profile=args.profile, sample_rate=rate)
         # From a recording everything comes out, as fast as it goes.
         self.speech = largesc.speech_rx(
             mode="live" if live else "offline",
@@ -166,7 +173,9 @@ class Receiver(gr.top_block):
             crc=False,
         )
         if live or not args.wav:
-            out = largesc.speech_sink("file" if args.wav else "sound_card", args.wav or "")
+            out = largesc.speech_sink(
+                kind="file" if args.wav else "sound_card", wav_file=args.wav or ""
+            )
         else:
             form = (blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False)
             out = blocks.wavfile_sink(args.wav, 1, SAMPLE_RATE_HZ, *form)

@@ -25,8 +25,8 @@ def wav(tmp_path) -> str:
 def test_file_is_mixed_down_and_resampled(wav, tmp_path):
     out = tmp_path / "out.wav"
     tb = gr.top_block()
-    sink = largesc.speech_sink("file", str(out))
-    tb.connect(largesc.speech_source("file", wav, repeat=False), sink)
+    sink = largesc.speech_sink(kind="file", wav_file=str(out))
+    tb.connect(largesc.speech_source(kind="file", wav_file=wav, repeat=False), sink)
     tb.run()
     found, rate = soundfile.read(out)
     assert rate == 24000 and abs(len(found) - 12000) < 200
@@ -37,7 +37,7 @@ def test_file_is_mixed_down_and_resampled(wav, tmp_path):
 
 def test_sink_without_a_file_keeps_the_pace():
     tb = gr.top_block()
-    tb.connect(blocks.vector_source_f([0.0] * 24000), largesc.speech_sink("file"))
+    tb.connect(blocks.vector_source_f([0.0] * 24000), largesc.speech_sink(kind="file"))
     # Nobody keeps the sink nor its parts.
     gc.collect()
     begin = time.monotonic()
@@ -47,23 +47,23 @@ def test_sink_without_a_file_keeps_the_pace():
 
 def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match="'radio'"):
-        largesc.speech_source("radio", "x.wav")
+        largesc.speech_source(kind="radio", wav_file="x.wav")
     with pytest.raises(ValueError, match="'nowhere.wav'"):
-        largesc.speech_source("file", "nowhere.wav")
+        largesc.speech_source(kind="file", wav_file="nowhere.wav")
     text = tmp_path / "text.wav"
     text.write_text("this is no sound")
     with pytest.raises(ValueError, match="no WAV file"):
-        largesc.speech_source("file", str(text))
+        largesc.speech_source(kind="file", wav_file=str(text))
     with pytest.raises(ValueError, match="seconds 0"):
-        largesc.link_monitor(0)
+        largesc.link_monitor(seconds=0)
 
 
 def test_sound_card_that_is_not_there(wav):
     device = "no_such_card"
     for make in (largesc.speech_source, largesc.speech_sink):
         with pytest.raises(RuntimeError, match=device):
-            make("sound_card", device=device)
-        make("auto", wav, device=device)
+            make(kind="sound_card", device=device)
+        make(kind="auto", wav_file=wav, device=device)
 
 
 class Curves(gr.basic_block):
@@ -90,7 +90,7 @@ def packet(index: int, size: int, frames: int = 1) -> object:
 
 
 def test_monitor_counts_rate_and_losses():
-    monitor, seen = largesc.link_monitor(4.0), Curves()
+    monitor, seen = largesc.link_monitor(seconds=4.0), Curves()
     monitor._post = lambda port, values: seen.found.__setitem__(port, values)
     for n in range(0, 100, 2):
         monitor._on_sent(packet(n, 20, frames=2))
@@ -102,7 +102,7 @@ def test_monitor_counts_rate_and_losses():
 
 
 def test_monitor_survives_anything_and_a_restart():
-    monitor, seen = largesc.link_monitor(4.0), Curves()
+    monitor, seen = largesc.link_monitor(seconds=4.0), Curves()
     monitor._post = lambda port, values: seen.found.__setitem__(port, values)
     bad = [pmt.PMT_T, pmt.intern("x"), pmt.cons(pmt.PMT_NIL, pmt.PMT_NIL), packet(-3, 5)]
     bad += [packet(0, 5, frames=9), pmt.cons(pmt.make_dict(), pmt.init_u8vector(1, [0]))]
@@ -120,7 +120,7 @@ def test_monitor_in_a_flowgraph():
 
     tb = gr.top_block()
     source = blocks.message_strobe(packet(0, 20), 20)
-    monitor, seen = largesc.link_monitor(4.0), Curves()
+    monitor, seen = largesc.link_monitor(seconds=4.0), Curves()
     tb.msg_connect(source, "strobe", monitor, "sent")
     tb.msg_connect(source, "strobe", monitor, "received")
     for port in ("rate", "loss"):

@@ -28,22 +28,30 @@ BAD_MESSAGES = [
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda m: largesc.mimi_encoder(m, sample_rate_hz=48000), "48000"),
-        (lambda m: largesc.mimi_encoder(m, max_in_flight=-1), "max_in_flight -1"),
-        (lambda m: largesc.speech_tx(m, max_in_flight=8), "max_in_flight 8"),
+        (lambda m: largesc.mimi_encoder(codec=m, sample_rate_hz=48000), "48000"),
+        (lambda m: largesc.mimi_encoder(codec=m, max_in_flight=-1), "max_in_flight -1"),
+        (lambda m: largesc.speech_tx(codec=m, max_in_flight=8), "max_in_flight 8"),
         (lambda m: largesc.adaptive_controller(budget_bps=100), "budget_bps 100"),
         (lambda m: largesc.adaptive_controller(budget_bps=3000), "budget_bps 3000"),
         (lambda m: largesc.adaptive_controller(loss_probability=1.5), "loss_probability 1.5"),
         (lambda m: largesc.adaptive_controller(policy="magic"), "magic"),
-        (lambda m: largesc.loss_channel("bernoulli", -0.1), "loss_probability -0.1"),
-        (lambda m: largesc.loss_channel("gilbert_elliott", 0.8, 2.0), "mean_burst 2"),
-        (lambda m: largesc.loss_channel("fog"), "fog"),
-        (lambda m: largesc.loss_channel("trace", trace="/nowhere"), "/nowhere"),
+        (
+            lambda m: largesc.loss_channel(model="bernoulli", loss_probability=-0.1),
+            "loss_probability -0.1",
+        ),
+        (
+            lambda m: largesc.loss_channel(
+                model="gilbert_elliott", loss_probability=0.8, mean_burst=2.0
+            ),
+            "mean_burst 2",
+        ),
+        (lambda m: largesc.loss_channel(model="fog"), "fog"),
+        (lambda m: largesc.loss_channel(model="trace", trace="/nowhere"), "/nowhere"),
         (lambda m: largesc.uep_depacketizer(mode="slow"), "slow"),
         (lambda m: largesc.uep_depacketizer(deadline_ms=-1), "deadline_ms -1"),
-        (lambda m: largesc.moshi_concealer("guess"), "guess"),
-        (lambda m: largesc.mimi_decoder(m, mode="slow"), "slow"),
-        (lambda m: largesc.mimi_encoder("no such model"), "no such model"),
+        (lambda m: largesc.moshi_concealer(method="guess"), "guess"),
+        (lambda m: largesc.mimi_decoder(codec=m, mode="slow"), "slow"),
+        (lambda m: largesc.mimi_encoder(codec="no such model"), "no such model"),
     ],
 )
 def test_parameters_are_refused_by_name(models, make, words):
@@ -60,7 +68,7 @@ def test_parameters_are_refused_by_name(models, make, words):
     ],
 )
 def test_bad_messages_are_counted(name, port):
-    make = {"moshi_concealer": lambda: largesc.moshi_concealer("repeat")}
+    make = {"moshi_concealer": lambda: largesc.moshi_concealer(method="repeat")}
     block = make.get(name, getattr(largesc, name))()
     sink = blocks.message_debug(False)
     out = "packets" if name == "uep_packetizer" else "tokens"
@@ -84,7 +92,7 @@ def test_bad_messages_are_counted(name, port):
 
 
 def test_depacketizer_counts_what_is_no_packet():
-    block = largesc.uep_depacketizer()
+    block = largesc.uep_depacketizer(mode="offline")
     tb = gr.top_block(catch_exceptions=False)
     sink = blocks.message_debug(False)
     tb.msg_connect(block, "tokens", sink, "store")

@@ -62,7 +62,9 @@ def test_clean_channel_keeps_data_and_metadata():
 
 
 def test_drops_give_credit_for_every_frame():
-    channel = largesc.loss_channel("gilbert_elliott", 0.3, 3.0, seed=5)
+    channel = largesc.loss_channel(
+        model="gilbert_elliott", loss_probability=0.3, mean_burst=3.0, seed=5
+    )
     got = run(channel, [packet(n, frames=2) for n in range(2000)] + [end(4000)])
     arrived = {number(p) for p in got["packets"] if not is_end(p)}
     credited = [pmt.to_python(c) for c in got["credit"]]
@@ -152,14 +154,16 @@ def test_status_comes_while_running_and_at_the_end():
 def test_trace_decides(tmp_path):
     trace = tmp_path / "trace.txt"
     trace.write_text("0\n1\n1\n0\n")
-    channel = largesc.loss_channel("trace", trace=str(trace), packet_ms=20)
+    channel = largesc.loss_channel(model="trace", trace=str(trace), packet_ms=20)
     channel.set_loss_probability(0.9)
     got = run(channel, [packet(n) for n in range(8)] + [end(8)])
     assert [number(p) for p in got["packets"][:-1]] == [0, 3, 4, 7]
 
 
 def test_setters_change_the_channel():
-    channel = largesc.loss_channel("gilbert_elliott", 0.1, 2.0, packet_ms=80)
+    channel = largesc.loss_channel(
+        model="gilbert_elliott", loss_probability=0.1, mean_burst=2.0, packet_ms=80
+    )
     channel.set_loss_probability(0.4)
     channel.set_mean_burst_ms(400)
     run(channel, [packet(n) for n in range(20000)] + [end(20000)])
@@ -169,7 +173,7 @@ def test_setters_change_the_channel():
 
 
 def test_sliders_cannot_leave_the_possible():
-    channel = largesc.loss_channel("gilbert_elliott", 0.1, 1.0)
+    channel = largesc.loss_channel(model="gilbert_elliott", loss_probability=0.1, mean_burst=1.0)
     channel.set_loss_probability(0.8)
     run(channel, [packet(n) for n in range(20000)] + [end(20000)])
     stats = channel.statistics()

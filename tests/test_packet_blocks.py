@@ -83,7 +83,7 @@ def packets_of(messages, **options):
 
 def received(packets, **options):
     """Token PDUs that a depacketizer makes of packets, its reports and counters."""
-    rx = largesc.uep_depacketizer(**options)
+    rx = largesc.uep_depacketizer(**{"mode": "offline"} | options)
     frames, reports = run((rx, "packets"), packets, [(rx, "tokens"), (rx, "report")])
     return frames, reports, rx.statistics()
 
@@ -93,7 +93,7 @@ def received(packets, **options):
 @pytest.mark.parametrize("crc", [True, False])
 def test_lossless_loopback_is_bit_exact(layout, frames_per_packet, crc):
     link = {"frames_per_packet": frames_per_packet, "layout": layout, "crc": crc}
-    tx, rx = largesc.uep_packetizer(**link), largesc.uep_depacketizer(**link)
+    tx, rx = largesc.uep_packetizer(**link), largesc.uep_depacketizer(mode="offline", **link)
     channel = largesc.loss_channel()
     frames = frames_of(301)
     messages = [
@@ -186,7 +186,7 @@ def test_skipped_frames_give_their_credit_back():
 
 
 def test_done_comes_behind_the_frames_that_wait():
-    tx, rx = largesc.uep_packetizer(), largesc.uep_depacketizer()
+    tx, rx = largesc.uep_packetizer(), largesc.uep_depacketizer(mode="offline")
     for f in frames_of(500):
         tx._post(pmt.intern("tokens"), pdu(f))
     tx._post(pmt.intern("system"), done())
@@ -196,7 +196,8 @@ def test_done_comes_behind_the_frames_that_wait():
 
 def test_done_ends_a_whole_flowgraph():
     tb = gr.top_block("test", catch_exceptions=False)
-    tx, rx, sink = largesc.uep_packetizer(), largesc.uep_depacketizer(), blocks.message_debug(False)
+    tx, rx = largesc.uep_packetizer(), largesc.uep_depacketizer(mode="offline")
+    sink = blocks.message_debug(False)
     tb.msg_connect(tx, "packets", rx, "packets")
     tb.msg_connect(rx, "tokens", sink, "store")
     tx._post(pmt.intern("tokens"), pdu(range(8)))

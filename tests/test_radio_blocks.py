@@ -140,7 +140,7 @@ def test_key_up_at_ten_percent_offset_loses_nothing(offset):
 def test_recovery_after_a_fade_of_two_seconds(profile):
     packets = random_packets([25] * 60, 5)
     x = samples_of(packets, profile=profile)
-    rate = largesc.packet_radio_rx(profile).profile.sample_rate
+    rate = largesc.packet_radio_rx(profile=profile).profile.sample_rate
     half = len(x) // 2
     # Silence that begins and ends within a burst.
     x = np.concatenate([x[:half], np.zeros(round(2 * rate)), x[half + 700 :]])
@@ -154,7 +154,7 @@ def test_recovery_after_a_fade_of_two_seconds(profile):
 @pytest.mark.parametrize("profile", ["ssb", "narrow", "wide"])
 def test_rayleigh_fading_lets_most_through(profile):
     packets = random_packets([25] * 40, 6)
-    rate = largesc.packet_radio_rx(profile).profile.sample_rate
+    rate = largesc.packet_radio_rx(profile=profile).profile.sample_rate
     channel = {"noise_voltage": 0.02, "fading": "rayleigh", "doppler": 2.0 / rate, "seed": 3}
     received, _ = loopback(packets, channel, profile=profile)
     assert set(received) <= set(packets)
@@ -183,7 +183,7 @@ def test_truncated_burst_disturbs_nobody(profile):
 
 @pytest.mark.parametrize("profile, seconds", [("ssb", 20), ("narrow", 5), ("wide", 4)])
 def test_noise_gives_no_packets(profile, seconds):
-    rate = largesc.packet_radio_rx(profile).profile.sample_rate
+    rate = largesc.packet_radio_rx(profile=profile).profile.sample_rate
     x = np.random.default_rng(9).standard_normal((round(seconds * rate), 2))
     received, counters = packets_in(x.view(complex)[:, 0], profile=profile)
     assert received == [] and counters["accepted"] == 0
@@ -213,7 +213,7 @@ def test_other_sample_rates(sample_rate):
 
 def test_bursts_are_tagged_and_have_the_amplitude():
     tb = gr.top_block("tags", catch_exceptions=False)
-    tx = largesc.packet_radio_tx("ssb", amplitude=0.25)
+    tx = largesc.packet_radio_tx(profile="ssb", amplitude=0.25)
     sink = blocks.vector_sink_c()
     tb.connect(tx, sink)
     post(tx, packet_pdu(bytes(25)))
@@ -233,10 +233,12 @@ def test_tokens_over_the_air(profile):
     tokens = np.random.default_rng(14).integers(0, 2048, (40, 8))
     tb = gr.top_block("tokens", catch_exceptions=False)
     packetizer = largesc.uep_packetizer(frames_per_packet=2, crc=False)
-    tx, rx = largesc.packet_radio_tx(profile), largesc.packet_radio_rx(profile)
-    depacketizer = largesc.uep_depacketizer(2, "sequential", False, "offline", 80, 10)
+    tx, rx = largesc.packet_radio_tx(profile=profile), largesc.packet_radio_rx(profile=profile)
+    depacketizer = largesc.uep_depacketizer(frames_per_packet=2, crc=False, mode="offline")
     debug = blocks.message_debug()
-    tb.connect(tx, largesc.radio_channel(0.2, 0.002, 30.0), rx)
+    tb.connect(
+        tx, largesc.radio_channel(noise_voltage=0.2, frequency_offset=0.002, clock_ppm=30.0), rx
+    )
     tb.msg_connect(packetizer, "packets", tx, "packets")
     tb.msg_connect(rx, "packets", depacketizer, "packets")
     tb.msg_connect(depacketizer, "tokens", debug, "store")
@@ -257,8 +259,8 @@ def test_tokens_over_the_air(profile):
 
 def test_refused_and_dropped_packets_are_counted():
     tb = gr.top_block("refuse", catch_exceptions=False)
-    tx = largesc.packet_radio_tx("ssb", queue_packets=2)
-    rx, debug = largesc.packet_radio_rx("ssb"), blocks.message_debug()
+    tx = largesc.packet_radio_tx(profile="ssb", queue_packets=2)
+    rx, debug = largesc.packet_radio_rx(profile="ssb"), blocks.message_debug()
     tb.connect(tx, rx)
     tb.msg_connect(rx, "packets", debug, "store")
     odd = pmt.cons(pmt.cons(pmt.intern("a"), pmt.intern("b")), pmt.intern("c"))
@@ -277,7 +279,7 @@ def test_refused_and_dropped_packets_are_counted():
 
 def test_steady_stream_has_silence_between_packets():
     tb = gr.top_block("steady", catch_exceptions=False)
-    tx = largesc.packet_radio_tx("ssb", continuous=True)
+    tx = largesc.packet_radio_tx(profile="ssb", continuous=True)
     head = blocks.head(gr.sizeof_gr_complex, 7200)
     sink = blocks.vector_sink_c()
     tb.connect(tx, head, sink)
@@ -292,7 +294,7 @@ def test_status_is_published():
     x = samples_of(random_packets([25] * 12, 13), profile="ssb")
     tb = gr.top_block("status", catch_exceptions=False)
     source = blocks.vector_source_c(x.tolist())
-    rx, debug = largesc.packet_radio_rx("ssb"), blocks.message_debug()
+    rx, debug = largesc.packet_radio_rx(profile="ssb"), blocks.message_debug()
     tb.connect(source, rx)
     tb.msg_connect(rx, "status", debug, "store")
     tb.start()
@@ -303,7 +305,7 @@ def test_status_is_published():
 
 def test_idle_sender_takes_no_time():
     tb = gr.top_block("idle", catch_exceptions=False)
-    tx = largesc.packet_radio_tx("ssb")
+    tx = largesc.packet_radio_tx(profile="ssb")
     tb.connect(tx, blocks.null_sink(gr.sizeof_gr_complex))
     tb.start()
     time.sleep(0.1)
@@ -350,7 +352,7 @@ def test_bad_arguments(name, options, message):
 def test_radio_needs_no_torch():
     script = (
         "import sys; from gnuradio import largesc; largesc.packet_radio_tx(); "
-        "largesc.packet_radio_rx('wide'); largesc.radio_channel(); "
+        "largesc.packet_radio_rx(profile='wide'); largesc.radio_channel(); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -362,7 +364,11 @@ def test_channel_repeats_with_its_seed(fading):
         tb = gr.top_block("channel", catch_exceptions=False)
         source = blocks.vector_source_c([1.0 + 0.0j] * 3000)
         sink = blocks.vector_sink_c()
-        tb.connect(source, largesc.radio_channel(0.1, fading=fading, doppler=1e-3, seed=seed), sink)
+        tb.connect(
+            source,
+            largesc.radio_channel(noise_voltage=0.1, fading=fading, doppler=1e-3, seed=seed),
+            sink,
+        )
         tb.run()
         return np.array(sink.data())
 
@@ -392,7 +398,7 @@ class gate(gr.sync_block):  # noqa: N801
 def test_steady_stream_keeps_no_packet_waiting(profile, rate):
     """Before a sink that is slow, as radios are, silence fills the buffers."""
     tb = gr.top_block("steady", catch_exceptions=False)
-    tx = largesc.packet_radio_tx(profile, sample_rate=rate, continuous=True)
+    tx = largesc.packet_radio_tx(profile=profile, sample_rate=rate, continuous=True)
     sink = gate()
     tb.connect(tx, sink)
     tb.start()

@@ -92,7 +92,7 @@ def test_recording_of_ofdm_ends_with_silence(radio, wav, tmp_path, capsys):
     from sigmf_files import recording_source
 
     source, rate = recording_source(path, 250e3)
-    tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx("wide")
+    tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx(profile="wide")
     tb.connect(source, rx)
     tb.run()
     assert rate == 250e3
@@ -121,7 +121,7 @@ def test_live_over_zmq_with_a_record_of_it(radio, wav, tmp_path):
     from sigmf_files import recording_source
 
     source, rate = recording_source(Path(record), 0)
-    tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx("ssb")
+    tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx(profile="ssb")
     tb.connect(source, rx)
     tb.run()
     assert rate == 7200 and rx.statistics()["accepted"] == sent["modem"]["packets"]

@@ -112,10 +112,10 @@ def test_old_and_double_reports_are_counted_and_refused():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: report_tx(50), "interval_ms 50"),
-        (lambda: report_tx(float("nan")), "interval_ms nan"),
-        (lambda: report_rx(0), "timeout_ms 0"),
-        (lambda: report_rx(1000, 1.5), "cautious_loss 1.5"),
+        (lambda: report_tx(interval_ms=50), "interval_ms 50"),
+        (lambda: report_tx(interval_ms=float("nan")), "interval_ms nan"),
+        (lambda: report_rx(timeout_ms=0), "timeout_ms 0"),
+        (lambda: report_rx(timeout_ms=1000, cautious_loss=1.5), "cautious_loss 1.5"),
     ],
 )
 def test_bad_parameters_are_named(make, words):
@@ -139,7 +139,11 @@ def tb():
 
 
 def test_blocks_carry_a_report_and_survive_what_is_none(tb):
-    tx, rx, found = report_tx(100), report_rx(300, 0.25), blocks.message_debug()
+    tx, rx, found = (
+        report_tx(interval_ms=100),
+        report_rx(timeout_ms=300, cautious_loss=0.25),
+        blocks.message_debug(),
+    )
     tb.msg_connect(tx, "packets", rx, "packets")
     tb.msg_connect(rx, "report", found, "store")
     tb.start()

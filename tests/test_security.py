@@ -227,7 +227,7 @@ def test_bad_keys_name_the_remedy(tmp_path, key_file):
             read_key(path)
     for tag_bytes in (3, 33):
         with pytest.raises(ValueError, match=f"tag_bytes {tag_bytes}"):
-            largesc.packet_signer(key_file, tag_bytes)
+            largesc.packet_signer(key_file=key_file, tag_bytes=tag_bytes)
 
 
 def pdu(data: bytes, **meta) -> object:
@@ -259,15 +259,16 @@ def test_blocks_keep_metadata_and_end(key_file):
     packets = [bytes([n] * 5) for n in range(40)]
     end = pdu(b"\x28\xe0", **{keys.end_of_stream: True})
     signed = through(
-        largesc.packet_signer(key_file), [pdu(p, frame_index=n) for n, p in enumerate(packets)]
+        largesc.packet_signer(key_file=key_file),
+        [pdu(p, frame_index=n) for n, p in enumerate(packets)],
     )
     assert len(signed) == 41 and is_end(signed[-1]) and bytes_of(signed[-1]) == b""
     signed = through(
-        largesc.packet_signer(key_file),
+        largesc.packet_signer(key_file=key_file),
         [*(pdu(p, frame_index=n) for n, p in enumerate(packets)), end],
     )
     assert len(signed) == 41 and len(bytes_of(signed[-1])) == 2 + 6
-    verifier = largesc.packet_verifier(key_file)
+    verifier = largesc.packet_verifier(key_file=key_file)
     bad = [pmt.PMT_NIL, pmt.from_long(3), pmt.cons(pmt.PMT_NIL, pmt.PMT_NIL), pdu(b"")]
     out = through(verifier, [*bad, pdu(b"forged forged"), *signed[:-1], signed[3], signed[-1]])
     assert [bytes_of(m) for m in out] == [*packets, b"\x28\xe0"]
@@ -279,7 +280,8 @@ def test_blocks_keep_metadata_and_end(key_file):
 
 def test_end_goes_on_where_its_packet_is_refused(key_file):
     out = through(
-        largesc.packet_verifier(key_file), [pdu(b"forged packet", **{keys.end_of_stream: True})]
+        largesc.packet_verifier(key_file=key_file),
+        [pdu(b"forged packet", **{keys.end_of_stream: True})],
     )
     assert len(out) == 1 and is_end(out[0]) and bytes_of(out[0]) == b""
 

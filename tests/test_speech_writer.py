@@ -23,14 +23,14 @@ from gnuradio.largesc._blocks import real_time
 from gnuradio.largesc.flowgraphs.speech_writer import speech_writer
 tb = gr.top_block()
 tone = analog.sig_source_f(24000, analog.GR_COS_WAVE, 100, 0.5)
-pace, sink = real_time(), speech_writer(sys.argv[1])
+pace, sink = real_time(), speech_writer(path=sys.argv[1])
 tb.connect(tone, pace, sink)
 tb.run()
 """
 
 
 def write(path, samples, **options) -> speech_writer:
-    sink = speech_writer(str(path), **options)
+    sink = speech_writer(path=str(path), **options)
     for part in np.array_split(np.asarray(samples, dtype=np.float32), 100):
         assert sink.work([part], []) == len(part)
     return sink
@@ -93,7 +93,7 @@ def test_full_disk_and_bad_path_are_said(tmp_path, capsys):
     sink.stop()
     assert "/dev/full cannot be written: No space left" in sink.error
     with pytest.raises(AudioError, match="No such file"):
-        speech_writer(str(tmp_path / "nowhere" / "out.wav"))
+        speech_writer(path=str(tmp_path / "nowhere" / "out.wav"))
     # Said at once, not behind an hour of speech.
     bad = [str(tmp_path / "nowhere" / "out.wav"), "--listen", "127.0.0.1:52199"]
     assert main(["rx", *bad, "--concealer", "repeat"]) == 2

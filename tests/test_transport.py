@@ -72,7 +72,7 @@ def test_stray_packets_do_not_turn_the_answers(tb, tmp_path, signed):
     checked = server
     if signed:
         good = PacketSigner(bytes(32)).sign(b"speech")
-        checked = packet_verifier(str(key))
+        checked = packet_verifier(key_file=str(key))
         tb.msg_connect(server, "packets", checked, "packets")
     tb.msg_connect(checked, "packets", server, "accepted")
     tb.msg_connect(server, "packets", found, "store")
@@ -128,7 +128,7 @@ def test_silence_is_said_once_and_its_end(monkeypatch, capsys):
 
 
 def test_end_packet_is_sent_three_times_and_counted(tb):
-    block, found = end_repeater(0.2), blocks.message_debug()
+    block, found = end_repeater(interval_s=0.2), blocks.message_debug()
     tb.msg_connect(block, "packets", found, "store")
     tb.start()
     send(block, b"speech")

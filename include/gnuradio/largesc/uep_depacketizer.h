@@ -32,7 +32,7 @@ public:
     static sptr make(int frames_per_packet = 1,
                      const std::string& layout = "sequential",
                      bool crc = true,
-                     const std::string& mode = "offline",
+                     const std::string& mode = "live",
                      int deadline_ms = 80,
                      int hold_packets = 10,
                      int report_interval_packets = 1,

@@ -128,7 +128,7 @@ PYBIND11_MODULE(_blocks, m)
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
              py::arg("crc") = true,
-             py::arg("mode") = "offline",
+             py::arg("mode") = "live",
              py::arg("deadline_ms") = 80,
              py::arg("hold_packets") = 10,
              py::arg("report_interval_packets") = 1,

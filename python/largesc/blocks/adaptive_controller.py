@@ -6,7 +6,7 @@ from gnuradio import gr
 
 from .._core import keys
 from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
-from ..speech.format import FRAME_MS
+from ..options import LinkOptions, SenderOptions
 from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu, read_report
 
 
@@ -32,17 +32,18 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
 
     def __init__(
         self,
-        policy: str = "exact",
-        budget_bps: float = 1100.0,
-        loss_probability: float = 0.0,
-        mean_burst_packets: float = 1.0,
-        deadline_ms: int = FRAME_MS,
-        frames_per_packet: int = 1,
-        layout: str = "sequential",
-        dtx: bool = False,
-        tokens_sent: int = 8,
-        tokens_repeated: int = 0,
-        model: str = "embedded",
+        *,
+        policy: str = SenderOptions.policy,
+        budget_bps: float = SenderOptions.budget_bps,
+        loss_probability: float = SenderOptions.loss_probability,
+        mean_burst_packets: float = SenderOptions.mean_burst_packets,
+        deadline_ms: int = SenderOptions.deadline_ms,
+        frames_per_packet: int = LinkOptions.frames_per_packet,
+        layout: str = LinkOptions.layout,
+        dtx: bool = SenderOptions.dtx,
+        tokens_sent: int = SenderOptions.tokens_sent,
+        tokens_repeated: int = SenderOptions.tokens_repeated,
+        model: str = SenderOptions.controller,
     ) -> None:
         self.loss_probability = checked_probability(loss_probability)
         self.mean_burst_packets = checked_burst(mean_burst_packets)
@@ -52,15 +53,15 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
 
             network = load_controller(model)
         self._core = Controller(
-            policy,
-            budget_bps,
-            deadline_ms,
-            frames_per_packet,
-            layout,
-            dtx,
-            tokens_sent,
-            tokens_repeated,
-            network,
+            policy=policy,
+            budget_bps=budget_bps,
+            deadline_ms=deadline_ms,
+            frames_per_packet=frames_per_packet,
+            layout=layout,
+            dtx=dtx,
+            tokens_sent=tokens_sent,
+            tokens_repeated=tokens_repeated,
+            network=network,
         )
         gr.basic_block.__init__(self, "adaptive_controller", None, None)
         inputs = {"tokens": self._on_tokens, "report": self._on_report}

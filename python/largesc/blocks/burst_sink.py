@@ -26,7 +26,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         profile: of single carrier.
     """
 
-    def __init__(self, profile: RadioProfile) -> None:
+    def __init__(self, *, profile: RadioProfile) -> None:
         gr.sync_block.__init__(self, "burst_sink", [np.complex64], None)
         self.open_ports({}, ["packets"], None)
         self._core = BurstReceiver(profile)

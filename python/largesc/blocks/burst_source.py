@@ -47,6 +47,7 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
 
     def __init__(
         self,
+        *,
         item: type,
         make: Callable[[bytes], np.ndarray],
         first: np.ndarray,

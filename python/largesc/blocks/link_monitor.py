@@ -27,7 +27,7 @@ class link_monitor(gr.basic_block):  # noqa: N801
         ValueError: ``seconds`` is out of range.
     """
 
-    def __init__(self, seconds: float = 20.0) -> None:
+    def __init__(self, *, seconds: float = 20.0) -> None:
         if not 2 <= seconds <= 120:
             raise ValueError(f"seconds {seconds} is out of range: use 2 to 120")
         gr.basic_block.__init__(self, name="link_monitor", in_sig=None, out_sig=None)

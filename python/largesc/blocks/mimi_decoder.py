@@ -12,10 +12,10 @@ from gnuradio import gr
 from .._core import keys
 from ..codec.speech_decoder import SpeechDecoder
 from ..models.loader import load_codec
+from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
 from .messages import STATUS_FRAMES, TokenBlock, read_pdu
 
-MODES = ("live", "offline")
 # Live: samples a call of work, the polling while nothing plays, and how far ahead a frame is asked.
 CHUNK = 480
 IDLE_POLL_SAMPLES = 240
@@ -40,10 +40,14 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
     """
 
     def __init__(
-        self, codec: str = "embedded", mode: str = "offline", threads: int = 1, seed: int = 1
+        self,
+        *,
+        codec: str = LinkOptions.codec,
+        mode: str = ReceiverOptions.mode,
+        threads: int = LinkOptions.threads,
+        seed: int = ReceiverOptions.seed,
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"mode {mode!r} is unknown: use 'live' or 'offline'")
+        check_choice("mode", mode, MODES)
         gr.sync_block.__init__(self, "mimi_decoder", None, [np.float32])
         self.open_ports({"tokens": self._on_tokens}, ["pull", "credit"], "tokens")
         self.counters |= {"frames": 0, "underflows": 0, "overflows": 0, "broken_frames": 0}

@@ -12,6 +12,7 @@ from .. import _blocks
 from .._core import keys
 from ..codec.speech_encoder import SpeechEncoder
 from ..models.loader import load_codec
+from ..options import LinkOptions, SenderOptions
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu
 
@@ -41,9 +42,10 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
 
     def __init__(
         self,
-        codec: str = "embedded",
-        max_in_flight: int = 0,
-        threads: int = 1,
+        *,
+        codec: str = LinkOptions.codec,
+        max_in_flight: int = SenderOptions.max_in_flight,
+        threads: int = LinkOptions.threads,
         sample_rate_hz: float = SAMPLE_RATE_HZ,
     ) -> None:
         check_sample_rate(sample_rate_hz)

@@ -10,6 +10,7 @@ from gnuradio import gr
 from .._core import keys
 from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_concealer
 from ..concealment.estimator import FrameCompleter
+from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
 from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu, read_pdu
 
@@ -40,26 +41,28 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         samples: frames to draw for a lost one, whose mean is played; 1: a single one, which is
             sharper and further off.
         threads: of torch.
-        live: repeat frames for which there is no time to compute, instead of falling behind.
+        mode: ``live``: repeat frames for which there is no time to compute, instead of falling
+            behind; ``offline``: every frame takes its time.
     """
 
     def __init__(
         self,
-        method: str = "interpolate",
-        model: str = "embedded",
-        temperature: float = 0.7,
-        top_k: int = 50,
-        seed: int = 1,
-        fade_after_frames: int = 3,
-        threads: int = 1,
-        live: bool = False,
-        delay_mode: str = "speculative",
-        other_streams: str = "zero",
-        codec: str = "embedded",
-        samples: int = 8,
+        *,
+        method: str = ReceiverOptions.method,
+        model: str = ReceiverOptions.model,
+        temperature: float = ReceiverOptions.temperature,
+        top_k: int = ReceiverOptions.top_k,
+        seed: int = ReceiverOptions.seed,
+        fade_after_frames: int = ReceiverOptions.fade_after_frames,
+        threads: int = LinkOptions.threads,
+        mode: str = ReceiverOptions.mode,
+        delay_mode: str = ReceiverOptions.delay_mode,
+        other_streams: str = ReceiverOptions.other_streams,
+        codec: str = LinkOptions.codec,
+        samples: int = ReceiverOptions.samples,
     ) -> None:
-        if other_streams not in OTHER_STREAMS:
-            raise ValueError(f"other_streams {other_streams!r} is unknown: use zero or silence")
+        check_choice("mode", mode, MODES)
+        check_choice("other_streams", other_streams, OTHER_STREAMS)
         network, completer, books, options = None, None, None, {}
         if method == "interpolate" or (method == "lm" and samples > 1):
             from ..codec.codebooks import codebooks_of
@@ -93,7 +96,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 "sample_text": loaded.text,
             }
         self._core = make_concealer(method, network, fade_after_frames, completer, **options)
-        self._live = live
+        self._live = mode == "live"
         gr.basic_block.__init__(self, "moshi_concealer", None, None)
         self.open_ports({"tokens": self._on_tokens}, ["tokens"], "tokens")
         # The queue of the port is out of sight, so that the block keeps its own.

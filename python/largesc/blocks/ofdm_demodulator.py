@@ -28,7 +28,7 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
         bits_per_symbol: of the payload, 1 or 2.
     """
 
-    def __init__(self, bits_per_symbol: int) -> None:
+    def __init__(self, *, bits_per_symbol: int) -> None:
         gr.hier_block2.__init__(
             self,
             "ofdm_demodulator",

@@ -25,7 +25,7 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
         profile: of OFDM.
     """
 
-    def __init__(self, profile: RadioProfile) -> None:
+    def __init__(self, *, profile: RadioProfile) -> None:
         gr.basic_block.__init__(self, "ofdm_sink", None, None)
         inputs = {"symbols": self._on_symbols, "header": self._on_header}
         self.open_ports(inputs, ["packets"], "symbols")

@@ -32,6 +32,7 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
 
     def __init__(
         self,
+        *,
         profile: str = "ssb",
         modulation: str = "",
         code: str = "",
@@ -54,13 +55,13 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
         self.message_port_register_hier_out("packets")
         self.message_port_register_hier_out("status")
         if self.profile.waveform == "ofdm":
-            demodulator = ofdm_demodulator(self.profile.bits_per_symbol)
-            self.sink = ofdm_sink(self.profile)
+            demodulator = ofdm_demodulator(bits_per_symbol=self.profile.bits_per_symbol)
+            self.sink = ofdm_sink(profile=self.profile)
             chain += [demodulator]
             for port in ("symbols", "header"):
                 self.msg_connect(demodulator, port, self.sink, port)
         else:
-            self.sink = burst_sink(self.profile)
+            self.sink = burst_sink(profile=self.profile)
             chain += [self.sink]
         self.connect(*chain)
         self.msg_connect(self.sink, "packets", self, "packets")

@@ -63,6 +63,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
 
     def __init__(
         self,
+        *,
         profile: str = "ssb",
         modulation: str = "",
         code: str = "",
@@ -116,13 +117,13 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         key_up = to_symbols(whitening(round(key_up_ms / 1000 * profile.symbol_rate)), 1)
         first = np.concatenate([np.zeros(FIRST_SYMBOLS, dtype=np.complex64), key_up])
         self.source = burst_source(
-            np.complex64,
-            make,
-            first,
-            np.zeros(LAST_SYMBOLS, dtype=np.complex64),
-            MOST_BYTES,
-            queue_packets,
-            IDLE_SYMBOLS if continuous else 0,
+            item=np.complex64,
+            make=make,
+            first=first,
+            last=np.zeros(LAST_SYMBOLS, dtype=np.complex64),
+            most_bytes=MOST_BYTES,
+            queue_packets=queue_packets,
+            idle_items=IDLE_SYMBOLS if continuous else 0,
         )
         sps = profile.samples_per_symbol
         taps = amplitude * pulse_taps(sps)
@@ -138,9 +139,15 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         def make(packet: bytes) -> np.ndarray:
             return make_payload(with_crc(packet, crc), code)
 
-        empty = np.zeros(0, dtype=np.uint8)
-        last = np.zeros(LAST_BYTES, dtype=np.uint8)
-        self.source = burst_source(np.uint8, make, empty, last, MOST_BYTES, queue_packets, 0)
+        self.source = burst_source(
+            item=np.uint8,
+            make=make,
+            first=np.zeros(0, dtype=np.uint8),
+            last=np.zeros(LAST_BYTES, dtype=np.uint8),
+            most_bytes=MOST_BYTES,
+            queue_packets=queue_packets,
+            idle_items=0,
+        )
         modulator = digital.ofdm_tx(
             packet_length_tag_key=LENGTH_TAG,
             bps_header=1,

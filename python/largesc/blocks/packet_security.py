@@ -66,7 +66,7 @@ class packet_signer(_PacketFilter):  # noqa: N801
         ValueError: the key cannot be used, ``tag_bytes`` is out of range, or ``direction`` unknown.
     """
 
-    def __init__(self, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:
+    def __init__(self, *, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:
         gr.basic_block.__init__(self, "packet_signer", None, None)
         self._core = PacketSigner(read_key(key_file), tag_bytes, direction=direction)
         self.overhead_bytes = overhead_bytes(tag_bytes)
@@ -88,7 +88,7 @@ class packet_verifier(_PacketFilter):  # noqa: N801
         as there.
     """
 
-    def __init__(self, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:
+    def __init__(self, *, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:
         gr.basic_block.__init__(self, "packet_verifier", None, None)
         self._core = PacketVerifier(read_key(key_file), tag_bytes, direction=direction)
         self.open_packets(self._core.verify)

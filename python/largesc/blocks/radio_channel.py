@@ -34,6 +34,7 @@ class radio_channel(gr.hier_block2):  # noqa: N801
 
     def __init__(
         self,
+        *,
         noise_voltage: float = 0.0,
         frequency_offset: float = 0.0,
         clock_ppm: float = 0.0,

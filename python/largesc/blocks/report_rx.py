@@ -8,6 +8,7 @@ from gnuradio import gr
 
 from ..control.policies import checked_burst, checked_probability
 from ..control.reports import Report, ReportFollower, decode, is_report
+from ..options import LinkOptions, ReportOptions, SenderOptions
 from .messages import TokenBlock, packet_bytes, report_dict
 from .threaded import ThreadedBlock
 
@@ -37,11 +38,12 @@ class report_rx(ThreadedBlock, TokenBlock, gr.basic_block):  # noqa: N801
 
     def __init__(
         self,
-        timeout_ms: float = 3000.0,
-        cautious_loss: float = 0.2,
-        crc: bool = True,
-        loss_probability: float = 0.0,
-        mean_burst_packets: float = 1.0,
+        *,
+        timeout_ms: float = ReportOptions.timeout_ms,
+        cautious_loss: float = ReportOptions.cautious_loss,
+        crc: bool = LinkOptions.crc,
+        loss_probability: float = SenderOptions.loss_probability,
+        mean_burst_packets: float = SenderOptions.mean_burst_packets,
     ) -> None:
         first = Report(checked_probability(loss_probability), checked_burst(mean_burst_packets))
         self._core = ReportFollower(timeout_ms, cautious_loss, first)

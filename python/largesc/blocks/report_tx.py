@@ -9,6 +9,7 @@ import pmt
 from gnuradio import gr
 
 from ..control.reports import Report, ReportPacer, encode
+from ..options import LinkOptions, ReportOptions
 from .messages import TokenBlock, make_packet, read_report
 
 
@@ -28,7 +29,9 @@ class report_tx(TokenBlock, gr.basic_block):  # noqa: N801
         ValueError: ``interval_ms`` is out of range.
     """
 
-    def __init__(self, interval_ms: float = 600.0, crc: bool = True) -> None:
+    def __init__(
+        self, *, interval_ms: float = ReportOptions.interval_ms, crc: bool = LinkOptions.crc
+    ) -> None:
         self._pacer = ReportPacer(interval_ms)
         self._crc = crc
         self._report: Report | None = None

@@ -64,7 +64,7 @@ class speech_source(gr.hier_block2):  # noqa: N801
     """
 
     def __init__(
-        self, kind: str = "auto", wav_file: str = "", repeat: bool = True, device: str = ""
+        self, *, kind: str = "auto", wav_file: str = "", repeat: bool = True, device: str = ""
     ) -> None:
         gr.hier_block2.__init__(
             self, "speech_source", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_float)
@@ -104,7 +104,7 @@ class speech_sink(gr.hier_block2):  # noqa: N801
         RuntimeError: `sound_card` and there is none, or the file cannot be written.
     """
 
-    def __init__(self, kind: str = "auto", wav_file: str = "", device: str = "") -> None:
+    def __init__(self, *, kind: str = "auto", wav_file: str = "", device: str = "") -> None:
         gr.hier_block2.__init__(
             self, "speech_sink", gr.io_signature(1, 1, gr.sizeof_float), gr.io_signature(0, 0, 0)
         )

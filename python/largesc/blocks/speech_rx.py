@@ -4,7 +4,7 @@
 from gnuradio import gr
 
 from .._blocks import uep_depacketizer
-from ..speech.format import FRAME_MS
+from ..options import LinkOptions, ReceiverOptions
 from .mimi_decoder import mimi_decoder
 from .moshi_concealer import moshi_concealer
 
@@ -21,54 +21,55 @@ class speech_rx(gr.hier_block2):  # noqa: N801
 
     def __init__(
         self,
-        codec: str = "embedded",
-        method: str = "interpolate",
-        model: str = "embedded",
-        mode: str = "offline",
-        deadline_ms: int = FRAME_MS,
-        frames_per_packet: int = 1,
-        layout: str = "sequential",
-        crc: bool = True,
-        hold_packets: int = 10,
-        end_with_sender: bool = False,
-        temperature: float = 0.7,
-        top_k: int = 50,
-        fade_after_frames: int = 3,
-        seed: int = 1,
-        threads: int = 1,
-        delay_mode: str = "speculative",
-        other_streams: str = "zero",
-        samples: int = 8,
-        max_deadline_ms: int = 0,
+        *,
+        codec: str = LinkOptions.codec,
+        method: str = ReceiverOptions.method,
+        model: str = ReceiverOptions.model,
+        mode: str = ReceiverOptions.mode,
+        deadline_ms: int = ReceiverOptions.deadline_ms,
+        frames_per_packet: int = LinkOptions.frames_per_packet,
+        layout: str = LinkOptions.layout,
+        crc: bool = LinkOptions.crc,
+        hold_packets: int = ReceiverOptions.hold_packets,
+        end_with_sender: bool = ReceiverOptions.end_with_sender,
+        temperature: float = ReceiverOptions.temperature,
+        top_k: int = ReceiverOptions.top_k,
+        fade_after_frames: int = ReceiverOptions.fade_after_frames,
+        seed: int = ReceiverOptions.seed,
+        threads: int = LinkOptions.threads,
+        delay_mode: str = ReceiverOptions.delay_mode,
+        other_streams: str = ReceiverOptions.other_streams,
+        samples: int = ReceiverOptions.samples,
+        max_deadline_ms: int = ReceiverOptions.max_deadline_ms,
     ) -> None:
         gr.hier_block2.__init__(
             self, "speech_rx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_float)
         )
         self.depacketizer = uep_depacketizer(
-            frames_per_packet,
-            layout,
-            crc,
-            mode,
-            deadline_ms,
-            hold_packets,
+            frames_per_packet=frames_per_packet,
+            layout=layout,
+            crc=crc,
+            mode=mode,
+            deadline_ms=deadline_ms,
+            hold_packets=hold_packets,
             end_with_sender=end_with_sender,
             max_deadline_ms=max_deadline_ms,
         )
         self.concealer = moshi_concealer(
-            method,
-            model,
-            temperature,
-            top_k,
-            seed,
-            fade_after_frames,
-            threads,
-            mode == "live",
-            delay_mode,
-            other_streams,
-            codec,
-            samples,
+            method=method,
+            model=model,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            fade_after_frames=fade_after_frames,
+            threads=threads,
+            mode=mode,
+            delay_mode=delay_mode,
+            other_streams=other_streams,
+            codec=codec,
+            samples=samples,
         )
-        self.decoder = mimi_decoder(codec, mode, threads, seed)
+        self.decoder = mimi_decoder(codec=codec, mode=mode, threads=threads, seed=seed)
         self.delay_samples = self.decoder.delay_samples
         self.message_port_register_hier_in("packets")
         for port in ("report", "credit", "status"):

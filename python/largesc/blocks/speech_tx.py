@@ -4,7 +4,7 @@
 from gnuradio import gr
 
 from .._blocks import uep_packetizer
-from ..speech.format import FRAME_MS
+from ..options import LinkOptions, SenderOptions
 from .adaptive_controller import adaptive_controller
 from .mimi_encoder import mimi_encoder
 
@@ -24,45 +24,48 @@ class speech_tx(gr.hier_block2):  # noqa: N801
 
     def __init__(
         self,
-        codec: str = "embedded",
-        policy: str = "exact",
-        budget_bps: float = 1100.0,
-        loss_probability: float = 0.0,
-        mean_burst_packets: float = 1.0,
-        deadline_ms: int = FRAME_MS,
-        frames_per_packet: int = 1,
-        layout: str = "sequential",
-        crc: bool = True,
-        dtx: bool = False,
-        max_in_flight: int = 0,
-        tokens_sent: int = 8,
-        tokens_repeated: int = 0,
-        controller: str = "embedded",
-        threads: int = 1,
+        *,
+        codec: str = LinkOptions.codec,
+        policy: str = SenderOptions.policy,
+        budget_bps: float = SenderOptions.budget_bps,
+        loss_probability: float = SenderOptions.loss_probability,
+        mean_burst_packets: float = SenderOptions.mean_burst_packets,
+        deadline_ms: int = SenderOptions.deadline_ms,
+        frames_per_packet: int = LinkOptions.frames_per_packet,
+        layout: str = LinkOptions.layout,
+        crc: bool = LinkOptions.crc,
+        dtx: bool = SenderOptions.dtx,
+        max_in_flight: int = SenderOptions.max_in_flight,
+        tokens_sent: int = SenderOptions.tokens_sent,
+        tokens_repeated: int = SenderOptions.tokens_repeated,
+        controller: str = SenderOptions.controller,
+        threads: int = LinkOptions.threads,
     ) -> None:
         gr.hier_block2.__init__(
             self, "speech_tx", gr.io_signature(1, 1, gr.sizeof_float), gr.io_signature(0, 0, 0)
         )
-        self.packetizer = uep_packetizer(frames_per_packet, layout, crc)
+        self.packetizer = uep_packetizer(
+            frames_per_packet=frames_per_packet, layout=layout, crc=crc
+        )
         least = LEAST_PACKETS_IN_FLIGHT * frames_per_packet
         if 0 < max_in_flight < least:
             raise ValueError(
                 f"max_in_flight {max_in_flight} is below {least}: the receiver holds packets back, "
                 "and the link would wait for itself for ever"
             )
-        self.encoder = mimi_encoder(codec, max_in_flight, threads)
+        self.encoder = mimi_encoder(codec=codec, max_in_flight=max_in_flight, threads=threads)
         self.controller = adaptive_controller(
-            policy,
-            budget_bps,
-            loss_probability,
-            mean_burst_packets,
-            deadline_ms,
-            frames_per_packet,
-            layout,
-            dtx,
-            tokens_sent,
-            tokens_repeated,
-            controller,
+            policy=policy,
+            budget_bps=budget_bps,
+            loss_probability=loss_probability,
+            mean_burst_packets=mean_burst_packets,
+            deadline_ms=deadline_ms,
+            frames_per_packet=frames_per_packet,
+            layout=layout,
+            dtx=dtx,
+            tokens_sent=tokens_sent,
+            tokens_repeated=tokens_repeated,
+            model=controller,
         )
         for port in ("report", "credit"):
             self.message_port_register_hier_in(port)

@@ -22,7 +22,7 @@ class end_repeater(TokenBlock, gr.basic_block):  # noqa: N801
             takes all three.
     """
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, *, interval_s: float) -> None:
         gr.basic_block.__init__(self, "end_repeater", None, None)
         self._interval_s = interval_s
         self.open_ports({"packets": self._on_packet}, ["packets"], "packets")

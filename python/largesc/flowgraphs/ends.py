@@ -174,7 +174,7 @@ class Receiver(gr.top_block):
         self._signed = bool(link.key)
         self.rx = make_rx(link, replace(receiver, mode=mode, end_with_sender=True))
         self.source, port = packet_source(listen, link.has_crc)
-        self.sink = speech_writer(output, raw=raw, skip_samples=self.rx.delay_samples)
+        self.sink = speech_writer(path=output, raw=raw, skip_samples=self.rx.delay_samples)
         if listen:
             self.connect(self.rx, real_time(), self.sink)
         else:

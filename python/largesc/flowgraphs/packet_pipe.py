@@ -15,7 +15,7 @@ from ..blocks.messages import DONE
 class packet_writer(gr.basic_block):  # noqa: N801
     """Writes `packets` PDUs to a binary file."""
 
-    def __init__(self, file: object) -> None:
+    def __init__(self, *, file: object) -> None:
         gr.basic_block.__init__(self, "packet_writer", None, None)
         self._file = file
         self.message_port_register_in(pmt.intern("packets"))
@@ -42,7 +42,7 @@ class packet_reader(gr.basic_block):  # noqa: N801
     ``ended`` is set behind the last packet; the block then ends, and with it what is downstream.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, *, descriptor: int) -> None:
         gr.basic_block.__init__(self, "packet_reader", None, None)
         self.ended = threading.Event()
         self._descriptor = descriptor

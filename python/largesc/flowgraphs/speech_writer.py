@@ -47,7 +47,7 @@ class speech_writer(gr.sync_block):  # noqa: N801
         error: what went wrong while writing, empty while nothing has; nothing is written then.
     """
 
-    def __init__(self, path: str, raw: bool = False, skip_samples: int = 0) -> None:
+    def __init__(self, *, path: str, raw: bool = False, skip_samples: int = 0) -> None:
         gr.sync_block.__init__(self, "speech_writer", [np.float32], None)
         self.error = ""
         self._path, self._skip = path, skip_samples

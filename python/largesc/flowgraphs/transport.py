@@ -91,7 +91,7 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
         ValueError: an address has another form, is unknown or in use.
     """
 
-    def __init__(self, listen: str = "", to: str = "", crc: bool = False) -> None:
+    def __init__(self, *, listen: str = "", to: str = "", crc: bool = False) -> None:
         gr.basic_block.__init__(self, "udp_packets", None, None)
         self.counters = {"received": 0, "sent": 0, "send_errors": 0, "receive_errors": 0}
         self._fixed, self._crc = bool(to), crc
@@ -163,7 +163,7 @@ def zmq_block(make: object, text: str, bind: bool) -> object:
 def packet_sink(to: str | None) -> tuple[object, str]:
     """Where packets go, and its port: UDP, ZMQ, or stdout for None."""
     if not to:
-        return packet_writer(sys.stdout.buffer), "packets"
+        return packet_writer(file=sys.stdout.buffer), "packets"
     if to.startswith(ZMQ):
         return zmq_block(zeromq.pub_msg_sink, to, False), "in"
     return udp_packets(to=to), "packets"
@@ -172,7 +172,7 @@ def packet_sink(to: str | None) -> tuple[object, str]:
 def packet_source(at: str | None, crc: bool = False) -> tuple[object, str]:
     """Where packets come from, and its port: UDP, ZMQ, or stdin for None; ``crc`` as for UDP."""
     if not at:
-        return packet_reader(sys.stdin.fileno()), "packets"
+        return packet_reader(descriptor=sys.stdin.fileno()), "packets"
     if at.startswith(ZMQ):
         return zmq_block(zeromq.sub_msg_source, at, True), "out"
     return udp_packets(listen=at, crc=crc), "packets"

@@ -93,7 +93,9 @@ class Endurance(gr.top_block):
             codec=args.codec,
             **link,
         )
-        self.rx = speech_rx(method=args.concealer, model=args.model, codec=args.codec, **link)
+        self.rx = speech_rx(
+            mode="offline", method=args.concealer, model=args.model, codec=args.codec, **link
+        )
         self.probe = audio_probe(self._each_second)
         fades = FadeTimes(args.fade, args.fade_every, args.seed)
         self._on_air = args.air == "radio"
@@ -114,7 +116,11 @@ class Endurance(gr.top_block):
         faded = args.fade / args.fade_every
         loss = max(0.0, (args.loss - faded) / (1 - faded))
         self.channel = loss_channel(
-            "gilbert_elliott", loss, args.burst, "", PACKET_MS, seed=args.seed
+            model="gilbert_elliott",
+            loss_probability=loss,
+            mean_burst=args.burst,
+            packet_ms=PACKET_MS,
+            seed=args.seed,
         )
         chain = [self.tx, self.fades, self.channel, self.rx]
         for sender, receiver in zip(chain, chain[1:], strict=False):
@@ -124,15 +130,24 @@ class Endurance(gr.top_block):
 
     def _connect_radio(self, fades: FadeTimes, args: argparse.Namespace) -> None:
         profile = PROFILES["ssb"]
-        self.modem_tx = packet_radio_tx("ssb", amplitude=AMPLITUDE, queue_packets=MAX_IN_FLIGHT)
-        self.modem_rx = packet_radio_rx("ssb")
+        self.modem_tx = packet_radio_tx(
+            profile="ssb", amplitude=AMPLITUDE, queue_packets=MAX_IN_FLIGHT
+        )
+        self.modem_rx = packet_radio_rx(profile="ssb")
         noise = AMPLITUDE * np.sqrt(profile.samples_per_symbol / 10 ** (args.es_n0 / 10))
         doppler = DOPPLER_HZ / profile.sample_rate
-        air = radio_channel(0.0, 1e-4, 20.0, "rayleigh", doppler, seed=args.seed)
+        air = radio_channel(
+            noise_voltage=0.0,
+            frequency_offset=1e-4,
+            clock_ppm=20.0,
+            fading="rayleigh",
+            doppler=doppler,
+            seed=args.seed,
+        )
         # Nothing else keeps a Python block alive.
         self.silence = sample_fades(fades, profile.sample_rate)
         # Noise behind the fades: a receiver never hears nothing.
-        floor = radio_channel(noise, seed=args.seed + 1)
+        floor = radio_channel(noise_voltage=noise, seed=args.seed + 1)
         self.connect(self.modem_tx, air, self.silence, floor, self.modem_rx)
         self.msg_connect(self.tx, "packets", self.modem_tx, "packets")
         self.msg_connect(self.modem_rx, "packets", self.rx, "packets")

@@ -57,7 +57,7 @@ def tell(what: str) -> None:
 def send(port: str) -> None:
     """Packets of random tokens until killed."""
     tb = gr.top_block("sender", catch_exceptions=False)
-    packetizer = uep_packetizer(1, "sequential", True)
+    packetizer = uep_packetizer(frames_per_packet=1, layout="sequential", crc=True)
     udp = network.socket_pdu("UDP_CLIENT", HOST, port, 1500, False)
     tb.msg_connect(packetizer, "packets", udp, "pdus")
     tb.start()

@@ -34,9 +34,9 @@ class Setting:
         kind = "OFDM " if radio.waveform == "ofdm" else ""
         return f"{self.profile}: {kind}{radio.modulation.upper()}, {radio.code}"
 
-    def arguments(self) -> tuple[str, str, str]:
+    def arguments(self) -> dict[str, str]:
         """As the blocks take them."""
-        return self.profile, self.modulation, self.code
+        return {"profile": self.profile, "modulation": self.modulation, "code": self.code}
 
 
 def random_packets(count: int, packet_bytes: int, seed: int) -> list[bytes]:
@@ -48,7 +48,12 @@ def random_packets(count: int, packet_bytes: int, seed: int) -> list[bytes]:
 def transmit(setting: Setting, packets: list[bytes], key_up_ms: float = 0.0) -> np.ndarray:
     """Samples of one burst behind the other."""
     tb = gr.top_block("transmit", catch_exceptions=False)
-    tx = packet_radio_tx(*setting.arguments(), key_up_ms, AMPLITUDE, queue_packets=len(packets) + 1)
+    tx = packet_radio_tx(
+        **setting.arguments(),
+        key_up_ms=key_up_ms,
+        amplitude=AMPLITUDE,
+        queue_packets=len(packets) + 1,
+    )
     sink = blocks.vector_sink_c()
     tb.connect(tx, sink)
     over = pmt.dict_add(pmt.make_dict(), pmt.intern(keys.end_of_stream), pmt.PMT_T)
@@ -77,12 +82,12 @@ def receive(
         samples = np.concatenate([samples, np.zeros(TAIL, dtype=np.complex64)])
     tb = gr.top_block("receive", catch_exceptions=False)
     source = blocks.vector_source_c(samples.tolist())
-    air = radio_channel(0.0, seed=seed, **channel)
+    air = radio_channel(noise_voltage=0.0, seed=seed, **channel)
     # A noise source of its own: that of the channel model repeats itself.
     noise = analog.noise_source_c(analog.GR_GAUSSIAN, float(np.sqrt(noise_power)), seed)
     count = blocks.head(gr.sizeof_gr_complex, len(samples))
     add = blocks.add_cc()
-    rx = packet_radio_rx(*setting.arguments())
+    rx = packet_radio_rx(**setting.arguments())
     debug = blocks.message_debug()
     tb.connect(source, air, (add, 0))
     tb.connect(noise, count, (add, 1))
@@ -104,7 +109,7 @@ def listen(setting: Setting, seconds: float, seed: int) -> tuple[int, dict]:
     tb = gr.top_block("listen", catch_exceptions=False)
     noise = analog.noise_source_c(analog.GR_GAUSSIAN, 1.0, seed)
     count = blocks.head(gr.sizeof_gr_complex, round(seconds * setting.radio.sample_rate))
-    rx = packet_radio_rx(*setting.arguments())
+    rx = packet_radio_rx(**setting.arguments())
     tb.connect(noise, count, rx)
     tb.start()
     tb.wait()
