@@ -17,7 +17,7 @@ import time
 import pmt
 from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc._core import PLAYOUT_MARGIN_MS
-from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
+from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from keyer import BEFORE_PARTS, PART, keyer, packet_gate

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from gnuradio import blocks, gr, largesc, zeromq
-from gnuradio.largesc.blocks.packet_radio_tx import buffer_for
+from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from radio_devices import Radio

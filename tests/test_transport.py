@@ -9,8 +9,7 @@ import pmt
 import pytest
 from gnuradio import blocks, gr
 from gnuradio.largesc import keys, packet_verifier
-from gnuradio.largesc.blocks.burst_source import read_packet
-from gnuradio.largesc.blocks.messages import make_packet, packet_bytes
+from gnuradio.largesc.blocks.messages import make_packet, packet_bytes, read_packet
 from gnuradio.largesc.cli import watches
 from gnuradio.largesc.flowgraphs.end_repeater import end_repeater
 from gnuradio.largesc.flowgraphs.transport import udp_packets

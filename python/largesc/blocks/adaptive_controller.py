@@ -7,7 +7,8 @@ from gnuradio import gr
 from .._core import keys
 from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
 from ..options import LinkOptions, SenderOptions
-from .messages import STATUS_FRAMES, TokenBlock, make_pdu, read_pdu, read_report
+from .block_base import STATUS_FRAMES, TokenBlock
+from .messages import make_pdu, read_pdu, read_report
 
 
 class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801

@@ -5,8 +5,8 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from .._core import keys
 from ..speech.format import FRAME_MS
+from .messages import packet_span
 
 # A packet this many frames behind the newest one that was sent is taken for lost.
 WAIT_FRAMES = 8
@@ -49,7 +49,7 @@ class link_monitor(gr.basic_block):  # noqa: N801
         self._arrived = np.zeros(length, dtype=bool)
 
     def _on_sent(self, message: object) -> None:
-        packet = read_packet(message)
+        packet = packet_span(message)
         if packet is None:
             return
         index, frames, size = packet
@@ -68,7 +68,7 @@ class link_monitor(gr.basic_block):  # noqa: N801
         self._publish()
 
     def _on_received(self, message: object) -> None:
-        packet = read_packet(message)
+        packet = packet_span(message)
         if packet is None:
             return
         index, frames, _ = packet
@@ -94,20 +94,3 @@ class link_monitor(gr.basic_block):  # noqa: N801
     def _post(self, port: str, values: np.ndarray) -> None:
         vector = pmt.init_f32vector(len(values), values.astype(np.float32).tolist())
         self.message_port_pub(pmt.intern(port), pmt.cons(pmt.make_dict(), vector))
-
-
-def read_packet(message: object) -> tuple[int, int, int] | None:
-    """First frame, number of frames and bytes of a `packets` PDU; None when it is none."""
-    if not (pmt.is_pair(message) and pmt.is_dict(pmt.car(message))):
-        return None
-    if not pmt.is_u8vector(pmt.cdr(message)):
-        return None
-    head = pmt.car(message)
-    index = pmt.dict_ref(head, pmt.intern(keys.frame_index), pmt.PMT_NIL)
-    frames = pmt.dict_ref(head, pmt.intern(keys.frames), pmt.from_long(1))
-    if not (pmt.is_integer(index) and pmt.is_integer(frames)):
-        return None
-    first, count = pmt.to_long(index), pmt.to_long(frames)
-    if first < 0 or not 1 <= count <= 4:
-        return None
-    return first, count, pmt.length(pmt.cdr(message))

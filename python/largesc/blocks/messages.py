@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading and making the messages of docs/architecture.md."""
 
-import logging
 import math
-import time
-from collections import deque
 
 import numpy as np
 import pmt
@@ -13,11 +10,6 @@ from .. import _core
 from .._core import keys
 from ..control.reports import Report
 
-# Counters go out once a second of speech or so.
-STATUS_FRAMES = 12
-# Of the last five minutes.
-MOST_TIMES = 4096
-log = logging.getLogger(__name__)
 DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))
 
 
@@ -127,81 +119,57 @@ def packet_bytes(message: object) -> bytes | None:
     return bytes(pmt.u8vector_elements(pmt.cdr(message)))
 
 
-class FrameTimes:
-    """Time that frames take: of the processor in this thread, and by the clock.
+def read_packet(message: object) -> tuple[bool, bytes | None]:
+    """Whether a message is the end of the stream, and the bytes of a `packets` PDU or None."""
+    if not pmt.is_pair(message):
+        return False, None
+    head, body = pmt.car(message), pmt.cdr(message)
+    try:
+        # Every pair passes for a dict.
+        meta = pmt.to_python(head) if pmt.is_dict(head) else {}
+    except (RuntimeError, TypeError, ValueError):
+        meta = {}
+    over = isinstance(meta, dict) and bool(meta.get(keys.end_of_stream))
+    return over, bytes(pmt.u8vector_elements(body)) if pmt.is_u8vector(body) else None
 
-    The clock also counts waiting for a core or for Python's lock, when several blocks work at once.
+
+def packet_span(message: object) -> tuple[int, int, int] | None:
+    """First frame, number of frames and bytes of a `packets` PDU; None when it is none."""
+    if not (pmt.is_pair(message) and pmt.is_dict(pmt.car(message))):
+        return None
+    if not pmt.is_u8vector(pmt.cdr(message)):
+        return None
+    head = pmt.car(message)
+    index = pmt.dict_ref(head, pmt.intern(keys.frame_index), pmt.PMT_NIL)
+    frames = pmt.dict_ref(head, pmt.intern(keys.frames), pmt.from_long(1))
+    if not (pmt.is_integer(index) and pmt.is_integer(frames)):
+        return None
+    first, count = pmt.to_long(index), pmt.to_long(frames)
+    if first < 0 or not 1 <= count <= 4:
+        return None
+    return first, count, pmt.length(pmt.cdr(message))
+
+
+def following_of(meta: dict) -> np.ndarray | None:
+    """Tokens of the frame behind, where there are any."""
+    found = meta.get(keys.following_tokens)
+    return found if isinstance(found, np.ndarray) and found.shape == (8,) else None
+
+
+def read_credit(message: object) -> tuple[int, int]:
+    """First frame and number of frames that are done with.
+
+    Raises:
+        ValueError: it is no dict with both.
     """
-
-    def __init__(self) -> None:
-        self.compute_ms: deque[float] = deque(maxlen=MOST_TIMES)
-        self.elapsed_ms: deque[float] = deque(maxlen=MOST_TIMES)
-        self._sum = (0.0, 0.0)
-
-    def start(self) -> None:
-        self._begin = time.thread_time(), time.perf_counter()
-
-    def stop(self, frame_done: bool = True) -> None:
-        """Adds the time since :meth:`start` to the frame, and closes the frame when it is done."""
-        now = time.thread_time(), time.perf_counter()
-        self._sum = tuple(
-            total + 1e3 * (b - a) for total, a, b in zip(self._sum, self._begin, now, strict=True)
-        )
-        if frame_done:
-            self.compute_ms.append(self._sum[0])
-            self.elapsed_ms.append(self._sum[1])
-            self._sum = (0.0, 0.0)
+    try:
+        first = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frame_index), pmt.PMT_NIL))
+        count = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frames), pmt.PMT_NIL))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError("credit without frame_index and frames") from error
+    return first, count
 
 
-class TokenBlock:
-    """Mixin of the Python blocks: ports, the status port, and how a stream ends.
-
-    A `done` of the scheduler is posted again behind the frames that still wait, see
-    docs/architecture.md. The class that uses it calls :meth:`open_ports` in its constructor.
-    """
-
-    def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
-        """``inputs`` maps port names to handlers; `end_port` is where frames come in."""
-        self._ended = False
-        # For whoever measures.
-        self.times = FrameTimes()
-        self.counters: dict[str, int] = {"refused": 0}
-        for name, handler in inputs.items():
-            self.message_port_register_in(pmt.intern(name))
-            self.set_msg_handler(pmt.intern(name), handler)
-        for name in [*outputs, "status"]:
-            self.message_port_register_out(pmt.intern(name))
-        if end_port is not None:
-            self._end_port = pmt.intern(end_port)
-            self.set_msg_handler(pmt.intern("system"), self._on_system)
-
-    def _on_system(self, message: object) -> None:
-        if pmt.is_pair(message) and pmt.eqv(pmt.car(message), pmt.intern("done")):
-            if not self._ended:
-                self.gateway._post(self._end_port, end_of_stream(-1))
-
-    def publish(self, port: str, message: object) -> None:
-        self.message_port_pub(pmt.intern(port), message)
-
-    def publish_status(self) -> None:
-        self.publish("status", to_pmt(self.statistics()))
-
-    def finish(self) -> None:
-        """Ends this block; everything was flushed and forwarded before."""
-        self._ended = True
-        self.publish_status()
-        self.gateway.system_handler(DONE)
-
-    def ended(self) -> bool:
-        """Whether the end of the stream has passed this block."""
-        return self._ended
-
-    def refuse(self, what: str) -> None:
-        """Counts a message that cannot be used; the first one is logged."""
-        self.counters["refused"] += 1
-        if self.counters["refused"] == 1:
-            log.warning("%s refused a message: %s", self.name(), what)
-
-    def statistics(self) -> dict[str, int]:
-        """Counters by name."""
-        return dict(self.counters)
+def make_credit(first: int, count: int = 1) -> object:
+    """The dict that says that frames are done with."""
+    return to_pmt({keys.frame_index: first, keys.frames: count})

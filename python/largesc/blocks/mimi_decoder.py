@@ -14,7 +14,8 @@ from ..codec.speech_decoder import SpeechDecoder
 from ..models.loader import load_codec
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
-from .messages import STATUS_FRAMES, TokenBlock, read_pdu
+from .block_base import STATUS_FRAMES, TokenBlock
+from .messages import make_credit, read_pdu
 
 # Live: samples a call of work, the polling while nothing plays, and how far ahead a frame is asked.
 CHUNK = 480
@@ -134,10 +135,7 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
         self._samples = self._core.decode(tokens, gain)
         self.times.stop()
         self.counters["frames"] += 1
-        credit = pmt.make_dict()
-        credit = pmt.dict_add(credit, pmt.intern(keys.frame_index), pmt.from_long(index))
-        credit = pmt.dict_add(credit, pmt.intern(keys.frames), pmt.from_long(1))
-        self.publish("credit", credit)
+        self.publish("credit", make_credit(index))
         if self.counters["frames"] % STATUS_FRAMES == 0:
             self.publish_status()
 

@@ -4,7 +4,6 @@
 import time
 
 import numpy as np
-import pmt
 import torch
 from gnuradio import gr
 
@@ -14,7 +13,8 @@ from ..codec.speech_encoder import SpeechEncoder
 from ..models.loader import load_codec
 from ..options import LinkOptions, SenderOptions
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu
+from .block_base import STATUS_FRAMES, TokenBlock
+from .messages import end_of_stream, make_pdu, read_credit
 
 
 def check_sample_rate(sample_rate_hz: float) -> None:
@@ -105,10 +105,9 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
 
     def _on_credit(self, message: object) -> None:
         try:
-            first = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frame_index), pmt.PMT_NIL))
-            count = pmt.to_long(pmt.dict_ref(message, pmt.intern(keys.frames), pmt.PMT_NIL))
-        except (RuntimeError, TypeError, ValueError):
-            self.refuse("credit without frame_index and frames")
+            first, count = read_credit(message)
+        except ValueError as error:
+            self.refuse(str(error))
             return
         self._in_flight.difference_update(range(first, first + min(count, 64)))
 

@@ -12,7 +12,8 @@ from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_conceale
 from ..concealment.estimator import FrameCompleter
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
-from .messages import STATUS_FRAMES, TokenBlock, end_of_stream, make_pdu, read_pdu
+from .block_base import STATUS_FRAMES, TokenBlock
+from .messages import end_of_stream, following_of, make_pdu, read_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
 MAX_WAITING_FRAMES = 2
@@ -179,12 +180,6 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     def statistics(self) -> dict[str, int]:
         """Counters: frames, concealed frames and tokens, repairs, failures, late, refused."""
         return self.counters | self._core.statistics()
-
-
-def following_of(meta: dict) -> np.ndarray | None:
-    """Tokens of the frame behind, where there are any."""
-    found = meta.get(keys.following_tokens)
-    return found if isinstance(found, np.ndarray) and found.shape == (8,) else None
 
 
 def silence_tokens(codec: str) -> list[int]:

@@ -8,8 +8,8 @@ from gnuradio import gr
 
 from ..security.key_file import read_key
 from ..security.signature import PacketSigner, PacketVerifier, overhead_bytes
-from .burst_source import read_packet
-from .messages import STATUS_FRAMES, TokenBlock
+from .block_base import STATUS_FRAMES, TokenBlock
+from .messages import read_packet
 
 
 class _PacketFilter(TokenBlock, gr.basic_block):

@@ -9,8 +9,8 @@ from gnuradio import gr
 from ..control.policies import checked_burst, checked_probability
 from ..control.reports import Report, ReportFollower, decode, is_report
 from ..options import LinkOptions, ReportOptions, SenderOptions
-from .messages import TokenBlock, packet_bytes, report_dict
-from .threaded import ThreadedBlock
+from .block_base import ThreadedBlock, TokenBlock
+from .messages import packet_bytes, report_dict
 
 # While no report comes, what is believed goes out this often.
 STEP_S = 0.25

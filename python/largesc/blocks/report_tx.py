@@ -10,7 +10,8 @@ from gnuradio import gr
 
 from ..control.reports import Report, ReportPacer, encode
 from ..options import LinkOptions, ReportOptions
-from .messages import TokenBlock, make_packet, read_report
+from .block_base import TokenBlock
+from .messages import make_packet, read_report
 
 
 class report_tx(TokenBlock, gr.basic_block):  # noqa: N801

@@ -5,8 +5,8 @@ import time
 
 from gnuradio import gr
 
-from ..blocks.burst_source import read_packet
-from ..blocks.messages import TokenBlock, make_packet
+from ..blocks.block_base import TokenBlock
+from ..blocks.messages import make_packet, read_packet
 
 SENDINGS = 3
 

@@ -9,8 +9,8 @@ from binascii import crc_hqx
 import pmt
 from gnuradio import gr, zeromq
 
+from ..blocks.block_base import ThreadedBlock
 from ..blocks.messages import make_packet, packet_bytes
-from ..blocks.threaded import ThreadedBlock
 from .packet_pipe import packet_reader, packet_writer
 
 ZMQ = "zmq://"

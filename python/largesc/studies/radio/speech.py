@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._core import Depacketizer, PacketDecision, Packetizer
-from ...blocks.packet_radio_tx import FIRST_SYMBOLS
+from ...blocks.radio.packet_radio_tx import FIRST_SYMBOLS
 from ...concealment.concealer import METHODS, ReceivedFrame
 from ...control.policies import Channel, Controller, Frame
 from ...evaluation.cache import Cache, key_of

@@ -3,7 +3,7 @@
 
 from gnuradio import blocks, gr
 
-from ..radio.profiles import find_profile
+from ...radio.profiles import find_profile
 from .burst_sink import burst_sink
 from .ofdm_demodulator import ofdm_demodulator
 from .ofdm_sink import ofdm_sink

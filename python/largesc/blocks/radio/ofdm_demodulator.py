@@ -5,7 +5,7 @@ import numpy as np
 from gnuradio import analog, blocks, digital, fft, gr, pdu
 from gnuradio.digital import ofdm_txrx
 
-from ..radio.profiles import OFDM_LENGTH, OFDM_PREFIX
+from ...radio.profiles import OFDM_LENGTH, OFDM_PREFIX
 
 # The in-tree receiver's 0.9 wants 14 dB; its decisions are hard and it hides what it refuses.
 SYNC_THRESHOLD = 0.6

@@ -8,24 +8,10 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from .._core import keys
-from .messages import STATUS_FRAMES, TokenBlock
+from ..block_base import STATUS_FRAMES, TokenBlock
+from ..messages import read_packet
 
 LENGTH_TAG = "packet_len"
-
-
-def read_packet(message: object) -> tuple[bool, bytes | None]:
-    """Whether a message is the end of the stream, and the bytes of a `packets` PDU or None."""
-    if not pmt.is_pair(message):
-        return False, None
-    head, body = pmt.car(message), pmt.cdr(message)
-    try:
-        # Every pair passes for a dict.
-        meta = pmt.to_python(head) if pmt.is_dict(head) else {}
-    except (RuntimeError, TypeError, ValueError):
-        meta = {}
-    over = isinstance(meta, dict) and bool(meta.get(keys.end_of_stream))
-    return over, bytes(pmt.u8vector_elements(body)) if pmt.is_u8vector(body) else None
 
 
 class burst_source(TokenBlock, gr.sync_block):  # noqa: N801

@@ -5,11 +5,11 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from .._core import keys
-from ..radio.ofdm import OfdmReader
-from ..radio.profiles import CRC_BYTES, RadioProfile
+from ..._core import keys
+from ...radio.ofdm import OfdmReader
+from ...radio.profiles import CRC_BYTES, RadioProfile
+from ..block_base import STATUS_FRAMES, TokenBlock
 from .burst_sink import packet_crc
-from .messages import STATUS_FRAMES, TokenBlock
 from .ofdm_demodulator import carrier_order
 
 CHANNEL_TAG = "ofdm_sync_chan_taps"

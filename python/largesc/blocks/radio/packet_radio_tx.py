@@ -4,11 +4,11 @@
 import numpy as np
 from gnuradio import blocks, digital, filter, gr
 
-from ..radio.burst import make_burst
-from ..radio.codes import PacketCode
-from ..radio.ofdm import make_payload
-from ..radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
-from ..radio.pulses import pulse_taps, to_symbols, whitening
+from ...radio.burst import make_burst
+from ...radio.codes import PacketCode
+from ...radio.ofdm import make_payload
+from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
+from ...radio.pulses import pulse_taps, to_symbols, whitening
 from .burst_sink import packet_crc
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer

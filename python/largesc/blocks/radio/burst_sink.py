@@ -5,10 +5,10 @@ import numpy as np
 import pmt
 from gnuradio import digital, gr
 
-from ..radio.profiles import CRC_BYTES, RadioProfile
-from ..radio.receiver import BurstReceiver
-from ..speech.format import FRAME_S
-from .messages import STATUS_FRAMES, TokenBlock
+from ...radio.profiles import CRC_BYTES, RadioProfile
+from ...radio.receiver import BurstReceiver
+from ...speech.format import FRAME_S
+from ..block_base import STATUS_FRAMES, TokenBlock
 
 
 def packet_crc() -> object:
