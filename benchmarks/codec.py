@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gnuradio.largesc.codec.load import load_codec
 from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
 from gnuradio.largesc.codec.speech_encoder import SpeechEncoder
-from gnuradio.largesc.models.loader import load_codec
 from gnuradio.largesc.speech.files import read_audio
 from gnuradio.largesc.speech.format import FRAME_SAMPLES
 

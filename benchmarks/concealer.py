@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from gnuradio.largesc._core import ERASED_TOKEN
 from gnuradio.largesc.codec.codebooks import codebooks_of
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.concealment.dynamic_int8 import quantised
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
-from gnuradio.largesc.models.dynamic_int8 import quantised
-from gnuradio.largesc.models.loader import load_codec, load_language_model
+from gnuradio.largesc.concealment.load import load_language_model
 
 FRAMES = 300
 

@@ -9,10 +9,10 @@ import pytest
 def models(tmp_path_factory) -> str:
     """A model folder: codec, language model and controller with random weights."""
     import torch
+    from gnuradio.largesc.codec.build import build_codec
+    from gnuradio.largesc.concealment.build_lm import build_language_model
     from gnuradio.largesc.control.network import ControllerNetwork
-    from gnuradio.largesc.models.build import build_codec
-    from gnuradio.largesc.models.build_lm import build_language_model
-    from gnuradio.largesc.models.loader import save_model, write_sha256
+    from gnuradio.largesc.models.store import save_model, write_sha256
     from gnuradio.largesc.training.config import read_config
     from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
     from safetensors.numpy import save_file

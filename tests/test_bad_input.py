@@ -11,7 +11,9 @@ import pytest
 import soundfile
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.models.loader import ModelError, load_codec, load_language_model
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.concealment.load import load_language_model
+from gnuradio.largesc.models.store import ModelError
 
 TOKENS = pmt.cons(pmt.make_dict(), pmt.init_u16vector(8, list(range(8))))
 DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))

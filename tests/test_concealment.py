@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.largesc._core import ERASED_TOKEN
+from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.concealment.concealer import (
     LanguageModelConcealer,
     ReceivedFrame,
@@ -12,7 +13,6 @@ from gnuradio.largesc.concealment.concealer import (
 )
 from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream, mean_tokens
-from gnuradio.largesc.models.build_lm import build_language_model
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
 
@@ -199,7 +199,7 @@ def test_mean_keeps_what_was_received(delay):
 
 def test_codebooks_of_a_codec(models):
     from gnuradio.largesc.codec.codebooks import codebooks_of
-    from gnuradio.largesc.models.loader import load_codec
+    from gnuradio.largesc.codec.load import load_codec
 
     model = load_codec(models).model
     books = codebooks_of(model)

@@ -3,8 +3,8 @@
 
 import pytest
 import torch
+from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.control.network import ControllerNetwork, mask, soft_step
-from gnuradio.largesc.models.build_lm import build_language_model
 from gnuradio.largesc.training import controller, lm, lora
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.run import descend

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from gnuradio.largesc._core import ERASED_TOKEN
 from gnuradio.largesc.concealment.concealer import ReceivedFrame, make_concealer
-from gnuradio.largesc.concealment.estimator import FrameCompleter, LatentEstimator, nearest_tokens
+from gnuradio.largesc.concealment.interpolation import (
+    FrameCompleter,
+    LatentEstimator,
+    nearest_tokens,
+)
 
 LOST = np.full(8, ERASED_TOKEN, dtype=np.uint16)
 
@@ -92,7 +96,8 @@ def test_recipe_learns_what_lies_between(models, tmp_path):
     """Latents that walk evenly between turning points, through losses and a language model."""
     import yaml
     from gnuradio.largesc.codec.codebooks import codebooks_of
-    from gnuradio.largesc.models.loader import load_codec, load_estimator
+    from gnuradio.largesc.codec.load import load_codec
+    from gnuradio.largesc.concealment.load import load_estimator
     from gnuradio.largesc.training import estimator as recipe
     from gnuradio.largesc.training.config import read_config
     from gnuradio.largesc.training.tokens import TokenSet, save

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from gnuradio.largesc.models.loader import load_controller, load_language_model
+from gnuradio.largesc.concealment.load import load_language_model
+from gnuradio.largesc.control.load import load_controller
 from gnuradio.largesc.training import controller, lm, lora
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.received import Receiver

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.largesc._core import ERASED_TOKEN
+from gnuradio.largesc.codec.load import Codec, load_codec
 from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
 from gnuradio.largesc.codec.speech_encoder import SpeechEncoder
+from gnuradio.largesc.concealment import load
 from gnuradio.largesc.concealment.concealer import ReceivedFrame, make_concealer
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
-from gnuradio.largesc.models import loader
-from gnuradio.largesc.models.loader import Codec, load_codec, load_controller, load_language_model
+from gnuradio.largesc.concealment.load import load_language_model
+from gnuradio.largesc.control.load import load_controller
+from gnuradio.largesc.models.store import ModelError
 from scipy.signal import resample_poly
 
 FRAME = 1920
@@ -189,7 +192,7 @@ def test_soft_step_is_finite_and_monotone():
 
 
 def test_eight_bit_weights_are_close_and_small(tmp_path) -> None:
-    from gnuradio.largesc.models.loader import load_weights, save_model
+    from gnuradio.largesc.models.store import load_weights, save_model
 
     torch.manual_seed(1)
     model = torch.nn.Sequential(torch.nn.Embedding(50, 64), torch.nn.Linear(64, 30))
@@ -208,8 +211,8 @@ def test_official_weights_need_memory_but_not_that_of_the_page_cache(tmp_path, m
     free = 1024 * int(
         re.search(r"^MemFree:\s+(\d+)", Path("/proc/meminfo").read_text(), re.M).group(1)
     )
-    assert loader.available_memory() > 0.9 * free
-    monkeypatch.setattr(loader, "available_memory", lambda: 999)
+    assert load.available_memory() > 0.9 * free
+    monkeypatch.setattr(load, "available_memory", lambda: 999)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(loader.ModelError, match="use a machine with more memory"):
+    with pytest.raises(ModelError, match="use a machine with more memory"):
         load_language_model(str(tmp_path))

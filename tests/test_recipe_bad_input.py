@@ -12,7 +12,7 @@ import soundfile
 import torch
 import yaml
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.models.loader import load_language_model
+from gnuradio.largesc.concealment.load import load_language_model
 from gnuradio.largesc.training import tokens
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.run import descend

@@ -10,9 +10,10 @@ import soundfile
 import torch
 import yaml
 from gnuradio.largesc._core import ERASED_TOKEN
+from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
-from gnuradio.largesc.models.build_lm import build_language_model
-from gnuradio.largesc.models.loader import load_language_model, save_model
+from gnuradio.largesc.concealment.load import load_language_model
+from gnuradio.largesc.models.store import save_model
 from gnuradio.largesc.training import lm, lora, tokens
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.text import (

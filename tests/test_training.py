@@ -88,7 +88,7 @@ def test_all_stages_then_export(table, config, tmp_path):
     for stage in recipe.STAGES:
         assert (tmp_path / f"{stage}.pt").exists()
     assert list((tmp_path / "tensorboard").rglob("events*"))
-    from gnuradio.largesc.models.loader import load_codec
+    from gnuradio.largesc.codec.load import load_codec
     from gnuradio.largesc.training.export import export_codec
 
     facts = export_codec(tmp_path, tmp_path / "model", "adversarial")
@@ -244,7 +244,7 @@ def test_pitch_gaps_are_bridged():
 
 
 def test_regression_finds_the_linear_part():
-    from gnuradio.largesc.models.build import build_codec
+    from gnuradio.largesc.codec.build import build_codec
     from gnuradio.largesc.training.linear import FREE, fit_linear
 
     torch.manual_seed(0)

@@ -50,7 +50,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         self.mean_burst_packets = checked_burst(mean_burst_packets)
         network = None
         if policy == "learned":
-            from ..models.loader import load_controller
+            from ..control.load import load_controller
 
             network = load_controller(model)
         self._core = Controller(

@@ -10,8 +10,8 @@ import torch
 from gnuradio import gr
 
 from .._core import keys
+from ..codec.load import load_codec
 from ..codec.speech_decoder import SpeechDecoder
-from ..models.loader import load_codec
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
 from .block_base import STATUS_FRAMES, TokenBlock

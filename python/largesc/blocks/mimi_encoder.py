@@ -9,8 +9,8 @@ from gnuradio import gr
 
 from .. import _blocks
 from .._core import keys
+from ..codec.load import load_codec
 from ..codec.speech_encoder import SpeechEncoder
-from ..models.loader import load_codec
 from ..options import LinkOptions, SenderOptions
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .block_base import STATUS_FRAMES, TokenBlock

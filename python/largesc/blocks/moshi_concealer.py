@@ -9,7 +9,7 @@ from gnuradio import gr
 
 from .._core import keys
 from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_concealer
-from ..concealment.estimator import FrameCompleter
+from ..concealment.interpolation import FrameCompleter
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
 from .block_base import STATUS_FRAMES, TokenBlock
@@ -67,7 +67,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         network, completer, books, options = None, None, None, {}
         if method == "interpolate" or (method == "lm" and samples > 1):
             from ..codec.codebooks import codebooks_of
-            from ..models.loader import load_codec, load_estimator
+            from ..codec.load import load_codec
+            from ..concealment.load import load_estimator
 
             books = codebooks_of(load_codec(codec).model)
             if (estimator := load_estimator(model)) is not None:
@@ -80,7 +81,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         if method == "lm":
             import torch
 
-            from ..models.loader import load_language_model
+            from ..concealment.load import load_language_model
 
             torch.set_num_threads(threads)
             loaded = load_language_model(model)
@@ -184,8 +185,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
 
 def silence_tokens(codec: str) -> list[int]:
     """The 8 tokens that a codec makes of silence, once it has settled."""
+    from ..codec.load import load_codec
     from ..codec.speech_encoder import SpeechEncoder
-    from ..models.loader import load_codec
 
     frames = SpeechEncoder(load_codec(codec)).push(np.zeros(25 * FRAME_SAMPLES, dtype=np.float32))
     return frames[-1].tokens.tolist()

@@ -35,7 +35,7 @@ def _version(name: str) -> Callable[[], str]:
 
 
 def _models() -> str:
-    from ..models.loader import EMBEDDED, check_sha256
+    from ..models.store import EMBEDDED, check_sha256
 
     found = []
     for part in ("codec", "lm", "controller"):

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 
 from .._core import ERASED_TOKEN
-from ..models.graph import record
-from ..models.loader import Codec
+from ..codec.load import Codec
+from ..models.recorded_step import record
 from ..speech.format import FRAME_SAMPLES
 
 # Comfort noise stays below this whatever the speech was like.
@@ -17,7 +17,7 @@ class SpeechDecoder:
     """Streaming decoder over one codec; the codec's model must not be shared with an encoder.
 
     Args:
-        codec: from ``models.loader.load_codec``.
+        codec: from ``codec.load.load_codec``.
         seed: of the comfort noise.
     """
 

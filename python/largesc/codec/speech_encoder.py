@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..models.graph import record
-from ..models.loader import Codec
+from ..codec.load import Codec
+from ..models.recorded_step import record
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .codebooks import codebooks_of
 
@@ -40,7 +40,7 @@ class SpeechEncoder:
     """Streaming encoder over one codec; the codec's model must not be shared with a decoder.
 
     Args:
-        codec: from ``models.loader.load_codec``.
+        codec: from ``codec.load.load_codec``.
     """
 
     def __init__(self, codec: Codec) -> None:

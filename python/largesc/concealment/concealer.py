@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._core import ERASED_TOKEN
-from .estimator import FrameCompleter
+from .interpolation import FrameCompleter
 
 METHODS = ("lm", "interpolate", "repeat", "silence")
 FADE_STEP = 1.0 / 3.0
@@ -63,6 +63,10 @@ class RepeatConcealer:
             "failures": 0,
             "late": 0,
         }
+        RepeatConcealer.reset(self)
+
+    def reset(self) -> None:
+        """Forgets all frames, and begins a new stream; the counters go on."""
         self._lost_run = 0
         self._last = np.full(8, ERASED_TOKEN, dtype=np.uint16)
 
@@ -117,7 +121,7 @@ class SilenceConcealer(RepeatConcealer):
 
 
 class InterpolatingConcealer(RepeatConcealer):
-    """Completes frames from those around them, see ``estimator``.
+    """Completes frames from those around them, see ``interpolation``.
 
     Args:
         completer: ``FrameCompleter``.
@@ -127,6 +131,10 @@ class InterpolatingConcealer(RepeatConcealer):
     def __init__(self, completer: FrameCompleter, fade_after_frames: int = 3) -> None:
         super().__init__(fade_after_frames)
         self.completer = completer
+
+    def reset(self) -> None:
+        super().reset()
+        self.completer.reset()
 
     def _complete(self, frame: ReceivedFrame) -> np.ndarray:
         return completed(self.completer, frame, None)
@@ -163,9 +171,19 @@ class LanguageModelConcealer(RepeatConcealer):
         if not 1 <= fill_tokens <= 8:
             raise ValueError(f"fill_tokens {fill_tokens} is out of range: use 1 to 8")
         self.stream, self.fill_tokens, self.completer = stream, fill_tokens, completer
+        self._begin()
+
+    def _begin(self) -> None:
         self._next_index = 0
         # With a model that waits for the next frame: the one that waits, and whether it came late.
         self._held: tuple[ReceivedFrame | None, bool] = (None, False)
+
+    def reset(self) -> None:
+        super().reset()
+        self.stream.reset()
+        if self.completer is not None:
+            self.completer.reset()
+        self._begin()
 
     def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
         return self._advance(frame, frame.tokens, False)

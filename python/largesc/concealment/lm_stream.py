@@ -18,9 +18,9 @@ import torch
 from moshi.modules.transformer import StreamingMultiheadAttention, StreamingTransformer
 
 from .._core import ERASED_TOKEN
-from ..models.graph import record
+from ..models.recorded_step import record
 from .depth import check_depth_transformer, depth_step, no_past, token_logits
-from .estimator import nearest_tokens
+from .interpolation import nearest_tokens
 
 HISTORY_FRAMES = 32
 # Repairs come a few frames late; longer replays are rare, and run without a recording.

@@ -12,7 +12,7 @@ from time import process_time
 
 import numpy as np
 
-from ..models.loader import resolve
+from ..models.store import resolve
 from ..speech.files import read_audio, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv

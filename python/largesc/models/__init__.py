@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Model sources: embedded weights, local paths, the hub; and how a config becomes a model."""
+"""Models as files, whatever they are for: where they come from, checksums, recorded steps."""

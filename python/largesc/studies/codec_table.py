@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..codec.load import load_codec
 from ..evaluation.loss_timeline import LossChannel
 from ..evaluation.measures import ENGLISH_MEASURES, measure, usable
 from ..evaluation.systems.codec2 import Codec2
@@ -20,7 +21,6 @@ from ..evaluation.systems.lyra import Lyra
 from ..evaluation.systems.own import OwnSystem
 from ..evaluation.systems.system import System
 from ..evaluation.utterances import utterances
-from ..models.loader import load_codec
 from ..speech.files import read_audio
 from ..tables import markdown, means
 from .processes import results_of

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..models.build import build_codec
+from ..codec.build import build_codec
 from ..speech.format import FRAME_SAMPLES
 from .config import recipe_parser, start
 from .kmeans import residual_kmeans

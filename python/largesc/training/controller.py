@@ -22,8 +22,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from ..concealment.load import load_language_model
 from ..control.network import ControllerNetwork, mask
-from ..models.loader import load_language_model, save_model, write_sha256
+from ..models.store import save_model, write_sha256
 from .config import recipe_parser, start
 from .lm import logits_of, token_losses
 from .lora import Adapter, GapLosses, absolute, adapted, save_adapter

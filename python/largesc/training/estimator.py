@@ -16,9 +16,11 @@ from safetensors.numpy import save_file
 
 from .._core import ERASED_TOKEN
 from ..codec.codebooks import codebooks_of
-from ..concealment.estimator import FrameCompleter, LatentEstimator, Surroundings
+from ..codec.load import load_codec
+from ..concealment.interpolation import FrameCompleter, LatentEstimator, Surroundings
+from ..concealment.load import LanguageModel, load_language_model
 from ..files import replacing
-from ..models.loader import LanguageModel, load_codec, load_language_model, write_sha256
+from ..models.store import write_sha256
 from .config import recipe_parser, start
 from .received import Receiver
 from .tokens import TokenSet, load

@@ -7,8 +7,8 @@ largesc train export --work DIR --output FOLDER
 import argparse
 from pathlib import Path
 
-from ..models.build import build_codec
-from ..models.loader import save_model, write_sha256
+from ..codec.build import build_codec
+from ..models.store import save_model, write_sha256
 from .codec import STAGES
 from .run import read_checkpoint
 

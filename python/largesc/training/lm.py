@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..codec.codebooks import codebooks_of
-from ..models.build_lm import build_language_model
-from ..models.loader import load_codec, save_model, write_sha256
+from ..codec.load import load_codec
+from ..concealment.build_lm import build_language_model
+from ..models.store import save_model, write_sha256
 from .config import recipe_parser, start
 from .run import Run, descend
 from .text import UNKNOWN

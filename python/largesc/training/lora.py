@@ -17,14 +17,8 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch import nn
 from torch.nn import functional as F
 
-from ..models.loader import (
-    WITH_TEXT,
-    load_language_model,
-    read_config,
-    resolve,
-    save_model,
-    write_sha256,
-)
+from ..concealment.load import WITH_TEXT, load_language_model
+from ..models.store import read_config, resolve, save_model, write_sha256
 from .config import recipe_parser, start
 from .lm import batch_of, outputs_of, token_losses, weights_of
 from .received import Receiver

@@ -12,8 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from ..codec.load import load_codec
 from ..files import replacing
-from ..models.loader import load_codec
 from ..speech.files import from_pcm16
 from ..speech.format import FRAME_SAMPLES
 from .speech import open_samples, prepare, split

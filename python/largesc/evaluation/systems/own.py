@@ -12,19 +12,13 @@ from time import process_time
 import numpy as np
 
 from ..._core import ERASED_TOKEN, TOKEN_BITS, Depacketizer, PacketDecision, Packetizer
-from ...codec.codebooks import codebooks_of
+from ...codec.load import load_codec
 from ...codec.speech_decoder import SpeechDecoder
 from ...codec.speech_encoder import EncodedFrame, SpeechEncoder
-from ...concealment.concealer import ReceivedFrame, RepeatConcealer, make_concealer
-from ...concealment.estimator import FrameCompleter
+from ...concealment.concealer import ReceivedFrame, RepeatConcealer
+from ...concealment.load import load_concealer
+from ...control.load import load_controller
 from ...control.policies import Channel, Controller, Decision, Frame
-from ...models.dynamic_int8 import quantised
-from ...models.loader import (
-    load_codec,
-    load_controller,
-    load_estimator,
-    load_language_model,
-)
 from ...speech.format import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from ..loss_timeline import LossChannel
 from .system import CRC_BYTES, Decoded, Latency, Packets
@@ -183,17 +177,11 @@ class OwnSystem:
         return best or self.decide(frames, channels, LOWEST_BPS)
 
     def _concealer(self) -> RepeatConcealer:
-        completer = None
-        around = self.concealer == "interpolate" or (self.concealer == "lm" and self.samples > 1)
-        if around and (estimator := load_estimator(self.lm)) is not None:
-            completer = FrameCompleter(estimator, codebooks(self.codec))
-        if self.concealer != "lm":
-            return make_concealer(self.concealer, completer=completer)
-        from ...concealment.concealer import LanguageModelConcealer
-
-        stream = stream_of(self.lm, self.codec, self.samples, self.temperature, self.int8)
-        stream.reset()
-        return LanguageModelConcealer(stream, completer=completer)
+        concealer = concealer_of(
+            self.concealer, self.lm, self.codec, self.samples, self.temperature, self.int8
+        )
+        concealer.reset()
+        return concealer
 
 
 def kind_of(layout: str) -> str:
@@ -324,28 +312,16 @@ def look_ahead_ms(codec: str) -> float:
 
 
 @cache
-def codebooks(codec: str) -> np.ndarray:
-    """Entries of a codec's codebooks, ``[8, entries, dimension]``."""
-    return codebooks_of(load_codec(codec).model)
-
-
-@cache
 def controller_network(source: str) -> object:
     """One network a process."""
     return load_controller(source)
 
 
 @cache
-def stream_of(lm: str, codec: str, samples: int, temperature: float, int8: bool) -> object:
-    """One language model a process and setting, for the tokens of ``codec``."""
-    from ...concealment.lm_stream import LanguageModelStream
-
-    loaded = load_language_model(lm)
-    model = quantised(loaded.model) if int8 else loaded.model
-    return LanguageModelStream(
-        model,
-        temperature,
-        samples=samples,
-        codebooks=codebooks(codec),
-        sample_text=loaded.text,
+def concealer_of(
+    method: str, lm: str, codec: str, samples: int, temperature: float, int8: bool
+) -> RepeatConcealer:
+    """One concealer a process and setting, for the tokens of ``codec``."""
+    return load_concealer(
+        method, model=lm, codec=codec, samples=samples, temperature=temperature, int8=int8
     )

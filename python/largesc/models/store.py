@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One loader for every model: ``embedded``, a local path, or ``hf://owner/name[@revision]``.
+"""Where every model comes from: ``embedded``, a local path, or ``hf://owner/name[@revision]``.
 
 A model folder holds ``<part>.json`` (the config), ``<part>.safetensors`` (the weights) and, where
 the weights ship with the project, ``sha256.json``; ``<part>`` is ``codec``, ``lm`` or
 ``controller``. A folder with a LoRA adapter in peft's format names its base. Folders and
 repositories in the form of the official checkpoints (Mimi's ``tokenizer-*.safetensors``, Moshi's
-``model.safetensors``) are recognised as well. An empty file ``with_text`` beside a language model
-says that it was adapted with text. Whatever the source, moshi's own classes come out.
+``model.safetensors``) are recognised as well. What
+becomes of them is in ``load`` of the room that runs the model.
 """
 
 import hashlib
 import json
-import os
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,143 +20,10 @@ EMBEDDED = Path(__file__).parent / "embedded"
 # Float32 in every file: an entry is a sum over its usage, both large.
 CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
 SCALE_SUFFIX = ".int8_scale"
-# Lies beside a language model that was adapted with text; LMModel has no place for it.
-WITH_TEXT = "with_text"
 
 
 class ModelError(ValueError):
     """A model cannot be loaded; the message says what is missing and how to get it."""
-
-
-@dataclass(frozen=True)
-class Codec:
-    """A loaded codec.
-
-    Attributes:
-        model: moshi ``MimiModel``, 8 codebooks active, in evaluation mode.
-        delay_samples: samples by which the decoded speech lags, beyond the frame itself.
-        dimension: width of the unquantised latent.
-        name: the source, for messages.
-    """
-
-    model: object
-    delay_samples: int
-    dimension: int
-    name: str
-    num_codebooks: int = 8
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A loaded moshi ``LMModel``.
-
-    Attributes:
-        model: of moshi, in evaluation mode.
-        acoustic_delay: 0 or 1 frames.
-        name: the source, for messages.
-        text: adapted with text, so that its text stream holds what it says; else padding.
-    """
-
-    model: object
-    acoustic_delay: int
-    name: str
-    text: bool = False
-
-
-def load_codec(source: str = "embedded") -> Codec:
-    """Loads a codec.
-
-    Args:
-        source: ``embedded``, a folder, a Mimi weights file, or ``hf://owner/name[@revision]``.
-
-    Raises:
-        ModelError: nothing usable is there; the message gives the remedy.
-    """
-    folder = resolve(source, "codec")
-    if (folder / "codec.json").exists():
-        from .build import build_codec
-
-        config = read_config(folder, "codec")
-        model = build_codec(config)
-        load_weights(model, folder, "codec")
-        return Codec(model, config["delay_samples"], config["encoder"]["dimension"], source)
-    from moshi.models import loaders
-
-    weights = official_file(folder, "tokenizer-*.safetensors", source)
-    try:
-        model = loaders.get_mimi(weights, device="cpu", num_codebooks=8)
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
-        raise ModelError(f"{weights} does not hold Mimi weights: {error}") from error
-    return Codec(model.eval(), 0, model.dimension, source)
-
-
-def load_language_model(source: str = "embedded") -> LanguageModel:
-    """Loads a token language model; sources as for :func:`load_codec`.
-
-    Raises:
-        ModelError: nothing usable is there, or memory does not suffice.
-    """
-    folder = resolve(source, "lm")
-    if (folder / "adapter_config.json").exists():
-        return load_adapted(folder, source)
-    if (folder / "lm.json").exists():
-        from .build_lm import build_language_model
-
-        model = build_language_model(read_config(folder, "lm"))
-        load_weights(model, folder, "lm")
-        return LanguageModel(model.eval(), max(model.delays), source, (folder / WITH_TEXT).exists())
-    import torch
-    from moshi.models import loaders
-
-    weights = official_file(folder, "model.safetensors", source)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    require_memory(weights, device)
-    try:
-        model = loaders.get_moshi_lm(weights, device=device)
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
-        raise ModelError(f"{weights} does not hold Moshi weights: {error}") from error
-    return LanguageModel(model.eval(), max(model.delays), source)
-
-
-def load_adapted(folder: Path, source: str) -> LanguageModel:
-    """A language model with the LoRA adapter in ``folder`` (peft's format) merged into it."""
-    from peft import PeftModel
-
-    config = json.loads((folder / "adapter_config.json").read_text())
-    base = load_language_model(config["base_model_name_or_path"])
-    model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
-    return LanguageModel(model.eval(), base.acoustic_delay, source, (folder / WITH_TEXT).exists())
-
-
-def load_estimator(source: str = "embedded") -> object | None:
-    """Loads the ``LatentEstimator`` beside a model; None where there is none, as with Moshi."""
-    path = resolve(source, "lm") / "estimator.safetensors"
-    if not path.is_file():
-        return None
-    from safetensors.numpy import load_file
-
-    from ..concealment.estimator import LatentEstimator
-
-    check_sha256(path)
-    try:
-        return LatentEstimator(load_file(str(path)))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is no estimator that can be read: {error}") from error
-
-
-def load_controller(source: str = "embedded") -> object:
-    """Loads the learned controller network; ``embedded`` or a folder.
-
-    Raises:
-        ModelError: nothing usable is there.
-    """
-    from ..control.network import ControllerNetwork
-
-    folder = resolve(source, "controller")
-    config = read_config(folder, "controller")
-    model = ControllerNetwork(**config)
-    load_weights(model, folder, "controller")
-    return model.eval()
 
 
 def resolve(source: str, part: str) -> Path:
@@ -271,32 +136,6 @@ def check_sha256(path: Path) -> None:
             f"{path} is corrupt: sha256 {found[:12]}... instead of {expected[:12]}...: "
             "reinstall the module"
         )
-
-
-def require_memory(weights: Path, device: str) -> None:
-    """Raises :class:`ModelError` when the weights cannot fit into the memory of ``device``."""
-    import torch
-
-    needed = weights.stat().st_size
-    if device == "cuda":
-        free = torch.cuda.mem_get_info()[0]
-    else:
-        free = available_memory()
-    if needed > free:
-        raise ModelError(
-            f"{weights} needs {needed / 2**30:.1f} GiB, {device} has {free / 2**30:.1f} GiB free: "
-            "use a machine with more memory or a GPU, the model 'embedded', or the concealer "
-            "'interpolate'"
-        )
-
-
-def available_memory() -> int:
-    """Bytes of the machine that programs can have; the page cache is among them."""
-    path = Path("/proc/meminfo")
-    for line in path.read_text().splitlines() if path.exists() else ():
-        if line.startswith("MemAvailable"):
-            return 1024 * int(line.split()[1])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def save_model(model: object, config: dict, folder: Path, part: str, int8: bool = False) -> None:

@@ -3,10 +3,10 @@
 
 from moshi.models.compression import MimiModel
 
-from ..codec.quantizer import SearchingQuantizer
-from ..codec.source_filter import SourceFilterDecoder
-from ..codec.spectral import SpectralEncoder
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from .quantizer import SearchingQuantizer
+from .source_filter import SourceFilterDecoder
+from .spectral import SpectralEncoder
 
 
 def build_codec(config: dict) -> MimiModel:

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A codec from its source: one of this project, or official Mimi."""
+
+from dataclasses import dataclass
+
+from ..models.store import ModelError, load_weights, official_file, read_config, resolve
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A loaded codec.
+
+    Attributes:
+        model: moshi ``MimiModel``, 8 codebooks active, in evaluation mode.
+        delay_samples: samples by which the decoded speech lags, beyond the frame itself.
+        dimension: width of the unquantised latent.
+        name: the source, for messages.
+    """
+
+    model: object
+    delay_samples: int
+    dimension: int
+    name: str
+    num_codebooks: int = 8
+
+
+def load_codec(source: str = "embedded") -> Codec:
+    """Loads a codec.
+
+    Args:
+        source: ``embedded``, a folder, a Mimi weights file, or ``hf://owner/name[@revision]``.
+
+    Raises:
+        ModelError: nothing usable is there; the message gives the remedy.
+    """
+    folder = resolve(source, "codec")
+    if (folder / "codec.json").exists():
+        from .build import build_codec
+
+        config = read_config(folder, "codec")
+        model = build_codec(config)
+        load_weights(model, folder, "codec")
+        return Codec(model, config["delay_samples"], config["encoder"]["dimension"], source)
+    from moshi.models import loaders
+
+    weights = official_file(folder, "tokenizer-*.safetensors", source)
+    try:
+        model = loaders.get_mimi(weights, device="cpu", num_codebooks=8)
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{weights} does not hold Mimi weights: {error}") from error
+    return Codec(model.eval(), 0, model.dimension, source)
