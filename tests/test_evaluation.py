@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gnuradio.largesc.channel.loss_timeline import SLOT_MS, LossChannel, lost_at
 from gnuradio.largesc.cli.evaluate import SETTINGS
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.evaluation import experiments, report, sweep
 from gnuradio.largesc.evaluation.experiments import Setting, Sources, grid, share_lost
-from gnuradio.largesc.evaluation.loss_timeline import SLOT_MS, LossChannel, lost_at
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
 from gnuradio.largesc.evaluation.utterances import spread

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from gnuradio.largesc.channel.loss_patterns import LossPatterns
 from gnuradio.largesc.concealment.load import load_language_model
 from gnuradio.largesc.control.load import load_controller
 from gnuradio.largesc.training import controller, lm, lora
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.received import Receiver
 from gnuradio.largesc.training.tokens import TokenSet, save
 
 
@@ -144,25 +144,27 @@ def test_controller_in_two_stages(base, work, tmp_path):
 
 
 def test_patterns_have_the_asked_rates(tmp_path):
-    lost = ~Receiver({"burst": 1.0}, prefix_share=0.0, seed=3).draw(400, 200)[:, 0]
+    lost = ~LossPatterns({"burst": 1.0}, prefix_share=0.0, seed=3).draw(400, 200)[:, 0]
     edges = np.diff(np.pad(lost, ((0, 0), (1, 1))).astype(int), axis=1)
     assert abs(lost.mean() - 0.25) < 0.02
     # Crops cut the bursts at their ends.
     assert 2.7 < lost.sum() / (edges == 1).sum() < 3.1
-    clean = Receiver({"clean": 1.0}).draw(3, 40)
+    clean = LossPatterns({"clean": 1.0}).draw(3, 40)
     assert clean.shape == (3, 8, 40) and clean.all()
-    packets = Receiver({"packet": 1.0}, prefix_share=0.0).draw(200, 50)
+    packets = LossPatterns({"packet": 1.0}, prefix_share=0.0).draw(200, 50)
     assert np.array_equal(packets.any(axis=1), packets.all(axis=1))
     assert abs(packets.mean() - 0.75) < 0.03
-    prefixes = Receiver({"packet": 1.0}, most_lost=0.0, prefix_share=1.0).draw(200, 50)
+    prefixes = LossPatterns({"packet": 1.0}, most_lost=0.0, prefix_share=1.0).draw(200, 50)
     assert prefixes[:, 0].all() and not prefixes[:, 7].any()
     (tmp_path / "trace").write_text("1\n0\n0\n0\n" * 5)
-    trace = Receiver({"trace": 1.0}, prefix_share=0.0, trace=str(tmp_path / "trace"))
+    trace = LossPatterns({"trace": 1.0}, prefix_share=0.0, trace=str(tmp_path / "trace"))
     # Of the four places of a packet in the trace, a crop takes one.
     crops = trace.draw(400, 30)[:, 0]
     assert np.array_equal(crops.any(axis=1), crops.all(axis=1))
     assert abs(crops.mean() - 0.75) < 0.08
-    assert np.array_equal(Receiver({"burst": 1.0}).draw(4, 9), Receiver({"burst": 1.0}).draw(4, 9))
+    assert np.array_equal(
+        LossPatterns({"burst": 1.0}).draw(4, 9), LossPatterns({"burst": 1.0}).draw(4, 9)
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,12 +178,12 @@ def test_patterns_have_the_asked_rates(tmp_path):
 )
 def test_bad_patterns_are_named(facts, said):
     with pytest.raises(ValueError, match=said):
-        Receiver(**facts)
+        LossPatterns(**facts)
 
 
 def test_bad_input_is_named(work, tiny, models, base, tmp_path):
     with pytest.raises(ValueError, match="trace"):
-        Receiver({"trace": 1.0}, trace=str(tmp_path / "nothing"))
+        LossPatterns({"trace": 1.0}, trace=str(tmp_path / "nothing"))
     (tmp_path / "few").mkdir()
     few = TokenSet(np.zeros((5, 8), np.uint16), np.zeros((5, 64), np.float16), np.array([0, 5]))
     for name in ("train", "dev"):

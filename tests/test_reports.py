@@ -9,13 +9,8 @@ import pytest
 from gnuradio import blocks, gr
 from gnuradio.largesc import _core, keys, report_rx, report_tx
 from gnuradio.largesc.blocks.messages import make_packet, packet_bytes, to_pmt
-from gnuradio.largesc.control.reports import (
-    Report,
-    ReportFollower,
-    ReportPacer,
-    decode,
-    encode,
-)
+from gnuradio.largesc.control.report_follower import ReportFollower, ReportPacer
+from gnuradio.largesc.packets.report import Report, decode, encode
 from gnuradio.largesc.studies.closed_loop import Loop, following, run
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gnuradio.largesc._core import ERASED_TOKEN
+from gnuradio.largesc.channel.loss_timeline import LossChannel, lost_at
 from gnuradio.largesc.control.policies import Decision
-from gnuradio.largesc.evaluation.loss_timeline import LossChannel, lost_at
 from gnuradio.largesc.evaluation.systems import own
 from gnuradio.largesc.evaluation.systems.aac import Aac
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2

@@ -13,7 +13,7 @@ from gnuradio.largesc.blocks.messages import make_packet, packet_bytes, read_pac
 from gnuradio.largesc.cli import watches
 from gnuradio.largesc.flowgraphs.end_repeater import end_repeater
 from gnuradio.largesc.flowgraphs.transport import udp_packets
-from gnuradio.largesc.security.signature import PacketSigner
+from gnuradio.largesc.packets.signature import PacketSigner
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.control.reports import decode
+from gnuradio.largesc.packets.report import decode
 
 LARGESC = [sys.executable, "-m", "gnuradio.largesc.cli"]
 # Seconds for an answer that should take 2, on a machine that has other things to do.

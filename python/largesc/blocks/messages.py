@@ -8,7 +8,7 @@ import pmt
 
 from .. import _core
 from .._core import keys
-from ..control.reports import Report
+from ..packets.report import Report
 
 DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pmt
 from gnuradio import gr
 
-from ..security.key_file import read_key
-from ..security.signature import PacketSigner, PacketVerifier, overhead_bytes
+from ..packets.key_file import read_key
+from ..packets.signature import PacketSigner, PacketVerifier, overhead_bytes
 from .block_base import STATUS_FRAMES, TokenBlock
 from .messages import read_packet
 

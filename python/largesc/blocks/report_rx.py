@@ -7,8 +7,9 @@ import time
 from gnuradio import gr
 
 from ..control.policies import checked_burst, checked_probability
-from ..control.reports import Report, ReportFollower, decode, is_report
+from ..control.report_follower import ReportFollower
 from ..options import LinkOptions, ReportOptions, SenderOptions
+from ..packets.report import Report, decode, is_report
 from .block_base import ThreadedBlock, TokenBlock
 from .messages import packet_bytes, report_dict
 

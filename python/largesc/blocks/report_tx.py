@@ -8,8 +8,9 @@ from dataclasses import replace
 import pmt
 from gnuradio import gr
 
-from ..control.reports import Report, ReportPacer, encode
+from ..control.report_follower import ReportPacer
 from ..options import LinkOptions, ReportOptions
+from ..packets.report import Report, encode
 from .block_base import TokenBlock
 from .messages import make_packet, read_report
 

@@ -73,7 +73,6 @@ CHECKS: list[tuple[str, Callable[[], str], str]] = [
     ("torch", _version("torch"), "pip install -r requirements.txt"),
     ("moshi", _version("moshi"), "pip install --no-deps moshi==0.2.13"),
     ("peft", _version("peft"), "pip install -r requirements.txt"),
-    ("cryptography", _version("cryptography"), "pip install -r requirements.txt; for --key only"),
     ("models", _models, "reinstall the module, the weights come with it"),
     ("GPU", _gpu, "pip install -r requirements.txt; no GPU is needed"),
     ("GRC blocks", _grc, "set GRC_BLOCKS_PATH to PREFIX/share/gnuradio/grc/blocks"),

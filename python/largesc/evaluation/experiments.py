@@ -4,7 +4,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .loss_timeline import LossChannel
+from ..channel.loss_timeline import LossChannel
 from .systems.aac import Aac
 from .systems.codec2 import Codec2
 from .systems.lyra import Lyra

@@ -12,13 +12,13 @@ from time import process_time
 
 import numpy as np
 
+from ..channel.loss_timeline import LossChannel, lost_at
 from ..models.store import resolve
 from ..speech.files import read_audio, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv
 from .cache import Cache, key_of
 from .experiments import Setting
-from .loss_timeline import LossChannel, lost_at
 from .measures import ENGLISH_MEASURES, measure
 from .systems.system import UDP_BYTES, System
 

@@ -17,7 +17,7 @@ from ..options import (
     ReportOptions,
     SenderOptions,
 )
-from ..security.signature import overhead_bytes
+from ..packets.signature import overhead_bytes
 from ..speech.format import FRAME_SAMPLES
 from .end_repeater import end_repeater
 from .parts import (

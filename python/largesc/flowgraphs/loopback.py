@@ -7,7 +7,7 @@ import numpy as np
 from gnuradio import blocks, gr
 
 from ..options import ChannelOptions, LinkOptions, ReceiverOptions, SenderOptions
-from ..security.signature import overhead_bytes
+from ..packets.signature import overhead_bytes
 from ..speech.format import FRAME_S
 from .parts import make_channel, make_rx, make_tx, signed, verified
 

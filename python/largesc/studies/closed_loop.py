@@ -15,7 +15,8 @@ import numpy as np
 
 from .._core import Depacketizer, LossModel, PacketDecision, Packetizer
 from ..control.policies import Channel, Controller, Frame
-from ..control.reports import Report, ReportFollower, ReportPacer, decode, encode
+from ..control.report_follower import ReportFollower, ReportPacer
+from ..packets.report import Report, decode, encode
 from ..speech.format import FRAME_MS, FRAME_S
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 

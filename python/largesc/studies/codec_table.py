@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..channel.loss_timeline import LossChannel
 from ..codec.load import load_codec
-from ..evaluation.loss_timeline import LossChannel
 from ..evaluation.measures import ENGLISH_MEASURES, measure, usable
 from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.lyra import Lyra

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from .._core import ERASED_TOKEN
+from ..channel.loss_patterns import LossPatterns
 from ..codec.codebooks import codebooks_of
 from ..codec.load import load_codec
 from ..concealment.interpolation import FrameCompleter, LatentEstimator, Surroundings
@@ -22,7 +23,6 @@ from ..concealment.load import LanguageModel, load_language_model
 from ..files import replacing
 from ..models.store import write_sha256
 from .config import recipe_parser, start
-from .received import Receiver
 from .tokens import TokenSet, load
 
 DEFAULT_CONFIG = Path(__file__).parent / "estimator.yaml"
@@ -43,7 +43,7 @@ def sample_of(found: TokenSet, frames: int, seed: int) -> np.ndarray:
 def received_of(tokens: np.ndarray, facts: dict, seed: int) -> np.ndarray:
     """``tokens`` ``[frames, 8]`` as they arrive, 0xFFFF where one does not."""
     crops = -(-len(tokens) // CROP_FRAMES)
-    arrives = Receiver(**facts, seed=seed).draw(crops, CROP_FRAMES)
+    arrives = LossPatterns(**facts, seed=seed).draw(crops, CROP_FRAMES)
     arrives = arrives.transpose(0, 2, 1).reshape(-1, 8)[: len(tokens)]
     return np.where(arrives, tokens, ERASED_TOKEN).astype(np.uint16)
 

@@ -17,11 +17,11 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch import nn
 from torch.nn import functional as F
 
+from ..channel.loss_patterns import LossPatterns
 from ..concealment.load import WITH_TEXT, load_language_model
 from ..models.store import read_config, resolve, save_model, write_sha256
 from .config import recipe_parser, start
 from .lm import batch_of, outputs_of, token_losses, weights_of
-from .received import Receiver
 from .run import Run, descend
 from .text import TextIds
 from .tokens import TokenSet, load
@@ -152,18 +152,18 @@ def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.M
     run = Run(work / "lora.pt", made_with, facts["minutes"], accelerator)
     run.keep(adapter=Adapter(model), optimiser=optimiser)
     own_seed = seed + run.step + 1000 * accelerator.process_index
-    rng, draws = np.random.default_rng(own_seed), Receiver(**config["received"], seed=own_seed)
+    rng, draws = np.random.default_rng(own_seed), LossPatterns(**config["received"], seed=own_seed)
     weights, names = weights_of(config, device), [f"dev_{k}" for k in range(8)]
     if text_ids is not None:
         weights = torch.cat([weights, weights.new_tensor([config["text_weight"]])])
         names.append("dev_text")
 
-    def batch(found: TokenSet, size: int, rng: np.random.Generator, draws: Receiver) -> tuple:
+    def batch(found: TokenSet, size: int, rng: np.random.Generator, draws: LossPatterns) -> tuple:
         codes, text = batch_of(found, size, facts["frames"], rng)
         arrives = torch.from_numpy(draws.draw(size, facts["frames"]))
         return codes.to(device), arrives.to(device), text.to(device)
 
-    dev = batch(dev_set, 16, np.random.default_rng(99), Receiver(**config["received"], seed=99))
+    dev = batch(dev_set, 16, np.random.default_rng(99), LossPatterns(**config["received"], seed=99))
 
     @torch.no_grad()
     def evaluate() -> dict[str, float]:

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from ...channel.loss_timeline import LossChannel
 from ...speech.format import SAMPLE_RATE_HZ
-from ..loss_timeline import LossChannel
 from .system import Decoded, Latency, Packets, bare_packets, framed, speech_of
 
 FRAME = 1024

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 
+from ...channel.loss_timeline import LossChannel
 from ...speech.files import from_pcm16, to_pcm16
 from ...speech.format import FRAME_MS
-from ..loss_timeline import LossChannel
 from .system import Decoded, Latency, Packets, bare_packets, framed, heard_at, speech_of
 
 RATE_HZ = 8000

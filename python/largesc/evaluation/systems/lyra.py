@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..loss_timeline import LossChannel
+from ...channel.loss_timeline import LossChannel
 from .system import Decoded, Latency, Packets, bare_packets, framed, heard_at, speech_of
 
 RATE_HZ, FRAME = 16000, 320

@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from ...channel.loss_timeline import LossChannel
 from ...speech.format import SAMPLE_RATE_HZ
-from ..loss_timeline import LossChannel
 from .system import Decoded, Latency, Packets, bare_packets, framed, speech_of
 
 VOIP = 2048

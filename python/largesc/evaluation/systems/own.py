@@ -12,6 +12,7 @@ from time import process_time
 import numpy as np
 
 from ..._core import ERASED_TOKEN, TOKEN_BITS, Depacketizer, PacketDecision, Packetizer
+from ...channel.loss_timeline import LossChannel
 from ...codec.load import load_codec
 from ...codec.speech_decoder import SpeechDecoder
 from ...codec.speech_encoder import EncodedFrame, SpeechEncoder
@@ -20,7 +21,6 @@ from ...concealment.load import load_concealer
 from ...control.load import load_controller
 from ...control.policies import Channel, Controller, Decision, Frame
 from ...speech.format import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
-from ..loss_timeline import LossChannel
 from .system import CRC_BYTES, Decoded, Latency, Packets
 
 LOWEST_BPS, HIGHEST_BPS = 137.5, 2200.0

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 import numpy as np
 
 from ..._core import TOKEN_BITS
+from ...channel.loss_timeline import LossChannel
 from ...control.policies import Decision
 from ...speech.format import FRAME_MS
-from ..loss_timeline import LossChannel
 from .own import OwnSystem, arrived, encoded, look_ahead_ms, packed
 from .system import CRC_BYTES, SEQUENCE_BYTES, Decoded, Latency, Packets
 

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ...channel.loss_timeline import LossChannel
 from ...speech.files import resampled
 from ...speech.format import SAMPLE_RATE_HZ
-from ..loss_timeline import LossChannel
 
 # IPv4 and UDP.
 UDP_BYTES = 28

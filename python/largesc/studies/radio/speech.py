@@ -20,10 +20,10 @@ import numpy as np
 
 from ..._core import Depacketizer, PacketDecision, Packetizer
 from ...blocks.radio.packet_radio_tx import FIRST_SYMBOLS
+from ...channel.loss_timeline import LossChannel
 from ...concealment.concealer import METHODS, ReceivedFrame
 from ...control.policies import Channel, Controller, Frame
 from ...evaluation.cache import Cache, key_of
-from ...evaluation.loss_timeline import LossChannel
 from ...evaluation.measures import measure, usable
 from ...evaluation.systems.codec2 import Codec2
 from ...evaluation.systems.own import OwnSystem, encoded

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tokens arrive, as the language model meets it in the link."""
+"""Which tokens of a crop arrive: the patterns of loss that a model is trained on."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ PATTERNS = ("clean", "token", "packet", "burst", "trace")
 FLAGS_PER_FRAME = 4
 
 
-class Receiver:
+class LossPatterns:
     """Draws what is received of crops of tokens.
 
     Args:
