@@ -14,7 +14,7 @@ def models(tmp_path_factory) -> str:
     from gnuradio.largesc.control.network import ControllerNetwork
     from gnuradio.largesc.models.store import save_model, write_sha256
     from gnuradio.largesc.training.config import read_config
-    from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
+    from gnuradio.largesc.training.recipes.lm import CONFIG_KEYS, DEFAULT_CONFIG
     from safetensors.numpy import save_file
 
     folder = tmp_path_factory.mktemp("models")

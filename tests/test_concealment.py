@@ -14,7 +14,7 @@ from gnuradio.largesc.concealment.concealer import (
 from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream, mean_tokens
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.lm import CONFIG_KEYS, DEFAULT_CONFIG
+from gnuradio.largesc.training.recipes.lm import CONFIG_KEYS, DEFAULT_CONFIG
 
 LOST = np.full(8, ERASED_TOKEN, dtype=np.uint16)
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.control.network import ControllerNetwork, mask, soft_step
-from gnuradio.largesc.training import controller, lm, lora
+from gnuradio.largesc.training import adapters
 from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.recipes import controller, lm
 from gnuradio.largesc.training.run import descend
 
 FRAMES = controller.FRAMES
@@ -62,7 +63,7 @@ def test_closed_form_is_the_mean_of_drawn_losses():
 @pytest.mark.parametrize("delay", [0, 1])
 def test_acoustic_delay_leaves_losses_finite(delay):
     """With a delay, as Moshi's, the last frame of a crop has one token that is predicted."""
-    model = lora.adapted(
+    model = adapters.adapted(
         tiny_model(delay), read_config(controller.DEFAULT_CONFIG, controller.CONFIG_KEYS)["lora"]
     )
     codes = torch.randint(0, 2048, (2, 8, FRAMES))

@@ -98,9 +98,9 @@ def test_recipe_learns_what_lies_between(models, tmp_path):
     from gnuradio.largesc.codec.codebooks import codebooks_of
     from gnuradio.largesc.codec.load import load_codec
     from gnuradio.largesc.concealment.load import load_estimator
-    from gnuradio.largesc.training import estimator as recipe
     from gnuradio.largesc.training.config import read_config
-    from gnuradio.largesc.training.tokens import TokenSet, save
+    from gnuradio.largesc.training.recipes import interpolation as recipe
+    from gnuradio.largesc.training.token_sets import TokenSet, save
 
     books = codebooks_of(load_codec(models).model)
     random = np.random.default_rng(0)

@@ -11,9 +11,10 @@ import yaml
 from gnuradio.largesc.channel.loss_patterns import LossPatterns
 from gnuradio.largesc.concealment.load import load_language_model
 from gnuradio.largesc.control.load import load_controller
-from gnuradio.largesc.training import controller, lm, lora
+from gnuradio.largesc.training import adapters, token_losses
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.tokens import TokenSet, save
+from gnuradio.largesc.training.recipes import controller, lm, lora
+from gnuradio.largesc.training.token_sets import TokenSet, save
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_language_model_learns(base, work):
     model = load_language_model(str(base)).model
     codes = torch.from_numpy(np.load(work / "tokens_dev.npz")["tokens"][:60].astype(np.int64))
     with torch.no_grad():
-        losses = lm.CodebookLosses(model)(codes.T[None])
+        losses = token_losses.CodebookLosses(model)(codes.T[None])
     assert losses[0] < 5.0 and len(curve) >= 0
 
 
@@ -67,7 +68,7 @@ def test_adapter_alone_and_merged(base, work, tiny, tmp_path):
     facts = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert facts["peft_type"] == "LORA" and facts["r"] == 8
     names = [n for n, _ in load_language_model(str(base)).model.named_modules()]
-    adapted = lora.adapted(
+    adapted = adapters.adapted(
         load_language_model(str(base)).model,
         {"rank": 8, "alpha": 16}
         | {"targets": read_config(lora.DEFAULT_CONFIG, lora.CONFIG_KEYS)["lora"]["targets"]},
@@ -79,7 +80,7 @@ def test_adapter_alone_and_merged(base, work, tiny, tmp_path):
     models = [load_language_model(str(tmp_path / n)).model for n in ("adapter", "merged")]
     models.append(load_language_model(str(base)).model)
     with torch.no_grad():
-        alone, merged, before = (lm.logits_of(m, codes)[0] for m in models)
+        alone, merged, before = (token_losses.logits_of(m, codes)[0] for m in models)
     assert (alone - before).abs().max() > 1e-3
     # The merged one is stored in 8 bit.
     assert (alone - merged).abs().mean() < 0.1 * alone.std()
@@ -117,7 +118,7 @@ def test_model_starts_from_codebooks_of_mimi(base):
 
 def test_adapter_sees_what_the_link_gives(base):
     model = load_language_model(str(base)).model
-    losses = lora.GapLosses(model, 0.7)
+    losses = adapters.GapLosses(model, 0.7)
     codes = torch.randint(0, 2048, (2, 8, 20))
     arrives = torch.rand(2, 8, 20) < 0.6
     filled = losses.filled(codes, arrives)

@@ -13,13 +13,14 @@ import torch
 import yaml
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.concealment.load import load_language_model
-from gnuradio.largesc.training import tokens
+from gnuradio.largesc.training import token_sets
 from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.recipes import tokens
 from gnuradio.largesc.training.run import descend
 from gnuradio.largesc.training.speech import Utterance, prepare, split
-from gnuradio.largesc.training.tokens import TokenSet, save
+from gnuradio.largesc.training.token_sets import TokenSet, save
 
-RECIPES = ("lm", "lora", "estimator", "controller")
+RECIPES = ("lm", "lora", "interpolation", "controller")
 TRAINED = ("lm", "lora", "controller", "controller_joint")
 
 
@@ -42,7 +43,7 @@ def work(tmp_path) -> Path:
 
 def options(recipe: str, work: Path, models: str, minutes: float, **changes: object) -> list[str]:
     """Arguments of a recipe for a run of ``minutes``, with other values in its config."""
-    module = importlib.import_module(f"gnuradio.largesc.training.{recipe.split('_')[0]}")
+    module = importlib.import_module(f"gnuradio.largesc.training.recipes.{recipe.split('_')[0]}")
     config = read_config(module.DEFAULT_CONFIG, module.CONFIG_KEYS)
     more = ["--output", str(work / "output"), "--threads", "1"]
     if recipe == "lm":
@@ -54,7 +55,7 @@ def options(recipe: str, work: Path, models: str, minutes: float, **changes: obj
     elif recipe == "lora":
         config["training"] = {"minutes": minutes, "batch": 2, "frames": 20, "rate": 1e-3}
         more += ["--base", models]
-    elif recipe == "estimator":
+    elif recipe == "interpolation":
         config |= {"frames": 300, "lm_frames": 30, "samples": 1}
         more += ["--lm", models, "--codec", models]
     else:
@@ -68,7 +69,7 @@ def options(recipe: str, work: Path, models: str, minutes: float, **changes: obj
 
 
 def run(arguments: list[str]) -> None:
-    module = importlib.import_module(f"gnuradio.largesc.training.{arguments[0]}")
+    module = importlib.import_module(f"gnuradio.largesc.training.recipes.{arguments[0]}")
     module.main(arguments[1:])
 
 
@@ -94,7 +95,9 @@ def test_tokens_of_mixed_speech_of_one_speaker(tmp_path, models, capsys):
     options += ["--speech", str(folder), "--work", str(tmp_path / "w")]
     tokens.main(options)
     assert "decoded 5 files, left out: 0 missing, 1 unreadable, 1 silent" in capsys.readouterr().out
-    train, dev = (tokens.load(tmp_path / "w" / f"tokens_{name}.npz") for name in ("train", "dev"))
+    train, dev = (
+        token_sets.load(tmp_path / "w" / f"tokens_{name}.npz") for name in ("train", "dev")
+    )
     # A second is twelve frames and a half at any rate; the second file is kept from training.
     assert len(train.tokens) == 36 and len(dev.tokens) == 12
     noise(folder / "more.wav", 8000)
@@ -169,11 +172,11 @@ def test_full_disk_leaves_the_old_checkpoint(recipe, work, models, monkeypatch, 
 
 def test_full_disk_leaves_the_old_tokens(work, monkeypatch):
     path = work / "tokens_train.npz"
-    before = tokens.load(path)
+    before = token_sets.load(path)
     monkeypatch.setattr(np, "savez", lambda file, **_: (file.write(b"PK"), no_room()))
     with pytest.raises(OSError, match=r"tokens_train\.npz could not be written"):
         save(TokenSet(before.tokens[:9], before.latents[:9], before.starts), path)
-    assert np.array_equal(tokens.load(path).tokens, before.tokens)
+    assert np.array_equal(token_sets.load(path).tokens, before.tokens)
 
 
 def test_full_disk_leaves_the_old_models(work, models, monkeypatch, capsys):
@@ -186,10 +189,10 @@ def test_full_disk_leaves_the_old_models(work, models, monkeypatch, capsys):
         assert main(["train", *arguments]) == 2
     after = load_language_model(str(work / "output")).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    arguments = options("estimator", work, models, 0.0)
+    arguments = options("interpolation", work, models, 0.0)
     run(arguments)
     matrices = (work / "output" / "estimator.safetensors").read_bytes()
-    monkeypatch.setattr("gnuradio.largesc.training.estimator.save_file", no_room)
+    monkeypatch.setattr("gnuradio.largesc.training.recipes.interpolation.save_file", no_room)
     assert main(["train", *arguments]) == 2
     assert "estimator.safetensors could not be written" in capsys.readouterr().err
     assert (work / "output" / "estimator.safetensors").read_bytes() == matrices

@@ -11,10 +11,10 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from gnuradio.largesc.cli.audio import AudioError
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.flowgraphs import speech_writer as module
 from gnuradio.largesc.flowgraphs.speech_writer import speech_writer, wav_header
+from gnuradio.largesc.speech.files import AudioError
 
 WRITE_FOR_EVER = """
 import sys

@@ -14,8 +14,9 @@ from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
 from gnuradio.largesc.concealment.load import load_language_model
 from gnuradio.largesc.models.store import save_model
-from gnuradio.largesc.training import lm, lora, tokens
+from gnuradio.largesc.training import adapters, token_losses, token_sets
 from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.recipes import lm, lora, tokens
 from gnuradio.largesc.training.text import (
     PADDING,
     UNKNOWN,
@@ -143,7 +144,7 @@ def work(tmp_path_factory, models, spm) -> Path:
 
 
 def test_cache_has_the_text_beside_the_tokens(work, spm):
-    found = tokens.load(work / "tokens_train.npz")
+    found = token_sets.load(work / "tokens_train.npz")
     assert found.text.shape == (len(found.tokens),)
     assert found.text_pieces == TextTokenizer(spm).pieces
     assert len(found.starts) - 1 == 12
@@ -156,8 +157,8 @@ def test_cache_has_the_text_beside_the_tokens(work, spm):
 
 
 def test_batches_keep_text_and_tokens_together(work):
-    found = tokens.load(work / "tokens_train.npz")
-    codes, text = lm.batch_of(found, 5, 20, np.random.default_rng(1))
+    found = token_sets.load(work / "tokens_train.npz")
+    codes, text = token_losses.batch_of(found, 5, 20, np.random.default_rng(1))
     for row in range(5):
         same = [
             np.array_equal(found.tokens[n : n + 20].T, codes[row]) for n in range(len(found.tokens))
@@ -169,7 +170,7 @@ def test_batches_keep_text_and_tokens_together(work):
 def test_text_loss_falls_and_padding_is_as_before():
     model, _ = small_model()
     adapter = read_config(lora.DEFAULT_CONFIG, lora.CONFIG_KEYS)["lora"]
-    model = lora.adapted(model, adapter)
+    model = adapters.adapted(model, adapter)
     codes = torch.randint(0, 2048, (2, 8, 24))
     arrives = torch.rand(2, 8, 24) < 0.7
     text = torch.from_numpy(
@@ -178,7 +179,7 @@ def test_text_loss_falls_and_padding_is_as_before():
 
     def losses(ids: TextIds | None, text: torch.Tensor | None) -> torch.Tensor:
         torch.manual_seed(3)
-        return lora.GapLosses(model, 0.7, ids)(codes, arrives, text)
+        return adapters.GapLosses(model, 0.7, ids)(codes, arrives, text)
 
     ids = TextIds(model, 64)
     before = losses(None, None)
@@ -192,8 +193,8 @@ def test_text_loss_falls_and_padding_is_as_before():
     with torch.no_grad():
         torch.manual_seed(3)
         known, _ = ids.of(text)
-        filled = lora.GapLosses(model, 0.7, ids).filled(codes, arrives, known)
-        logits = lm.outputs_of(model, filled, known).text_logits[:, 0]
+        filled = adapters.GapLosses(model, 0.7, ids).filled(codes, arrives, known)
+        logits = token_losses.outputs_of(model, filled, known).text_logits[:, 0]
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), known.flatten())
     assert first[8].item() == pytest.approx(expected.item(), rel=1e-5)
     assert known[0, :8].tolist() == [3, 0, ord("="), ord("+"), ord(":"), 3, 3, 3]
@@ -235,7 +236,7 @@ def test_stream_samples_its_own_text(delay):
         stream.step(frame)
     codes = torch.from_numpy(frames.astype(np.int64)).T[None]
     with torch.no_grad():
-        result = lm.outputs_of(small_model(64, delay)[0], codes, torch.tensor(said)[None])
+        result = token_losses.outputs_of(small_model(64, delay)[0], codes, torch.tensor(said)[None])
     assert said == result.text_logits[0, 0].argmax(dim=-1).tolist()
     assert len(set(said)) > 1
     assert first == result.logits[0, 0].argmax(dim=-1).tolist()
@@ -251,5 +252,5 @@ def test_models_of_two_speakers_are_trained_as_well():
     """Official Moshi has 16 audio streams, of which 8 are predicted."""
     model, _ = small_model(n_q=16, delays=[0] * 17)
     codes = torch.randint(0, 2048, (1, 8, 10))
-    losses = lora.GapLosses(model, 0.7)(codes, torch.rand(1, 8, 10) < 0.5)
+    losses = adapters.GapLosses(model, 0.7)(codes, torch.rand(1, 8, 10) < 0.5)
     assert losses.shape == (8,) and torch.isfinite(losses).all()

@@ -15,12 +15,12 @@ import pytest
 import soundfile
 import torch
 import yaml
-from gnuradio.largesc.training import card
-from gnuradio.largesc.training import codec as recipe
+from gnuradio.largesc.training.augmentation import add_variants, varied
 from gnuradio.largesc.training.config import read_config
+from gnuradio.largesc.training.recipes import card
+from gnuradio.largesc.training.recipes import codec as recipe
 from gnuradio.largesc.training.run import Run
 from gnuradio.largesc.training.speech import open_samples, prepare
-from gnuradio.largesc.training.variants import add_variants, varied
 from gnuradio.largesc.training.world import continuous
 
 TINY = {
@@ -89,7 +89,7 @@ def test_all_stages_then_export(table, config, tmp_path):
         assert (tmp_path / f"{stage}.pt").exists()
     assert list((tmp_path / "tensorboard").rglob("events*"))
     from gnuradio.largesc.codec.load import load_codec
-    from gnuradio.largesc.training.export import export_codec
+    from gnuradio.largesc.training.recipes.export import export_codec
 
     facts = export_codec(tmp_path, tmp_path / "model", "adversarial")
     assert facts["steps"] > 0
@@ -128,7 +128,7 @@ def test_variants_are_the_same_each_time(table, tmp_path):
 
 def test_killed_run_resumes(table, config, tmp_path):
     recipe.main(arguments(table, config, tmp_path, "--stage", "linear"))
-    command = [sys.executable, "-m", "gnuradio.largesc.training.codec"]
+    command = [sys.executable, "-m", "gnuradio.largesc.training.recipes.codec"]
     command += arguments(table, config, tmp_path, "--stage", "autoencoder", "--minutes", "5")
     environment = os.environ | {"LARGESC_SAVE_EVERY_S": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -149,7 +149,12 @@ def test_killed_run_resumes(table, config, tmp_path):
 def test_two_processes_train_together(table, config, tmp_path):
     command = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--num_cpu_threads_per_process", "1", "-m", "gnuradio.largesc.training.codec"]
+    command += [
+        "--num_cpu_threads_per_process",
+        "1",
+        "-m",
+        "gnuradio.largesc.training.recipes.codec",
+    ]
     for stage in ("linear", "autoencoder", "codebooks", "adversarial"):
         more = ["--stage", stage, "--threads", "1"]
         if stage == "adversarial":

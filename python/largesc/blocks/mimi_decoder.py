@@ -34,7 +34,7 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
     played until the first frame and wherever a frame is not there in time (counted as underflow).
 
     Args:
-        codec: model source, see ``models.loader``.
+        codec: model source, see ``models.store``.
         mode: ``offline`` (all frames, as fast as they come) or ``live``.
         threads: of torch.
         seed: of the comfort noise.

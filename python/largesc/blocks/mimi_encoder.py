@@ -34,7 +34,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
     level_dbfs, distortion), `status`.
 
     Args:
-        codec: model source, see ``models.loader``.
+        codec: model source, see ``models.store``.
         max_in_flight: from a file, frames under way at most; 0 for a live source.
         threads: of torch.
         sample_rate_hz: of the input; only 24000 will do.

@@ -4,20 +4,17 @@
 import threading
 from collections import deque
 
-import numpy as np
 from gnuradio import gr
 
 from .._core import keys
-from ..concealment.concealer import ConcealedFrame, ReceivedFrame, make_concealer
-from ..concealment.interpolation import FrameCompleter
+from ..concealment.concealer import ConcealedFrame, ReceivedFrame
+from ..concealment.load import load_concealer
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
-from ..speech.format import FRAME_SAMPLES
 from .block_base import STATUS_FRAMES, TokenBlock
 from .messages import end_of_stream, following_of, make_pdu, read_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
 MAX_WAITING_FRAMES = 2
-OTHER_STREAMS = ("zero", "silence")
 
 
 class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
@@ -29,7 +26,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     Args:
         method: ``interpolate`` (from the frames around), ``lm`` (moshi's LMModel, and the frames
             around where the model has an estimator), ``repeat`` or ``silence``.
-        model: source of language model and estimator, see ``models.loader``.
+        model: source of language model and estimator, see ``models.store``.
         temperature: of the sampling, 0 for the most likely token.
         top_k: tokens to choose among.
         seed: of the sampling.
@@ -63,41 +60,22 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         samples: int = ReceiverOptions.samples,
     ) -> None:
         check_choice("mode", mode, MODES)
-        check_choice("other_streams", other_streams, OTHER_STREAMS)
-        network, completer, books, options = None, None, None, {}
-        if method == "interpolate" or (method == "lm" and samples > 1):
-            from ..codec.codebooks import codebooks_of
-            from ..codec.load import load_codec
-            from ..concealment.load import load_estimator
-
-            books = codebooks_of(load_codec(codec).model)
-            if (estimator := load_estimator(model)) is not None:
-                completer = FrameCompleter(estimator, books)
-            elif method == "interpolate":
-                raise ValueError(
-                    f"model {model!r} has no estimator, which method 'interpolate' needs: make one "
-                    "with `largesc train estimator`, or use method 'lm'"
-                )
         if method == "lm":
             import torch
 
-            from ..concealment.load import load_language_model
-
             torch.set_num_threads(threads)
-            loaded = load_language_model(model)
-            network = loaded.model
-            others = network.n_q - network.dep_q
-            options = {
-                "temperature": temperature,
-                "top_k": top_k,
-                "delay_mode": delay_mode,
-                "other_tokens": silence_tokens(codec)[:others] if other_streams != "zero" else None,
-                "seed": seed,
-                "samples": samples,
-                "codebooks": books,
-                "sample_text": loaded.text,
-            }
-        self._core = make_concealer(method, network, fade_after_frames, completer, **options)
+        self._core = load_concealer(
+            method,
+            model=model,
+            codec=codec,
+            temperature=temperature,
+            top_k=top_k,
+            samples=samples,
+            seed=seed,
+            fade_after_frames=fade_after_frames,
+            delay_mode=delay_mode,
+            other_streams=other_streams,
+        )
         self._live = mode == "live"
         gr.basic_block.__init__(self, "moshi_concealer", None, None)
         self.open_ports({"tokens": self._on_tokens}, ["tokens"], "tokens")
@@ -181,12 +159,3 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     def statistics(self) -> dict[str, int]:
         """Counters: frames, concealed frames and tokens, repairs, failures, late, refused."""
         return self.counters | self._core.statistics()
-
-
-def silence_tokens(codec: str) -> list[int]:
-    """The 8 tokens that a codec makes of silence, once it has settled."""
-    from ..codec.load import load_codec
-    from ..codec.speech_encoder import SpeechEncoder
-
-    frames = SpeechEncoder(load_codec(codec)).push(np.zeros(25 * FRAME_SAMPLES, dtype=np.float32))
-    return frames[-1].tokens.tolist()

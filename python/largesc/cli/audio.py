@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..speech.files import as_speech, decoded, from_pcm16, read_audio, to_pcm16, write_audio
+from ..speech.files import (
+    AudioError,
+    as_speech,
+    decoded,
+    from_pcm16,
+    read_audio,
+    to_pcm16,
+    write_audio,
+)
 from ..speech.format import SAMPLE_RATE_HZ
 
 RECORDINGS = Path("/usr/share/sounds/alsa")
@@ -22,10 +30,6 @@ SPOKEN = [
     "Rear_Left.wav",
     "Side_Left.wav",
 ]
-
-
-class AudioError(ValueError):
-    """The input is no speech that can be sent."""
 
 
 def say(text: str) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 from ..flowgraphs.ends import Receiver, Relay, Sender
 from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.transport import udp_packets
+from ..speech.files import AudioError
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .arguments import channel_of, link_of, receiver_of, reports_of, sender_of
-from .audio import AudioError, read_speech, say, write_speech
+from .audio import read_speech, say, write_speech
 from .watches import PeerWatch, Watch, wait_for
 
 

@@ -19,7 +19,7 @@ from .arguments import (
 from .evaluate import add_evaluate
 
 ADDRESS = "HOST:PORT"
-RECIPES = ("codec", "export", "tokens", "lm", "lora", "estimator", "controller", "card")
+RECIPES = ("codec", "export", "tokens", "lm", "lora", "interpolation", "controller", "card")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(recipe: str, arguments: list[str]) -> int:
     """Runs a recipe, which has options of its own."""
     try:
-        import_module(f"..training.{recipe}", __package__).main(arguments)
+        import_module(f"..training.recipes.{recipe}", __package__).main(arguments)
     except OSError as error:
         # A full disk, most of all.
         print(f"largesc: {error}", file=sys.stderr)

@@ -295,7 +295,9 @@ def make_concealer(
         return SilenceConcealer(fade_after_frames)
     if method == "interpolate":
         if completer is None:
-            raise ValueError("method 'interpolate' needs an estimator: `largesc train estimator`")
+            raise ValueError(
+                "method 'interpolate' needs an estimator: `largesc train interpolation`"
+            )
         return InterpolatingConcealer(completer, fade_after_frames)
     if method != "lm":
         raise ValueError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")

@@ -70,7 +70,9 @@ class LatentEstimator:
 
     def __init__(self, matrices: dict[str, np.ndarray]) -> None:
         if "mean" not in matrices:
-            raise ValueError("the estimator has no mean: train it with `largesc train estimator`")
+            raise ValueError(
+                "the estimator has no mean: train it with `largesc train interpolation`"
+            )
         self.mean = np.asarray(matrices["mean"], dtype=np.float32)
         self.matrices = {k: np.asarray(v, np.float32) for k, v in matrices.items() if k != "mean"}
         for case, matrix in self.matrices.items():

@@ -22,6 +22,7 @@ from ..models.store import (
     read_config,
     resolve,
 )
+from ..options import LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
 from .concealer import RepeatConcealer, make_concealer
 from .interpolation import FrameCompleter, LatentEstimator
@@ -49,17 +50,17 @@ class LanguageModel:
 
 
 def load_concealer(
-    method: str = "interpolate",
+    method: str = ReceiverOptions.method,
     *,
-    model: str = "embedded",
-    codec: str = "embedded",
-    temperature: float = 0.7,
-    top_k: int = 50,
-    samples: int = 8,
-    seed: int = 1,
-    fade_after_frames: int = 3,
-    delay_mode: str = "speculative",
-    other_streams: str = "zero",
+    model: str = ReceiverOptions.model,
+    codec: str = LinkOptions.codec,
+    temperature: float = ReceiverOptions.temperature,
+    top_k: int = ReceiverOptions.top_k,
+    samples: int = ReceiverOptions.samples,
+    seed: int = ReceiverOptions.seed,
+    fade_after_frames: int = ReceiverOptions.fade_after_frames,
+    delay_mode: str = ReceiverOptions.delay_mode,
+    other_streams: str = ReceiverOptions.other_streams,
     int8: bool = False,
 ) -> RepeatConcealer:
     """A concealer with all that it needs.
@@ -82,8 +83,7 @@ def load_concealer(
     Raises:
         ValueError: a parameter is out of range, or a model is not there.
     """
-    if other_streams not in OTHER_STREAMS:
-        raise ValueError(f"other_streams {other_streams!r} is unknown: use zero or silence")
+    check_choice("other_streams", other_streams, OTHER_STREAMS)
     completer, books = None, None
     if method == "interpolate" or (method == "lm" and samples > 1):
         from ..codec.codebooks import codebooks_of
@@ -94,7 +94,7 @@ def load_concealer(
         elif method == "interpolate":
             raise ValueError(
                 f"model {model!r} has no estimator, which method 'interpolate' needs: make one "
-                "with `largesc train estimator`, or use method 'lm'"
+                "with `largesc train interpolation`, or use method 'lm'"
             )
     if method != "lm":
         return make_concealer(method, None, fade_after_frames, completer)

@@ -16,7 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import resample_poly
+
+from ..speech.files import resampled
+from ..speech.format import SAMPLE_RATE_HZ
 
 JUDGE, SECOND = "tiny.en", "base"
 RATE_HZ = 16000
@@ -155,10 +157,9 @@ class Recogniser:
         self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
         self._suppressed = get_suppressed_tokens(self._tokenizer, [-1])
 
-    def transcript(self, speech: np.ndarray, rate_hz: int = 24000) -> str:
+    def transcript(self, speech: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> str:
         """What is heard in ``speech``, mono float samples; of any length, empty for silence."""
-        rate = np.gcd(RATE_HZ, rate_hz)
-        heard = resample_poly(speech, RATE_HZ // rate, rate_hz // rate).astype(np.float32)
+        heard = resampled(speech, rate_hz, RATE_HZ).astype(np.float32)
         parts = [self._window(window) for window in windows(np.nan_to_num(heard))]
         return " ".join(text for text in parts if text)
 

@@ -7,8 +7,7 @@ import sys
 import numpy as np
 from gnuradio import gr
 
-from ..cli.audio import AudioError
-from ..speech.files import to_pcm16
+from ..speech.files import AudioError, to_pcm16
 from ..speech.format import SAMPLE_RATE_HZ
 
 # What a kill loses at most.

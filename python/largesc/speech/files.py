@@ -19,6 +19,10 @@ FULL_SCALE = 32768
 AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 
 
+class AudioError(ValueError):
+    """Speech that cannot be read, or not be written; the message says what to do."""
+
+
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
     """Float samples within -1 to 1 as int16 of the same shape; what lies beyond is clipped."""
     return np.clip(np.round(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")

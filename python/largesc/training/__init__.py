@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training of the embedded models. Needs torch and moshi, never GNU Radio."""
+"""What the recipes share: speech, tokens, losses, runs. Needs torch and moshi, never GNU Radio."""

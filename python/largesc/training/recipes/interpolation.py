@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fits the estimates of missing tokens by least squares, on tokens that went through losses.
 
-    largesc train estimator --config estimator.yaml --work WORK --lm MODEL --output MODEL
+    largesc train interpolation --config interpolation.yaml --work WORK --lm MODEL --output MODEL
 
 The frame before a gap is known, within a gap it is an estimate: two rounds, the second with those
 of the first. The language model runs as in the link, over fewer frames, and what it puts into lost
@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from .._core import ERASED_TOKEN
-from ..channel.loss_patterns import LossPatterns
-from ..codec.codebooks import codebooks_of
-from ..codec.load import load_codec
-from ..concealment.interpolation import FrameCompleter, LatentEstimator, Surroundings
-from ..concealment.load import LanguageModel, load_language_model
-from ..files import replacing
-from ..models.store import write_sha256
-from .config import recipe_parser, start
-from .tokens import TokenSet, load
+from ..._core import ERASED_TOKEN
+from ...channel.loss_patterns import LossPatterns
+from ...codec.codebooks import codebooks_of
+from ...codec.load import load_codec
+from ...concealment.interpolation import FrameCompleter, LatentEstimator, Surroundings
+from ...concealment.load import LanguageModel, load_language_model
+from ...files import replacing
+from ...models.store import write_sha256
+from ..config import recipe_parser, start
+from ..token_sets import TokenSet, load
 
-DEFAULT_CONFIG = Path(__file__).parent / "estimator.yaml"
+DEFAULT_CONFIG = Path(__file__).parent / "interpolation.yaml"
 CONFIG_KEYS = ("seed", "frames", "lm_frames", "temperature", "samples", "ridge", "received")
 CROP_FRAMES = 100
 ROUNDS = 2
@@ -52,7 +52,7 @@ def guesses_of(
     loaded: LanguageModel, received: np.ndarray, books: np.ndarray, config: dict
 ) -> np.ndarray:
     """What the language model makes of frames in the link, uint16 ``[frames, 8]``."""
-    from ..concealment.lm_stream import LanguageModelStream
+    from ...concealment.lm_stream import LanguageModelStream
 
     stream = LanguageModelStream(
         loaded.model,
@@ -65,7 +65,7 @@ def guesses_of(
     for number, tokens in enumerate(received):
         out.append(stream.step(tokens))
         if number % 5000 == 4999:
-            print(f"estimator: {number + 1} of {len(received)} frames", flush=True)
+            print(f"interpolation: {number + 1} of {len(received)} frames", flush=True)
     return np.array(out)
 
 
@@ -147,7 +147,7 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = recipe_parser("estimator", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
+    parser = recipe_parser("interpolation", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
     parser.add_argument("--lm", default="embedded", help="model source of the language model")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write into")

@@ -11,18 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from moshi.models.lm import LMOutput
 from torch import nn
-from torch.nn import functional as F
 
-from ..codec.codebooks import codebooks_of
-from ..codec.load import load_codec
-from ..concealment.build_lm import build_language_model
-from ..models.store import save_model, write_sha256
-from .config import recipe_parser, start
-from .run import Run, descend
-from .text import UNKNOWN
-from .tokens import TokenSet, load
+from ...codec.codebooks import codebooks_of
+from ...codec.load import load_codec
+from ...concealment.build_lm import build_language_model
+from ...models.store import save_model, write_sha256
+from ..config import recipe_parser, start
+from ..run import Run, descend
+from ..token_losses import CodebookLosses, batch_of, weights_of
+from ..token_sets import load
 
 DEFAULT_CONFIG = Path(__file__).parent / "lm.yaml"
 CONFIG_KEYS = ("seed", "model", "training", "codebook_weights")
@@ -60,30 +58,6 @@ def start_from_codebooks(model: nn.Module, codec: nn.Module, seed: int) -> None:
         model.linears[k].weight[:] = project(own, model.linears[k].weight.shape[1])
 
 
-def batch_of(
-    found: TokenSet, size: int, frames: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random crops, int64 ``[size, 8, frames]``, and their text ``[size, frames]``, see ``text``.
-
-    Raises:
-        ValueError: there are not so many frames.
-    """
-    if len(found.tokens) <= frames:
-        raise ValueError(
-            f"{len(found.tokens)} frames of tokens are too few for crops of {frames}: give more "
-            "speech to `largesc train tokens`, or set fewer frames in the config"
-        )
-    out = np.empty((size, 8, frames), dtype=np.int64)
-    text = np.full((size, frames), UNKNOWN, dtype=np.int64)
-    for row in range(size):
-        # Crops may run into the next utterance: a cut is what a real link sees as well.
-        start = int(rng.integers(0, len(found.tokens) - frames))
-        out[row] = found.tokens[start : start + frames].T
-        if found.text is not None:
-            text[row] = found.text[start : start + frames]
-    return torch.from_numpy(out), torch.from_numpy(text)
-
-
 def corrupted(codes: torch.Tensor, share: float, seed: int) -> torch.Tensor:
     """``codes`` ``[B, 8, T]`` with ``share`` of the tokens from elsewhere in the same codebook.
 
@@ -95,57 +69,6 @@ def corrupted(codes: torch.Tensor, share: float, seed: int) -> torch.Tensor:
     order = torch.randperm(flat.shape[1], generator=generator)
     other = flat[:, order.to(codes.device)].reshape(codes.transpose(0, 1).shape).transpose(0, 1)
     return torch.where(wrong.to(codes.device), other, codes)
-
-
-def outputs_of(model: nn.Module, codes: torch.Tensor, text: torch.Tensor | None = None) -> LMOutput:
-    """What a model makes of ``codes`` ``[B, 8, T]``, teacher forced.
-
-    Args:
-        model: moshi ``LMModel``; streams beyond the eighth, as of Moshi's other speaker, are zero.
-        codes: int64.
-        text: text tokens, int64 ``[B, T]``; none: padding.
-    """
-    batch, streams, frames = codes.shape
-    if text is None:
-        text = torch.full((batch, frames), model.text_padding_token_id, device=codes.device)
-    others = codes.new_full((batch, model.n_q - streams, frames), model.zero_token_id)
-    return model(torch.cat([text[:, None], codes, others], dim=1))
-
-
-def logits_of(model: nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits ``[B, 8, T, 2048]`` of each token of ``codes`` ``[B, 8, T]``, and where they count."""
-    result = outputs_of(model, codes)
-    return result.logits.float(), result.mask
-
-
-def token_losses(logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in nats of each token, ``[B, 8, T]``, for logits ``[B, 8, T, 2048]``."""
-    # Flat, since the gradient of a slice for each codebook fills a whole tensor each time.
-    losses = F.cross_entropy(logits.flatten(0, 2), codes.flatten(), reduction="none")
-    return losses.reshape(codes.shape)
-
-
-class CodebookLosses(nn.Module):
-    """Language model and its losses as one module that can be spread over processes."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, codes: torch.Tensor, heard: torch.Tensor | None = None) -> torch.Tensor:
-        """Mean cross-entropy of each codebook in nats, ``[8]``, for ``codes`` ``[B, 8, T]``.
-
-        The context is ``heard`` ``[B, 8, T]`` where that is given.
-        """
-        logits, known = logits_of(self.model, codes if heard is None else heard)
-        losses = torch.where(known, token_losses(logits, codes), 0.0)
-        return losses.sum(dim=(0, 2)) / known.sum(dim=(0, 2))
-
-
-def weights_of(config: dict, device: torch.device) -> torch.Tensor:
-    """The config's weight of each codebook, of sum 1, ``[8]``."""
-    weights = torch.tensor(config["codebook_weights"], device=device)
-    return weights / weights.sum()
 
 
 def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.Module:

@@ -7,17 +7,19 @@ largesc train export --work DIR --output FOLDER
 import argparse
 from pathlib import Path
 
-from ..codec.build import build_codec
-from ..models.store import save_model, write_sha256
+from ...codec.build import build_codec
+from ...models.store import save_model, write_sha256
+from ..run import read_checkpoint
 from .codec import STAGES
-from .run import read_checkpoint
 
 
 def checkpoint(work: Path, stage: str) -> dict:
     """The checkpoint of a stage, or a ValueError that names it."""
     path = work / f"{stage}.pt"
     if not path.exists():
-        raise ValueError(f"{path} is missing: run the stage {stage!r} of training.codec first")
+        raise ValueError(
+            f"{path} is missing: run the stage {stage!r} of `largesc train codec` first"
+        )
     return read_checkpoint(path)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from ..tables import markdown, means, read_csv, write_csv
+from ...speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ...tables import markdown, means, read_csv, write_csv
+from ..config import read_config
+from ..speech import cached, split
 from .codec import CONFIG_KEYS, DEFAULT_CONFIG
 from .codec import STAGES as CODEC_STAGES
-from .config import read_config
-from .estimator import CONFIG_KEYS as ESTIMATOR_KEYS
-from .estimator import DEFAULT_CONFIG as ESTIMATOR_CONFIG
-from .speech import cached, split
+from .interpolation import CONFIG_KEYS as ESTIMATOR_KEYS
+from .interpolation import DEFAULT_CONFIG as ESTIMATOR_CONFIG
 
 STAGES = (*CODEC_STAGES, "lm", "lora", "controller")
 HEAD = """\
@@ -97,7 +97,7 @@ def write_card(work: Path, model: Path, machine: str, figures: Path | None, conf
     parts += ["|---|---|---|---|---|", *speech_rows(work / "speech", config["licences"]), ""]
     if (work / "speech" / "varied.json").exists():
         parts += [
-            "Each utterance is there again as `training/variants.py` changes it; which stages"
+            "Each utterance is there again as `training/augmentation.py` changes it; which stages"
         ]
         parts += ["heard that, `docs/training.md` says.", ""]
     if figures:

@@ -17,17 +17,17 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..codec.build import build_codec
-from ..speech.format import FRAME_SAMPLES
-from .config import recipe_parser, start
-from .kmeans import residual_kmeans
-from .linear import fit_linear
-from .run import Run
-from .speech import Crops, open_samples, prepare, split
-from .stages import AdversarialStage, CodecPass, Stage
-from .teacher import Teacher
-from .variants import add_variants
-from .world import BANDS, continuous, prepare_world, shares_of_noise
+from ...codec.build import build_codec
+from ...speech.format import FRAME_SAMPLES
+from ..augmentation import add_variants
+from ..config import recipe_parser, start
+from ..kmeans import residual_kmeans
+from ..linear import fit_linear
+from ..run import Run
+from ..speech import Crops, open_samples, prepare, split
+from ..stages import AdversarialStage, CodecPass, Stage
+from ..teacher import Teacher
+from ..world import BANDS, continuous, prepare_world, shares_of_noise
 
 STAGES = ("linear", "autoencoder", "codebooks", "decoder", "adversarial")
 DEFAULT_CONFIG = Path(__file__).parent / "codec.yaml"

@@ -22,14 +22,14 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..concealment.load import load_language_model
-from ..control.network import ControllerNetwork, mask
-from ..models.store import save_model, write_sha256
-from .config import recipe_parser, start
-from .lm import logits_of, token_losses
-from .lora import Adapter, GapLosses, absolute, adapted, save_adapter
-from .run import Run, descend
-from .tokens import load
+from ...concealment.load import load_language_model
+from ...control.network import ControllerNetwork, mask
+from ...models.store import save_model, write_sha256
+from ..adapters import Adapter, GapLosses, absolute, adapted, save_adapter
+from ..config import recipe_parser, start
+from ..run import Run, descend
+from ..token_losses import logits_of, token_losses
+from ..token_sets import load
 
 DEFAULT_CONFIG = Path(__file__).parent / "controller.yaml"
 CONFIG_KEYS = ("seed", "frames", "stages", "gamma", "codebook_weights", "lora", "temperature")
