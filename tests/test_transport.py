@@ -141,4 +141,4 @@ def test_end_packet_is_sent_three_times_and_counted(tb):
     got = [read_packet(found.get_message(n)) for n in range(found.num_messages())]
     again = (False, b"\x01\xe0")
     assert got == [(False, b"speech"), again, again, (True, b"\x01\xe0")]
-    assert block.statistics() == {"packets": 2, "bytes": 4}
+    assert block.statistics() == {"refused": 0, "packets": 2, "bytes": 4}

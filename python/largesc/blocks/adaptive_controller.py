@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: decides how many tokens of each frame are sent and repeated."""
 
+import threading
+
 import numpy as np
 from gnuradio import gr
 
 from .._core import keys
 from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
 from ..options import LinkOptions, SenderOptions
-from .block_base import STATUS_FRAMES, TokenBlock
-from .messages import make_pdu, read_pdu, read_report
+from .block_base import STATUS_FRAMES, TokenBlock, setter
+from .messages import make_pdu, read_report
 
 
 class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
@@ -64,16 +66,21 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
             tokens_repeated=tokens_repeated,
             network=network,
         )
+        # Setters come in other threads.
+        self._lock = threading.Lock()
         gr.basic_block.__init__(self, "adaptive_controller", None, None)
         inputs = {"tokens": self._on_tokens, "report": self._on_report}
         self.open_ports(inputs, ["tokens"], "tokens")
         self.counters |= {"frames": 0, "tokens_sent": 0, "tokens_repeated": 0, "skipped": 0}
         self.counters |= {"reports": 0}
 
+    @setter
     def set_budget_bps(self, budget_bps: float) -> None:
         """Changes the budget while running."""
-        self._core.set_budget(budget_bps)
+        with self._lock:
+            self._core.set_budget(budget_bps)
 
+    @setter
     def set_loss_probability(self, loss_probability: float) -> None:
         """Sets p; the next report overrides it."""
         self.loss_probability = checked_probability(loss_probability)
@@ -81,9 +88,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
     def _on_tokens(self, message: object) -> None:
         if self._ended:
             return
-        found = read_pdu(message)
-        if found is None:
-            self.refuse("expected a PDU of 8 tokens (u16)")
+        if (found := self.read_frame(message)) is None:
             return
         meta, tokens = found
         if meta.get(keys.end_of_stream):
@@ -95,8 +100,9 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         try:
             channel = Channel(self.loss_probability, self.mean_burst_packets)
             frame = Frame(latent, float(level), meta.get(keys.distortion))
-            how = self._core.decide(frame, channel)
-        except (RuntimeError, TypeError, ValueError) as error:
+            with self._lock:
+                how = self._core.decide(frame, channel)
+        except ValueError as error:
             self.refuse(f"no decision for it: {error}")
             return
         self.counters["frames"] += 1

@@ -5,15 +5,20 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import wraps
 
+import numpy as np
 import pmt
 
-from .messages import DONE, end_of_stream, to_pmt
+from .messages import DONE, end_of_stream, read_pdu, to_pmt, unusable_hints
 
 # Counters go out once a second of speech or so.
 STATUS_FRAMES = 12
 # Of the last five minutes.
 MOST_TIMES = 4096
+# Until a thread that failed tries again.
+RETRY_S = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -43,11 +48,40 @@ class FrameTimes:
             self._sum = (0.0, 0.0)
 
 
+def count_once(block: object, counter: str, key: str, text: str) -> None:
+    """Adds to a counter of a block; the log tells of the first time for each ``key``."""
+    block.counters[counter] = block.counters.get(counter, 0) + 1
+    said = vars(block).setdefault("_said", set())
+    if key not in said:
+        said.add(key)
+        log.warning("%s: %s", block.name(), text)
+
+
+def setter(change: Callable) -> Callable:
+    """Decorator of the methods that change a parameter of a block while it runs.
+
+    A value that cannot be is refused: the old one stays, ``refused_settings`` counts it, and the
+    log says so once. An exception would leave through Qt's slots, and the program end with it.
+    """
+
+    @wraps(change)
+    def guarded(self: object, *values: object, **named: object) -> None:
+        try:
+            change(self, *values, **named)
+        except (TypeError, ValueError) as error:
+            name = change.__name__
+            count_once(self, "refused_settings", name, f"{name}: {error}; the old value stays")
+
+    return guarded
+
+
 class TokenBlock:
     """Mixin of the Python blocks: ports, the status port, and how a stream ends.
 
     A `done` of the scheduler is posted again behind the frames that still wait, see
     docs/architecture.md. The class that uses it calls :meth:`open_ports` in its constructor.
+
+    No message ends the block: what a handler raises is counted as ``refused``.
     """
 
     def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
@@ -58,12 +92,30 @@ class TokenBlock:
         self.counters: dict[str, int] = {"refused": 0}
         for name, handler in inputs.items():
             self.message_port_register_in(pmt.intern(name))
-            self.set_msg_handler(pmt.intern(name), handler)
+            self.set_msg_handler(pmt.intern(name), self._guarded(name, handler))
         for name in [*outputs, "status"]:
             self.message_port_register_out(pmt.intern(name))
         if end_port is not None:
             self._end_port = pmt.intern(end_port)
             self.set_msg_handler(pmt.intern("system"), self._on_system)
+
+    def _guarded(self, port: str, handler: Callable) -> Callable:
+        def guarded(message: object) -> None:
+            self.attempt(handler, message)
+
+        # GNU Radio finds a handler by its name among the attributes of the block.
+        guarded.__name__ = f"_on_port_{port}"
+        setattr(self, guarded.__name__, guarded)
+        return guarded
+
+    def attempt(self, step: Callable, *arguments: object) -> bool:
+        """Whether ``step`` went through; what it raises would end the block's thread for good."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            self.refuse(f"{type(error).__name__}: {error}")
+            return False
+        return True
 
     def _on_system(self, message: object) -> None:
         if pmt.is_pair(message) and pmt.eqv(pmt.car(message), pmt.intern("done")):
@@ -88,25 +140,46 @@ class TokenBlock:
 
     def refuse(self, what: str) -> None:
         """Counts a message that cannot be used; the first one is logged."""
-        self.counters["refused"] += 1
-        if self.counters["refused"] == 1:
-            log.warning("%s refused a message: %s", self.name(), what)
+        count_once(self, "refused", "refused", f"refused a message: {what}")
+
+    def read_frame(self, message: object) -> tuple[dict, np.ndarray] | None:
+        """Metadata and tokens of a `tokens` PDU; None, and counted, where it cannot be used.
+
+        A hint that cannot be used is left out and counted: the frame is good without it.
+        """
+        found = read_pdu(message)
+        if found is None:
+            self.refuse("expected a PDU of 8 tokens (u16), with the metadata of its port")
+            return None
+        for hint in unusable_hints(found[0]):
+            value = found[0].pop(hint)
+            text = f"{hint} {value!r} of a frame cannot be used, the frame goes on without it"
+            count_once(self, "hints_refused", hint, text)
+        return found
 
     def statistics(self) -> dict[str, int]:
         """Counters by name."""
         return dict(self.counters)
 
 
-class ThreadedBlock:
-    """Mixin: ``run()`` in a thread while the flowgraph runs; it returns once ``stopped`` is set."""
+class ThreadedBlock(TokenBlock):
+    """Mixin: ``run()`` in a thread while the flowgraph runs; it returns once ``stopped`` is set.
+
+    Where it raises, that is counted as ``refused``, and it begins anew.
+    """
 
     _thread: threading.Thread | None = None
 
     def start(self) -> bool:
         self.stopped = threading.Event()
-        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._thread = threading.Thread(target=self._run_guarded, daemon=True)
         self._thread.start()
         return True
+
+    def _run_guarded(self) -> None:
+        while not self.attempt(self.run):
+            if self.stopped.wait(RETRY_S):
+                return
 
     def stop(self) -> bool:
         if self._thread is not None:

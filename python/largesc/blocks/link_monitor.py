@@ -6,19 +6,21 @@ import pmt
 from gnuradio import gr
 
 from ..speech.format import FRAME_MS
-from .messages import packet_span
+from .block_base import STATUS_FRAMES, TokenBlock
+from .messages import packet_span, read_packet
 
 # A packet this many frames behind the newest one that was sent is taken for lost.
 WAIT_FRAMES = 8
 
 
-class link_monitor(gr.basic_block):  # noqa: N801
+class link_monitor(TokenBlock, gr.basic_block):  # noqa: N801
     """Compares the packets that were sent with those that arrived.
 
     Input: message ports `sent` and `received`, `packets` PDUs before and behind the channel.
     Output: message ports `rate` (bit/s) and `loss` (percent): after each packet sent, a PDU with a
     f32vector of one value a frame for the last ``seconds``, the newest last, each the mean of the
-    second before it. Rates count the whole packet, header and CRC included.
+    second before it. Rates count the whole packet, header and CRC included. Also `status`: counters
+    packets (sent) and refused.
 
     Args:
         seconds: length of the curves, 2 to 120.
@@ -34,12 +36,9 @@ class link_monitor(gr.basic_block):  # noqa: N801
         self.frames = round(seconds * 1000 / FRAME_MS)
         self._mean = round(1000 / FRAME_MS)
         self._clear(0)
-        # set_msg_handler wants bound methods.
-        for port, handler in (("sent", self._on_sent), ("received", self._on_received)):
-            self.message_port_register_in(pmt.intern(port))
-            self.set_msg_handler(pmt.intern(port), handler)
-        for port in ("rate", "loss"):
-            self.message_port_register_out(pmt.intern(port))
+        inputs = {"sent": self._on_sent, "received": self._on_received}
+        self.open_ports(inputs, ["rate", "loss"], None)
+        self.counters |= {"packets": 0}
 
     def _clear(self, newest: int) -> None:
         length = self.frames + self._mean + WAIT_FRAMES
@@ -48,9 +47,14 @@ class link_monitor(gr.basic_block):  # noqa: N801
         self._sent = np.zeros(length, dtype=bool)
         self._arrived = np.zeros(length, dtype=bool)
 
-    def _on_sent(self, message: object) -> None:
+    def _read(self, message: object) -> tuple[int, int, int] | None:
         packet = packet_span(message)
-        if packet is None:
+        if packet is None and not read_packet(message)[0]:
+            self.refuse("expected a PDU of bytes with frame_index, as a packetizer makes it")
+        return packet
+
+    def _on_sent(self, message: object) -> None:
+        if (packet := self._read(message)) is None:
             return
         index, frames, size = packet
         last = index + frames - 1
@@ -65,11 +69,13 @@ class link_monitor(gr.basic_block):  # noqa: N801
             self._newest = last
         self._bits[-frames:] = 8.0 * size / frames
         self._sent[-frames:] = True
+        self.counters["packets"] += 1
         self._publish()
+        if self.counters["packets"] % STATUS_FRAMES == 0:
+            self.publish_status()
 
     def _on_received(self, message: object) -> None:
-        packet = packet_span(message)
-        if packet is None:
+        if (packet := self._read(message)) is None:
             return
         index, frames, _ = packet
         for frame in range(index, index + frames):

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pmt
 
-from .. import _core
-from .._core import keys
+from .._core import ERASED_TOKEN, TOKEN_VALUES, TOKENS_PER_FRAME, keys
 from ..packets.report import Report
 
 DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))
@@ -43,10 +42,67 @@ def end_of_stream(frames: int) -> object:
     return make_pdu(meta, np.zeros(0, dtype=np.uint16))
 
 
+def is_count(value: object) -> bool:
+    """Whether it is a whole number of 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_flag(value: object) -> bool:
+    """Whether it is true or false."""
+    return isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number, and neither infinite nor NaN."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def is_vector(value: object) -> bool:
+    """Whether it is a vector of finite numbers."""
+    numbers = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"
+    return numbers and bool(np.all(np.isfinite(value)))
+
+
+def is_tokens(value: object) -> bool:
+    """Whether it is a frame of tokens, each below 2048 or erased."""
+    if not is_vector(value) or value.dtype.kind == "f":
+        return False
+    known = (value >= 0) & (value < TOKEN_VALUES)
+    return value.shape == (TOKENS_PER_FRAME,) and bool(np.all(known | (value == ERASED_TOKEN)))
+
+
+# Without these a frame is not what it says: where one is of another type, it is refused.
+ESSENTIALS = {
+    keys.frame_index: is_count,
+    keys.repair: is_flag,
+    keys.silence: is_flag,
+    keys.comfort: is_flag,
+    keys.skip: is_flag,
+    keys.tokens_sent: is_count,
+    keys.tokens_repeated: is_count,
+    keys.copy_distance: is_count,
+    keys.concealed_tokens: is_count,
+}
+# What a frame does without.
+HINTS = {
+    keys.level_dbfs: is_finite,
+    keys.gain: is_finite,
+    keys.latent: is_vector,
+    keys.distortion: lambda value: is_vector(value) and value.shape == (TOKENS_PER_FRAME + 1,),
+    keys.following_tokens: is_tokens,
+}
+
+
+def unusable_hints(meta: dict) -> list[str]:
+    """Hints in the metadata of a frame that are not what they should be."""
+    return [name for name, check in HINTS.items() if name in meta and not check(meta[name])]
+
+
 def read_pdu(message: object) -> tuple[dict, np.ndarray] | None:
     """Metadata and tokens of a `tokens` PDU; None when it is none.
 
-    The end of a stream has no tokens; every other frame has 8, each below 2048 or erased.
+    The end of a stream has no tokens; every other frame has 8, each below 2048 or erased. Hints
+    are as they came, see :func:`unusable_hints`.
     """
     try:
         if not pmt.is_pair(message):
@@ -56,18 +112,16 @@ def read_pdu(message: object) -> tuple[dict, np.ndarray] | None:
         meta = meta or {}
         if not isinstance(meta, dict):
             return None
+        wrong = [k for k, check in ESSENTIALS.items() if k in meta and not check(meta[k])]
         if meta.get(keys.end_of_stream):
-            return meta, np.zeros(0, dtype=np.uint16)
-        if not pmt.is_u16vector(pmt.cdr(message)):
+            # The end is the end, whatever it says of the frames before it.
+            return {k: v for k, v in meta.items() if k not in wrong}, np.zeros(0, dtype=np.uint16)
+        if wrong or not pmt.is_u16vector(pmt.cdr(message)):
             return None
         tokens = np.array(pmt.u16vector_elements(pmt.cdr(message)), dtype=np.uint16)
     except (RuntimeError, TypeError, ValueError):
         return None
-    if len(tokens) != _core.TOKENS_PER_FRAME:
-        return None
-    if np.any((tokens >= _core.TOKEN_VALUES) & (tokens != _core.ERASED_TOKEN)):
-        return None
-    return meta, tokens
+    return (meta, tokens) if is_tokens(tokens) else None
 
 
 def read_report(message: object) -> Report:
@@ -84,8 +138,8 @@ def read_report(message: object) -> Report:
         report = Report(
             p,
             burst,
-            None if snr_db is None else float(snr_db),
-            None if frames is None else int(frames),
+            float(snr_db) if is_finite(snr_db) else None,
+            frames if is_count(frames) else None,
         )
     except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError("expected a report, a dict with loss_probability") from error
@@ -148,12 +202,6 @@ def packet_span(message: object) -> tuple[int, int, int] | None:
     if first < 0 or not 1 <= count <= 4:
         return None
     return first, count, pmt.length(pmt.cdr(message))
-
-
-def following_of(meta: dict) -> np.ndarray | None:
-    """Tokens of the frame behind, where there are any."""
-    found = meta.get(keys.following_tokens)
-    return found if isinstance(found, np.ndarray) and found.shape == (8,) else None
 
 
 def read_credit(message: object) -> tuple[int, int]:

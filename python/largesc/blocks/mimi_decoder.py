@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: token frames to 24 kHz speech; live, it is the clock of the receiver."""
 
+import logging
 import time
 from collections import deque
 
@@ -13,14 +14,21 @@ from .._core import keys
 from ..codec.load import load_codec
 from ..codec.speech_decoder import SpeechDecoder
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
-from ..speech.format import FRAME_SAMPLES
+from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .block_base import STATUS_FRAMES, TokenBlock
-from .messages import make_credit, read_pdu
+from .messages import make_credit
 
 # Live: samples a call of work, the polling while nothing plays, and how far ahead a frame is asked.
 CHUNK = 480
 IDLE_POLL_SAMPLES = 240
 LEAD_SAMPLES = 960
+# 5 s of pulls without one frame since the start: the user hears of it.
+PATIENCE_PULLS = 5 * SAMPLE_RATE_HZ // IDLE_POLL_SAMPLES
+REMEDY = (
+    "Live, the depacketizer gives a frame for each `pull`: connect that port to it, and its "
+    "`tokens` by way of the concealer to this block, all three with mode 'live'"
+)
+log = logging.getLogger(__name__)
 
 
 class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
@@ -60,14 +68,18 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
         self._frames: deque = deque()
         self._samples = np.zeros(0, dtype=np.float32)
         self._input_over = self._playing = self._asked = False
-        self._idle_samples = 0
+        self._idle_samples = self._unanswered = 0
         if self._live:
             self.set_max_output_buffer(1024)
 
+    def start(self) -> bool:
+        if self._live and pmt.is_null(self.message_subscribers(pmt.intern("pull"))):
+            log.warning("%s: nothing is connected to `pull`. %s", self.name(), REMEDY)
+            self._unanswered = PATIENCE_PULLS
+        return True
+
     def _on_tokens(self, message: object) -> None:
-        found = read_pdu(message)
-        if found is None:
-            self.refuse("expected a PDU of 8 tokens (u16)")
+        if (found := self.read_frame(message)) is None:
             return
         meta, tokens = found
         if meta.get(keys.end_of_stream):
@@ -75,10 +87,10 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
             return
         if meta.get(keys.repair):
             return
-        gain = meta.get(keys.gain, 1.0)
-        gain = float(gain) if isinstance(gain, float | int) else 1.0
-        self._frames.append((int(meta.get(keys.frame_index, 0)), tokens, gain))
+        self._frames.append((meta.get(keys.frame_index, 0), tokens, meta.get(keys.gain, 1.0)))
         self._asked = False
+        # Once is enough: after a frame the wires are right.
+        self._unanswered = PATIENCE_PULLS
         if self._live and len(self._frames) > 3:
             self._frames.popleft()
             self.counters["overflows"] += 1
@@ -128,16 +140,27 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
         self._samples = self._core.comfort_noise(IDLE_POLL_SAMPLES)
         if not self._playing:
             self.publish("pull", pmt.make_dict())
+            self._unanswered += 1
+            if self._unanswered == PATIENCE_PULLS:
+                log.warning(
+                    "%s: no frame came for 5 s. Is there a sender, and is it heard? %s",
+                    self.name(),
+                    REMEDY,
+                )
 
     def _decode(self, index: int, tokens: np.ndarray, gain: float) -> None:
         self._idle_samples = 0
         self.times.start()
-        self._samples = self._core.decode(tokens, gain)
+        if not self.attempt(self._play, tokens, gain):
+            self._samples = self._core.comfort_noise(FRAME_SAMPLES)
         self.times.stop()
         self.counters["frames"] += 1
         self.publish("credit", make_credit(index))
         if self.counters["frames"] % STATUS_FRAMES == 0:
             self.publish_status()
+
+    def _play(self, tokens: np.ndarray, gain: float) -> None:
+        self._samples = self._core.decode(tokens, gain)
 
     def _give(self, out: np.ndarray, most: int) -> int:
         count = min(len(out), most, len(self._samples))

@@ -11,7 +11,7 @@ from ..concealment.concealer import ConcealedFrame, ReceivedFrame
 from ..concealment.load import load_concealer
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
 from .block_base import STATUS_FRAMES, TokenBlock
-from .messages import end_of_stream, following_of, make_pdu, read_pdu
+from .messages import end_of_stream, make_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
 MAX_WAITING_FRAMES = 2
@@ -101,9 +101,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     def _on_tokens(self, message: object) -> None:
         if self._ended:
             return
-        found = read_pdu(message)
-        if found is None:
-            self.refuse("expected a PDU of 8 tokens (u16)")
+        if (found := self.read_frame(message)) is None:
             return
         with self._ready:
             self._waiting.append(found)
@@ -120,18 +118,22 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 return
             meta, tokens = item
             if meta.get(keys.end_of_stream):
-                self._publish_frame(self._core.finish())
+                self.attempt(self._flush)
                 self.publish("tokens", end_of_stream(meta.get(keys.frame_index, -1)))
                 self.finish()
                 return
-            self._take(meta, tokens, self._live and behind > MAX_WAITING_FRAMES)
+            late = self._live and behind > MAX_WAITING_FRAMES
+            self.attempt(self._take, meta, tokens, late)
+
+    def _flush(self) -> None:
+        self._publish_frame(self._core.finish())
 
     def _take(self, meta: dict, tokens: object, late: bool) -> None:
         frame = ReceivedFrame(
-            int(meta.get(keys.frame_index, 0)),
+            meta.get(keys.frame_index, 0),
             tokens,
-            bool(meta.get(keys.silence, False)),
-            following_of(meta),
+            meta.get(keys.silence, False),
+            meta.get(keys.following_tokens),
         )
         self.times.start()
         if meta.get(keys.repair):

@@ -8,7 +8,7 @@ from gnuradio import gr
 
 from ..packets.key_file import read_key
 from ..packets.signature import PacketSigner, PacketVerifier, overhead_bytes
-from .block_base import STATUS_FRAMES, TokenBlock
+from .block_base import STATUS_FRAMES, TokenBlock, count_once
 from .messages import read_packet
 
 
@@ -19,14 +19,18 @@ class _PacketFilter(TokenBlock, gr.basic_block):
         """Opens the ports; ``change`` tells what becomes of a packet, None where it is refused."""
         self._change = change
         self.open_ports({"packets": self._on_packet}, ["packets"], "packets")
+        # Refused packets are counted by reason.
         self.counters = {"packets": 0, "refused_messages": 0}
+
+    def refuse(self, what: str) -> None:
+        count_once(self, "refused_messages", "refused_messages", f"refused a message: {what}")
 
     def _on_packet(self, message: object) -> None:
         if self._ended:
             return
         over, packet = read_packet(message)
         if packet is None and not over:
-            self.counters["refused_messages"] += 1
+            self.refuse("expected a PDU of bytes (u8)")
             return
         if packet:
             self.counters["packets"] += 1

@@ -10,14 +10,14 @@ from ..control.policies import checked_burst, checked_probability
 from ..control.report_follower import ReportFollower
 from ..options import LinkOptions, ReportOptions, SenderOptions
 from ..packets.report import Report, decode, is_report
-from .block_base import ThreadedBlock, TokenBlock
+from .block_base import ThreadedBlock
 from .messages import packet_bytes, report_dict
 
 # While no report comes, what is believed goes out this often.
 STEP_S = 0.25
 
 
-class report_rx(ThreadedBlock, TokenBlock, gr.basic_block):  # noqa: N801
+class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
     """Packets to reports; makes the sender cautious when none come.
 
     Input: message port `packets`; speech packets on the same link are passed over and counted.

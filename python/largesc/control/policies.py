@@ -135,8 +135,10 @@ class Controller:
         """Decides on the next frame.
 
         Raises:
-            ValueError: the frame's distortion has not 9 values.
+            ValueError: the frame's level, latent or distortion are no finite numbers, or of the
+                latter there are not 9. Nothing is decided then, and nothing kept.
         """
+        check_frame(frame)
         importance, p = None, channel.loss_probability
         if self.policy == "learned":
             # The network is stepped in every frame, so that its context has no holes.
@@ -167,8 +169,6 @@ class Controller:
 
     def _exact(self, frame: Frame, channel: Channel, allowed: int) -> Decision:
         distortion = USUAL_DISTORTION if frame.distortion is None else frame.distortion
-        if np.shape(distortion) != (9,):
-            raise ValueError(f"distortion has the shape {np.shape(distortion)}: give 9 values")
         # Loudness grows with the power's 0.3 (Stevens); what is not heard needs no tokens.
         weighted = np.asarray(distortion, float) * 10.0 ** (0.03 * frame.level_dbfs)
         state = channel.loss_probability, channel.mean_burst_packets
@@ -181,6 +181,21 @@ class Controller:
         self._window.commit(sent + repeated)
         self._price.spent(sent + repeated)
         return Decision(sent, repeated, distance)
+
+
+def check_frame(frame: Frame) -> None:
+    """Raises ValueError for what the policies would keep for ever: NaN in their running means."""
+    if not np.isfinite(frame.level_dbfs):
+        raise ValueError(f"level_dbfs {frame.level_dbfs} is no level: give a finite number")
+    if not np.all(np.isfinite(frame.latent)):
+        raise ValueError("the latent has values that are no numbers: give finite ones")
+    if frame.distortion is not None:
+        if np.shape(frame.distortion) != (9,):
+            raise ValueError(
+                f"distortion has the shape {np.shape(frame.distortion)}: give 9 values"
+            )
+        if not np.all(np.isfinite(frame.distortion)):
+            raise ValueError("distortion has values that are no numbers: give finite ones")
 
 
 def checked_burst(mean_burst_packets: float) -> float:

@@ -26,7 +26,7 @@ class end_repeater(TokenBlock, gr.basic_block):  # noqa: N801
         gr.basic_block.__init__(self, "end_repeater", None, None)
         self._interval_s = interval_s
         self.open_ports({"packets": self._on_packet}, ["packets"], "packets")
-        self.counters = {"packets": 0, "bytes": 0}
+        self.counters |= {"packets": 0, "bytes": 0}
 
     def _on_packet(self, message: object) -> None:
         if self._ended:
@@ -44,5 +44,5 @@ class end_repeater(TokenBlock, gr.basic_block):  # noqa: N801
             self.finish()
 
     def statistics(self) -> dict[str, int]:
-        """Counters: packets and bytes that were sent beyond those of the packetizer."""
+        """Counters: packets and bytes that were sent beyond those of the packetizer, refused."""
         return dict(self.counters)

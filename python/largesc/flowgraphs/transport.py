@@ -19,7 +19,6 @@ MOST_BYTES = 2048
 # Of a packet with CRC.
 LEAST_BYTES = 4
 PACKETS = pmt.intern("packets")
-ACCEPTED = pmt.intern("accepted")
 PEER = pmt.intern("peer")
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,8 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
     next packet is tried again.
 
     Input: message ports `packets`, and `accepted` for those received packets that turned out good,
-    with their metadata. Output: message port `packets`, whose metadata has the `peer`.
+    with their metadata. Output: message ports `packets`, whose metadata has the `peer`, and
+    `status`.
 
     Args:
         listen: ``host:port`` to receive at; empty for any free port.
@@ -93,18 +93,15 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
 
     def __init__(self, *, listen: str = "", to: str = "", crc: bool = False) -> None:
         gr.basic_block.__init__(self, "udp_packets", None, None)
-        self.counters = {"received": 0, "sent": 0, "send_errors": 0, "receive_errors": 0}
+        inputs = {"packets": self._on_packet, "accepted": self._on_accepted}
+        self.open_ports(inputs, ["packets"], None)
+        self.counters |= {"received": 0, "sent": 0, "send_errors": 0, "receive_errors": 0}
         self._fixed, self._crc = bool(to), crc
         family, other = resolved(listen or to, bool(listen))
         self.peer = other if to else None
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(POLL_MS / 1000)
         bind(self._socket, other if listen else ("", 0), listen)
-        self.message_port_register_in(PACKETS)
-        self.message_port_register_out(PACKETS)
-        self.message_port_register_in(ACCEPTED)
-        self.set_msg_handler(PACKETS, self._on_packet)
-        self.set_msg_handler(ACCEPTED, self._on_accepted)
 
     def run(self) -> None:
         """Receives."""
@@ -142,7 +139,7 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
                 log.warning("a packet could not be sent, the next one is tried again: %s", error)
 
     def statistics(self) -> dict[str, int]:
-        """Counters: received, sent, send_errors, receive_errors."""
+        """Counters: received, sent, send_errors, receive_errors, refused."""
         return dict(self.counters)
 
 

@@ -35,7 +35,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._status_samples = int(STATUS_FRAMES * FRAME_S * profile.sample_rate)
         self._since_status = 0
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
-        self.counters = {"accepted": 0, "crc_failures": 0}
+        self.counters |= {"accepted": 0, "crc_failures": 0}
 
     def work(self, input_items: list, output_items: list) -> int:
         samples = input_items[0]

@@ -9,6 +9,7 @@ from ...radio.codes import PacketCode
 from ...radio.ofdm import make_payload
 from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
 from ...radio.pulses import pulse_taps, to_symbols, whitening
+from ..block_base import setter
 from .burst_sink import packet_crc
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer
@@ -20,6 +21,9 @@ IDLE_SYMBOLS = 16
 # The same for OFDM: a burst that is no packet of any code, since guards come only before others.
 LAST_BYTES = 1
 
+# Of the inverse FFT of 52 carriers of energy 1.
+CARRIERS_RMS = np.sqrt(52.0)
+
 # A page of complex samples: buffers cannot be smaller.
 LEAST_BUFFER = 512
 BUFFER_SECONDS = 0.04
@@ -28,6 +32,18 @@ BUFFER_SECONDS = 0.04
 def buffer_for(sample_rate: float) -> int:
     """Samples of a buffer of about 40 ms, in whole pages."""
     return max(1, round(BUFFER_SECONDS * sample_rate / LEAST_BUFFER)) * LEAST_BUFFER
+
+
+def checked_amplitude(amplitude: float) -> float:
+    """Returns the amplitude, or raises ValueError outside 0 to 1."""
+    if not 0 < amplitude <= 1:
+        raise ValueError(f"amplitude {amplitude} is out of range: use more than 0, at most 1")
+    return float(amplitude)
+
+
+def scaled_pulse(samples_per_symbol: int, rms: float) -> list[float]:
+    """Taps of the pulse for a burst of the given RMS."""
+    return (rms * pulse_taps(samples_per_symbol)).tolist()
 
 
 def with_crc(packet: bytes, crc: object) -> bytes:
@@ -79,11 +95,11 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             gr.io_signature(0, 0, 0),
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
         )
+        self.counters = {"refused_settings": 0}
         self.profile = find_profile(profile, modulation, code)
         if not 0 <= key_up_ms <= MOST_KEY_UP_MS:
             raise ValueError(f"key_up_ms {key_up_ms} is out of range: use 0 to {MOST_KEY_UP_MS:g}")
-        if not 0 < amplitude <= 1:
-            raise ValueError(f"amplitude {amplitude} is out of range: use more than 0, at most 1")
+        checked_amplitude(amplitude)
         if queue_packets < 1:
             raise ValueError(f"queue_packets {queue_packets} is too small: use 1 or more")
         ofdm = self.profile.waveform == "ofdm"
@@ -126,8 +142,8 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             idle_items=IDLE_SYMBOLS if continuous else 0,
         )
         sps = profile.samples_per_symbol
-        taps = amplitude * pulse_taps(sps)
-        pulses = filter.interp_fir_filter_ccf(sps, taps.tolist())
+        pulses = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, amplitude))
+        self._scale = lambda rms: pulses.set_taps(scaled_pulse(sps, rms))
         length = blocks.tagged_stream_multiply_length(gr.sizeof_gr_complex, LENGTH_TAG, sps)
         return [self.source, pulses, length]
 
@@ -153,11 +169,16 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             bps_header=1,
             bps_payload=self.profile.bits_per_symbol,
         )
-        # The inverse FFT of 52 carriers of energy 1.
-        scale = blocks.multiply_const_cc(amplitude / np.sqrt(52.0))
+        scale = blocks.multiply_const_cc(amplitude / CARRIERS_RMS)
+        self._scale = lambda rms: scale.set_k(rms / CARRIERS_RMS)
         guard = digital.burst_shaper_cc([], OFDM_GUARD_SAMPLES, 0, False, LENGTH_TAG)
         return [self.source, modulator, scale, guard]
 
+    @setter
+    def set_amplitude(self, amplitude: float) -> None:
+        """Changes the RMS of bursts while running; one on the air changes in its midst."""
+        self._scale(checked_amplitude(amplitude))
+
     def statistics(self) -> dict[str, int]:
-        """Counters: packets sent, refused, dropped."""
-        return self.source.statistics()
+        """Counters: packets sent, refused, dropped, refused_settings."""
+        return self.source.statistics() | self.counters

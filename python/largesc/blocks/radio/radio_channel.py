@@ -5,6 +5,8 @@ import math
 
 from gnuradio import channels, gr
 
+from ..block_base import setter
+
 FADINGS = ("none", "rayleigh", "selective")
 # Sinusoids that a fading path is made of.
 SINUSOIDS = 8
@@ -49,15 +51,7 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
         )
-        if noise_voltage < 0 or not math.isfinite(noise_voltage):
-            raise ValueError(f"noise_voltage {noise_voltage} is out of range: use 0 or more")
-        if not abs(frequency_offset) <= 0.5:
-            raise ValueError(
-                f"frequency_offset {frequency_offset} is out of range: use -0.5 to 0.5, "
-                "in cycles a sample"
-            )
-        if not abs(clock_ppm) <= 1000:
-            raise ValueError(f"clock_ppm {clock_ppm} is out of range: use -1000 to 1000")
+        self.counters = {"refused_settings": 0}
         if fading not in FADINGS:
             raise ValueError(f"fading {fading!r} is unknown: use one of {', '.join(FADINGS)}")
         if not 0 < doppler <= 0.1:
@@ -84,14 +78,54 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             )
         # The air carries no tags.
         self.model = channels.channel_model(
-            noise_voltage, frequency_offset, 1.0 + 1e-6 * clock_ppm, [1.0 + 0.0j], seed, True
+            checked_noise(noise_voltage),
+            checked_offset(frequency_offset),
+            clock_ratio(clock_ppm),
+            [1.0 + 0.0j],
+            seed,
+            True,
         )
         self.connect(*chain, self.model, self)
 
+    @setter
     def set_noise_voltage(self, noise_voltage: float) -> None:
         """Changes the noise while running."""
-        self.model.set_noise_voltage(noise_voltage)
+        self.model.set_noise_voltage(checked_noise(noise_voltage))
 
+    @setter
     def set_frequency_offset(self, frequency_offset: float) -> None:
         """Changes the carrier offset while running."""
-        self.model.set_frequency_offset(frequency_offset)
+        self.model.set_frequency_offset(checked_offset(frequency_offset))
+
+    @setter
+    def set_clock_ppm(self, clock_ppm: float) -> None:
+        """Changes the sample clock while running."""
+        self.model.set_timing_offset(clock_ratio(clock_ppm))
+
+    def statistics(self) -> dict[str, int]:
+        """Counter: refused_settings."""
+        return dict(self.counters)
+
+
+def checked_noise(noise_voltage: float) -> float:
+    """Returns the deviation of the noise, or raises ValueError below 0."""
+    if not 0 <= noise_voltage < math.inf:
+        raise ValueError(f"noise_voltage {noise_voltage} is out of range: use 0 or more")
+    return float(noise_voltage)
+
+
+def checked_offset(frequency_offset: float) -> float:
+    """Returns the carrier offset, or raises ValueError beyond half a cycle a sample."""
+    if not abs(frequency_offset) <= 0.5:
+        raise ValueError(
+            f"frequency_offset {frequency_offset} is out of range: use -0.5 to 0.5, "
+            "in cycles a sample"
+        )
+    return float(frequency_offset)
+
+
+def clock_ratio(clock_ppm: float) -> float:
+    """Samples of the sender for one of the receiver; raises ValueError beyond 1000 ppm."""
+    if not abs(clock_ppm) <= 1000:
+        raise ValueError(f"clock_ppm {clock_ppm} is out of range: use -1000 to 1000")
+    return 1.0 + 1e-6 * clock_ppm
