@@ -19,7 +19,7 @@ import numpy as np
 from gnuradio import blocks, gr
 from gnuradio.largesc._blocks import real_time
 from gnuradio.largesc.cli.arguments import channel_of, link_of, receiver_of, sender_of
-from gnuradio.largesc.cli.audio import read_speech
+from gnuradio.largesc.cli.audio import opened
 from gnuradio.largesc.cli.link import loopback_of
 from gnuradio.largesc.cli.main import parser as command_line
 from gnuradio.largesc.flowgraphs.loopback import Loopback
@@ -65,7 +65,7 @@ def main() -> None:
     mine, rest = own.parse_known_args()
     args = command_line().parse_args(["loopback", "-", "-", *rest])
     count = int(mine.minutes * 60 * SAMPLE_RATE_HZ)
-    samples = np.resize(read_speech(mine.speech), count)
+    samples = np.resize(opened(mine.speech).read(), count)
 
     tb = (LiveLoopback if mine.live else loopback_of)(samples, args)
     memory, over = [], threading.Event()

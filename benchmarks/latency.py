@@ -21,7 +21,7 @@ from gnuradio import blocks, gr
 from gnuradio.largesc import keys
 from gnuradio.largesc._blocks import real_time
 from gnuradio.largesc.cli.arguments import channel_of, link_of, receiver_of, sender_of
-from gnuradio.largesc.cli.audio import read_speech
+from gnuradio.largesc.cli.audio import opened
 from gnuradio.largesc.cli.main import parser as command_line
 from gnuradio.largesc.flowgraphs.parts import make_channel, make_rx, make_tx
 from gnuradio.largesc.speech.format import FRAME_S, SAMPLE_RATE_HZ
@@ -146,7 +146,7 @@ def main() -> None:
     own.add_argument("--seconds", type=float, default=60.0)
     mine, rest = own.parse_known_args()
     args = command_line().parse_args(["loopback", "-", "-", *rest])
-    tb = LiveLink(np.resize(read_speech(mine.speech), round(mine.seconds * SAMPLE_RATE_HZ)), args)
+    tb = LiveLink(np.resize(opened(mine.speech).read(), round(mine.seconds * SAMPLE_RATE_HZ)), args)
     tb.start()
     time.sleep(mine.seconds)
     tb.stop()

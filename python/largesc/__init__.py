@@ -8,6 +8,8 @@ is made, and the core works without GNU Radio.
 import os
 from importlib import import_module
 
+from .packages import remedy
+
 # Before moshi is imported: its torch.compile costs minutes on a CPU and cannot be recorded.
 os.environ.setdefault("NO_TORCH_COMPILE", "1")
 
@@ -42,7 +44,10 @@ __all__ = sorted(_EXPORTS)
 def __getattr__(name: str) -> object:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    try:
+        value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    except ImportError as error:
+        raise ImportError(f"{name}: {remedy(error)}", name=error.name) from error
     globals()[name] = value
     return value
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and folders that can be written."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,3 +28,20 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path} could not be written ({error}), what was there before is untouched: make "
             "room and run it again"
         ) from error
+
+
+def writable_folder(path: Path) -> Path:
+    """Makes a folder where there is none, and writes to it, before the work that fills it.
+
+    Raises:
+        ValueError: it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"the folder {path} cannot be written ({error.strerror}): give another"
+        ) from error
+    return path

@@ -29,14 +29,21 @@ def add_link(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--threads", type=int, default=LinkOptions.threads, help="threads of torch [%(default)s]"
     )
-    group.add_argument("--json", action="store_true", help="statistics as JSON on stderr")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option for statistics that a program reads."""
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE.json",
+        help="statistics as JSON to a file, or to stdout where nothing else goes there",
+    )  # fmt: skip
 
 
 def add_loopback(parser: argparse.ArgumentParser) -> None:
     """All of ``largesc loopback``."""
     parser.add_argument("input", help="audio file, - for stdin")
     parser.add_argument("output", help="WAV file, - for stdout")
-    for add in (add_raw, add_link, add_key, add_sender, add_channel, add_receiver):
+    for add in (add_json, add_raw, add_link, add_key, add_sender, add_channel, add_receiver):
         add(parser)
 
 
@@ -53,7 +60,9 @@ def add_key(parser: argparse.ArgumentParser) -> None:
 
 def add_raw(parser: argparse.ArgumentParser) -> None:
     """The form of speech without a header."""
-    parser.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
+    parser.add_argument(
+        "--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate, little-endian"
+    )
 
 
 def add_sender(parser: argparse.ArgumentParser) -> None:

@@ -1,23 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading and writing speech for the command line."""
+"""Speech for the command line."""
 
-import io
-import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from ..speech.files import (
-    AudioError,
-    as_speech,
-    decoded,
-    from_pcm16,
-    read_audio,
-    to_pcm16,
-    write_audio,
-)
+from ..speech.files import AudioError, read_audio
 from ..speech.format import SAMPLE_RATE_HZ
+from ..speech.reader import SpeechReader
+from .process import stdin_for_data
+from .say import say
 
 RECORDINGS = Path("/usr/share/sounds/alsa")
 SPOKEN = [
@@ -32,13 +24,8 @@ SPOKEN = [
 ]
 
 
-def say(text: str) -> None:
-    """One line to the user, apart from the data on stdout."""
-    print(f"largesc: {text}", file=sys.stderr, flush=True)
-
-
-def read_speech(path: str, raw_rate_hz: int | None = None) -> np.ndarray:
-    """Any audio file, or raw 16-bit mono PCM, as float32 at 24 kHz.
+def opened(path: str, raw_rate_hz: int | None = None) -> SpeechReader:
+    """Any audio file, or raw 16-bit mono PCM, to be read piece by piece.
 
     Args:
         path: file, or ``-`` for stdin.
@@ -46,42 +33,14 @@ def read_speech(path: str, raw_rate_hz: int | None = None) -> np.ndarray:
 
     Raises:
         AudioError: missing, unreadable or empty.
+        ValueError: stdin is closed.
     """
-    source = sys.stdin.buffer if path == "-" else path
-    if path != "-" and not Path(path).exists():
-        raise AudioError(f"{path} does not exist")
-    try:
-        if raw_rate_hz:
-            data = source.read() if path == "-" else Path(path).read_bytes()
-            pcm = np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
-            audio, rate = from_pcm16(pcm)[:, None], raw_rate_hz
-        else:
-            # A pipe cannot be sought in, and the header of one may count more than comes.
-            file = io.BytesIO(source.read()) if path == "-" else source
-            audio, rate = decoded(file)
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        raise AudioError(f"{path} is no audio file that can be read: {error}") from error
-    if len(audio) == 0:
-        raise AudioError(f"{path} is empty: there is no speech to send")
-    if audio.shape[1] > 1:
-        say(f"{path}: {audio.shape[1]} channels mixed down to one")
-    if rate != SAMPLE_RATE_HZ:
-        say(f"{path}: resampled from {rate} Hz to {SAMPLE_RATE_HZ} Hz")
-    return as_speech(audio, rate)
-
-
-def write_speech(path: str, samples: np.ndarray, raw: bool = False) -> None:
-    """16-bit WAV, or raw PCM, at 24 kHz; ``-`` for stdout."""
-    file = io.BytesIO()
-    if raw:
-        file.write(to_pcm16(samples).tobytes())
-    else:
-        write_audio(file, samples, "WAV")
-    if path == "-":
-        sys.stdout.buffer.write(file.getvalue())
-        sys.stdout.buffer.flush()
-    else:
-        Path(path).write_bytes(file.getvalue())
+    speech = SpeechReader(stdin_for_data() if path == "-" else path, raw_rate_hz)
+    if speech.channels > 1:
+        say(f"{speech.name}: {speech.channels} channels mixed down to one")
+    if speech.rate_hz != SAMPLE_RATE_HZ:
+        say(f"{speech.name}: resampled from {speech.rate_hz} Hz to {SAMPLE_RATE_HZ} Hz")
+    return speech
 
 
 def default_speech() -> np.ndarray:

@@ -9,12 +9,17 @@ import numpy as np
 
 from .._core import ERASED_TOKEN, keys
 from ..evaluation.measures import missing, visqol
+from ..files import writable_folder
 from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.observer import Observer, PacketFates, observed
 from ..options import ChannelOptions, ReceiverOptions, SenderOptions
+from ..speech.files import write_audio
 from ..speech.format import FRAME_S, FRAME_SAMPLES
 from ..studies.picture import STATES, Transmission, draw
-from .audio import default_speech, read_speech, say, write_speech
+from .audio import default_speech, opened
+from .process import ending
+from .say import say
+from .watches import wait_for, waiting
 
 BUDGET_BPS = 1500
 # Title, file, loss, mean burst and deadline.
@@ -64,36 +69,54 @@ def link_at(speech: np.ndarray, loss: float, burst: float, deadline_ms: int) -> 
     )
 
 
+def run(tb: Loopback) -> bool:
+    """Runs a flowgraph; returns whether it came to its end, or a signal to it."""
+    with ending.awaited():
+        tb.start()
+        waiter = waiting(tb)
+        wait_for(lambda: not waiter.is_alive())
+        done = not waiter.is_alive()
+        if not done:
+            tb.stop()
+        waiter.join()
+    return done
+
+
 def demo(args: argparse.Namespace) -> int:
-    """Writes WAVs, a picture and a table to ``args.output``."""
-    speech = read_speech(args.input) if args.input else default_speech()
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
-    write_speech(str(output / "original.wav"), speech)
+    """Writes WAVs, a picture and a table to ``args.output``, as far as no signal comes."""
+    output = writable_folder(Path(args.output))
+    speech = opened(args.input).read() if args.input else default_speech()
+    write_audio(output / "original.wav", speech)
     padded = np.concatenate([speech, np.zeros(FRAME_SAMPLES, dtype=np.float32)])
     shown, rows = [], []
-    for title, name, loss, burst, deadline_ms in SETTINGS:
-        begin = time.monotonic()
-        tb = link_at(padded, loss, burst, deadline_ms)
-        observer, packets = observed(tb)
-        tb.start()
-        tb.wait()
-        out = tb.output(len(speech))
-        write_speech(str(output / f"{name}.wav"), out)
-        facts = tb.statistics()
-        states, payload = fates(observer, packets, facts["frames"])
-        lost = np.array([n not in packets.arrived for n in range(facts["frames"])])
-        shown.append(Transmission(title, speech, out, states, payload, lost))
-        score = None if missing(["visqol"]) else visqol(speech, out)
-        times = tb.frame_ms()
-        rows.append(
-            f"{title:21}{facts['payload_bps']:9.0f}{facts['total_bps_radio']:9.0f}"
-            f"{facts['total_bps_udp']:9.0f}{100 * facts['loss']:8.1f}"
-            f"{np.sum((states == CONCEALED).any(axis=1)):6d}/{facts['frames']:<5d}"
-            f"{np.percentile(times, 50):7.1f}{np.percentile(times, 95):7.1f}"
-            + (f"{score:8.2f}" if score is not None else "       -")
-        )
-        say(f"{title}: done in {time.monotonic() - begin:.0f} s")
+    try:
+        for title, name, loss, burst, deadline_ms in SETTINGS:
+            begin = time.monotonic()
+            tb = link_at(padded, loss, burst, deadline_ms)
+            observer, packets = observed(tb)
+            if not run(tb):
+                break
+            out = tb.output(len(speech))
+            write_audio(output / f"{name}.wav", out)
+            facts = tb.statistics()
+            states, payload = fates(observer, packets, facts["frames"])
+            lost = np.array([n not in packets.arrived for n in range(facts["frames"])])
+            score = None if missing(["visqol"]) else visqol(speech, out)
+            times = tb.frame_ms()
+            rows.append(
+                f"{title:21}{facts['payload_bps']:9.0f}{facts['total_bps_radio']:9.0f}"
+                f"{facts['total_bps_udp']:9.0f}{100 * facts['loss']:8.1f}"
+                f"{np.sum((states == CONCEALED).any(axis=1)):6d}/{facts['frames']:<5d}"
+                f"{np.percentile(times, 50):7.1f}{np.percentile(times, 95):7.1f}"
+                + (f"{score:8.2f}" if score is not None else "       -")
+            )
+            shown.append(Transmission(title, speech, out, states, payload, lost))
+            say(f"{title}: done in {time.monotonic() - begin:.0f} s")
+    except KeyboardInterrupt:
+        pass
+    if ending.signal:
+        say(f"interrupted: {len(rows)} of {len(SETTINGS)} settings are done, in {output}/")
+        return ending.status()
     figure = draw(shown)
     figure.savefig(output / "demo.png", dpi=80)
     print(

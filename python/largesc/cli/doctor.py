@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is installed, what is missing, and what to do about it."""
+"""What is installed, what is missing, and what to do about it.
 
+Nothing but the standard library is imported before its check.
+"""
+
+import hashlib
 import importlib
+import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from ..packages import BINDINGS, GNURADIO, PACKAGES
+from .process import home_error
+
+EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
+PARTS = ("codec", "lm", "controller", "estimator")
 
 
 def _gnuradio() -> str:
@@ -35,16 +47,17 @@ def _version(name: str) -> Callable[[], str]:
 
 
 def _models() -> str:
-    from ..models.store import EMBEDDED, check_sha256
-
-    found = []
-    for part in ("codec", "lm", "controller"):
-        path = EMBEDDED / f"{part}.safetensors"
+    """Sizes of the embedded weights, each of which is there and has its checksum."""
+    sums = json.loads((EMBEDDED / "sha256.json").read_text())
+    for name in sorted({*sums, *(f"{part}.safetensors" for part in PARTS)}):
+        path = EMBEDDED / name
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing")
-        check_sha256(path)
-        found.append(f"{part} {path.stat().st_size / 2**20:.1f} MiB")
-    return ", ".join(found) + ", checksums right"
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != sums.get(name):
+            raise ValueError(f"{path} is corrupt: its sha256 is {found[:12]}...")
+    sizes = (f"{p} {(EMBEDDED / f'{p}.safetensors').stat().st_size / 2**20:.1f} MiB" for p in PARTS)
+    return ", ".join(sizes) + ", checksums right"
 
 
 def _gpu() -> str:
@@ -54,9 +67,13 @@ def _gpu() -> str:
     return torch.cuda.get_device_name(0)
 
 
-def _grc() -> str:
-    import sys
+def _home() -> str:
+    if error := home_error():
+        raise OSError(error)
+    return "GNU Radio's preferences can be kept"
 
+
+def _grc() -> str:
     places = [Path(sys.prefix) / "share/gnuradio/grc/blocks"]
     places += [Path(p) for p in os.environ.get("GRC_BLOCKS_PATH", "").split(":") if p]
     places += [Path("/usr/local/share/gnuradio/grc/blocks"), Path("/usr/share/gnuradio/grc/blocks")]
@@ -67,12 +84,11 @@ def _grc() -> str:
 
 
 CHECKS: list[tuple[str, Callable[[], str], str]] = [
-    ("GNU Radio", _gnuradio, "apt-get install gnuradio, and use /usr/bin/python3 or a venv on it"),
+    ("GNU Radio", _gnuradio, GNURADIO),
+    ("home", _home, "give HOME a folder that can be written; largesc itself does without"),
     ("module", _module, "cmake --install build"),
-    ("bindings", _bindings, "cmake --build build && cmake --install build, then ldconfig"),
-    ("torch", _version("torch"), "pip install -r requirements.txt"),
-    ("moshi", _version("moshi"), "pip install --no-deps moshi==0.2.13"),
-    ("peft", _version("peft"), "pip install -r requirements.txt"),
+    ("bindings", _bindings, BINDINGS),
+    *((name, _version(name), how) for name, how in PACKAGES.items()),
     ("models", _models, "reinstall the module, the weights come with it"),
     ("GPU", _gpu, "pip install -r requirements.txt; no GPU is needed"),
     ("GRC blocks", _grc, "set GRC_BLOCKS_PATH to PREFIX/share/gnuradio/grc/blocks"),

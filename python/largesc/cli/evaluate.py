@@ -5,7 +5,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .audio import default_speech, say, write_speech
+from ..speech.files import write_audio
+from .audio import default_speech
+from .say import say
 
 # Those of evaluation/experiments.py, which loads torch.
 SETTINGS = ("quick", "sweep", "network", "alone", "ablation", "concealment", "prefixes", "full")
@@ -68,7 +70,7 @@ def speech_rows(args: argparse.Namespace, count: int) -> list[dict]:
     (args.output / "speech").mkdir(parents=True, exist_ok=True)
     for number in range(2):
         path = args.output / "speech" / f"alsa_{number + 1}.wav"
-        write_speech(str(path), speech[number * len(speech) // 2 :][: len(speech) // 2])
+        write_audio(path, speech[number * len(speech) // 2 :][: len(speech) // 2])
         rows.append({"path": path.name, "corpus": "alsa-utils", "file": str(path)})
     return rows[:count]
 

@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Entry point of ``largesc``: arguments, and errors as one line."""
+"""Entry point of ``largesc``: arguments, and errors as one line.
+
+What needs more than the standard library is imported when it is used: `largesc doctor` runs where
+all else is missing.
+"""
 
 import argparse
+import contextlib
+import os
 import sys
 from importlib import import_module
 
 from .. import __version__
-from ..options import NETWORK_DEADLINE_MS, ReceiverOptions, ReportOptions
-from .arguments import (
-    add_channel,
-    add_key,
-    add_link,
-    add_loopback,
-    add_raw,
-    add_receiver,
-    add_sender,
-)
-from .evaluate import add_evaluate
+from ..packages import remedy
+from .process import ending, fill_descriptors, usable_home
+from .say import say
 
 ADDRESS = "HOST:PORT"
 RECIPES = ("codec", "export", "tokens", "lm", "lora", "interpolation", "controller", "card")
@@ -24,6 +22,19 @@ RECIPES = ("codec", "export", "tokens", "lm", "lora", "interpolation", "controll
 
 def parser() -> argparse.ArgumentParser:
     """The command line with all its commands."""
+    from ..options import NETWORK_DEADLINE_MS, ReceiverOptions, ReportOptions
+    from .arguments import (
+        add_channel,
+        add_json,
+        add_key,
+        add_link,
+        add_loopback,
+        add_raw,
+        add_receiver,
+        add_sender,
+    )
+    from .evaluate import add_evaluate
+
     top = argparse.ArgumentParser(
         prog="largesc", description="Speech as tokens over lossy packet links."
     )
@@ -76,9 +87,9 @@ def parser() -> argparse.ArgumentParser:
         help="at most one report in so many ms on average; 0: none [%(default)g]",
     )  # fmt: skip
     for part, adds in (
-        (tx, (add_raw, add_link, add_key, add_sender)),
-        (channel, (add_link, add_channel)),
-        (rx, (add_raw, add_link, add_key, add_receiver)),
+        (tx, (add_json, add_raw, add_link, add_key, add_sender)),
+        (channel, (add_json, add_link, add_channel)),
+        (rx, (add_json, add_raw, add_link, add_key, add_receiver)),
     ):
         for add in adds:
             add(part)
@@ -99,27 +110,63 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
+    fill_descriptors()
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
-            return train(given[1], given[2:])
-        if given[:1] == ["study"]:
-            return study(given[1:])
-        return run(parser().parse_args(given))
-    except (ValueError, ImportError) as error:
-        print(f"largesc: {error}", file=sys.stderr)
-        return 2
+        # The doctor looks at the home as it is.
+        home = contextlib.nullcontext() if given == ["doctor"] else usable_home()
+        with ending.listening(), home:
+            status = command_of(given)
+    except KeyboardInterrupt:
+        say("interrupted")
+        status = ending.status()
+    except BrokenPipeError:
+        # Whoever read stdout has gone.
+        status = 0
+    except ImportError as error:
+        say(remedy(error))
+        status = 2
+    except (ValueError, OSError) as error:
+        say(words_of(error))
+        status = 2
+    return flushed(status)
 
 
-def train(recipe: str, arguments: list[str]) -> int:
-    """Runs a recipe, which has options of its own."""
+def flushed(status: int) -> int:
+    """Writes out what was printed; returns the exit status, another one where that fails."""
+    if sys.stdout is None:
+        return status
     try:
-        import_module(f"..training.recipes.{recipe}", __package__).main(arguments)
+        sys.stdout.flush()
     except OSError as error:
-        # A full disk, most of all.
-        print(f"largesc: {error}", file=sys.stderr)
-        return 2
-    return 0
+        # Python would try it again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say(f"stdout cannot be written: {error.strerror}")
+            return status or 2
+    return status
+
+
+def words_of(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def command_of(given: list[str]) -> int:
+    """Runs the command that ``given`` asks for."""
+    if given == ["doctor"]:
+        from .doctor import doctor
+
+        return doctor()
+    if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
+        # Recipes and studies have options of their own.
+        import_module(f"..training.recipes.{given[1]}", __package__).main(given[2:])
+        return 0
+    if given[:1] == ["study"]:
+        return study(given[1:])
+    return run(parser().parse_args(given))
 
 
 def study(arguments: list[str]) -> int:
@@ -133,17 +180,13 @@ def study(arguments: list[str]) -> int:
         return 0
     try:
         return run(arguments[0], arguments[1:])
-    except (OSError, RuntimeError) as error:
-        print(f"largesc: {error}", file=sys.stderr)
+    except RuntimeError as error:
+        say(words_of(error))
         return 2
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs a command other than ``train`` and ``study``."""
-    if args.command == "doctor":
-        from .doctor import doctor
-
-        return doctor()
     if args.command == "evaluate":
         from .evaluate import evaluate
 

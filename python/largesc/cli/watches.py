@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a command says while it runs, and how it waits for its end."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 from ..flowgraphs.transport import udp_packets
-from .audio import say
+from .process import ending
+from .refusals import because
+from .say import say
 
 # Seconds without a packet or a report until the user hears of it: within 2, and behind one report
 # that was lost, which leaves 1.6.
 MISSING_S = 1.9
+# What a receiver refuses is judged after so long, and with so many packets.
+REFUSED_S, LEAST_REFUSED = 2.0, 5
+LOOK_S = 0.05
 
 
 class Watch:
@@ -50,13 +56,45 @@ class PeerWatch:
             say(f"packets come from {peer[0]}:{peer[1]}")
 
 
-def wait_for(ended: Callable[[], bool], seconds: float, watches: Sequence = ()) -> None:
-    """Until ``ended()``, or for ``seconds`` when they are above 0, or Ctrl-C."""
+class RefusalWatch:
+    """Tells the user once when most packets of 2 s are refused, and the likely reason.
+
+    Args:
+        heard: packets that were understood.
+        refused: packets that were not, by reason.
+    """
+
+    def __init__(self, heard: Callable[[], int], refused: Callable[[], dict[str, int]]) -> None:
+        self._heard, self._refused = heard, refused
+        self._since, self._before, self._said = time.monotonic(), (0, {}), False
+
+    def look(self) -> None:
+        """Call it several times a second."""
+        now = time.monotonic()
+        if self._said or now - self._since < REFUSED_S:
+            return
+        heard, refused = self._heard(), self._refused()
+        (old_heard, old), self._before, self._since = self._before, (heard, refused), now
+        lately = {name: n - old.get(name, 0) for name, n in refused.items() if n > old.get(name, 0)}
+        count, good = sum(lately.values()), heard - old_heard
+        if count >= LEAST_REFUSED and count > good:
+            self._said = True
+            say(f"{count} of {count + good} packets in 2 s are refused: {because(lately)}")
+
+
+def waiting(tb: object) -> threading.Thread:
+    """A thread that lives until a started flowgraph has come to its end."""
+    waiter = threading.Thread(target=tb.wait, daemon=True)
+    waiter.start()
+    return waiter
+
+
+def wait_for(ended: Callable[[], bool], seconds: float = 0.0, watches: Sequence = ()) -> None:
+    """Until ``ended()``, a signal, or for ``seconds`` when they are above 0."""
     begin = time.monotonic()
-    try:
-        while not ended() and not (seconds > 0 and time.monotonic() - begin > seconds):
-            for watch in watches:
-                watch.look()
-            time.sleep(0.05)
-    except KeyboardInterrupt:
-        pass
+    while not ended() and not ending.signal:
+        if 0 < seconds < time.monotonic() - begin:
+            return
+        for watch in watches:
+            watch.look()
+        time.sleep(LOOK_S)

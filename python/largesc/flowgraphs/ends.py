@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A sender, a channel and a receiver, each in a process of its own.
 
-Packets go over UDP or ZMQ, in real time, or through stdin and stdout as fast as can be.
+Packets go over UDP or ZMQ, in real time, or through pipes as fast as can be.
 """
 
+import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-from gnuradio import blocks, gr
+from gnuradio import gr
 
 from .._blocks import real_time
 from ..options import (
@@ -18,8 +20,9 @@ from ..options import (
     SenderOptions,
 )
 from ..packets.signature import overhead_bytes
-from ..speech.format import FRAME_SAMPLES
+from ..speech.format import FRAME_S, SAMPLE_RATE_HZ
 from .end_repeater import end_repeater
+from .packet_pipe import packet_reader, packet_writer
 from .parts import (
     make_channel,
     make_report_rx,
@@ -29,20 +32,55 @@ from .parts import (
     signed,
     verified,
 )
+from .speech_reader import speech_reader
 from .speech_writer import speech_writer
 from .transport import check_free, packet_sink, packet_source, udp_packets, way_back
 
 # About the time between two reports, which a channel's jitter is measured by.
 BACK_MS = 600.0
+# A network sink has no end of its own: so long it has for what is handed to it.
+SEND_S = 0.3
 
 
-class Sender(gr.top_block):
+class End(gr.top_block):
+    """What a command needs of each flowgraph.
+
+    The subclass has the blocks ``source`` and ``sink``.
+    """
+
+    def ended(self) -> bool:
+        """Whether all has come through, or nothing can go on any more."""
+        raise NotImplementedError
+
+    def error(self) -> str:
+        """What went wrong at either end; empty where nothing did."""
+        blocks = (self.source, self.sink, getattr(self.sink, "output", None))
+        errors = (getattr(block, "error", "") for block in blocks)
+        return next((error for error in errors if error), "")
+
+    def end(self) -> None:
+        """Stops it, and waits for it, though nobody may read what it writes."""
+        output = getattr(self.sink, "output", self.sink)
+        if not hasattr(output, "abandon"):
+            time.sleep(SEND_S)
+        elif not self.ended():
+            output.abandon()
+        self.stop()
+        self.wait()
+
+
+def is_written(sink: object, handed_over: bool) -> bool:
+    """Whether a packet sink is done, once all has been ``handed_over`` to it."""
+    return sink.ended() if isinstance(sink, packet_writer) else handed_over
+
+
+class Sender(End):
     """Speech to packets, with reports that come back over a network.
 
     Args:
-        samples: float32 at 24 kHz.
+        speech: float32 pieces at 24 kHz.
         link, sender, reports: options; a sender has no limit of frames in flight.
-        to: address to send to in real time; None for stdout.
+        to: address to send to in real time; or a descriptor.
         report_from: address to listen at for reports; over UDP they come back by themselves.
 
     Attributes:
@@ -51,22 +89,21 @@ class Sender(gr.top_block):
 
     def __init__(
         self,
-        samples: np.ndarray,
+        speech: Iterable[np.ndarray],
         *,
         link: LinkOptions,
         sender: SenderOptions,
         reports: ReportOptions,
-        to: str | None = None,
+        to: str | int,
         report_from: str | None = None,
     ) -> None:
         gr.top_block.__init__(self, "largesc tx", catch_exceptions=False)
-        self._live, self._signed = bool(to), bool(link.key)
-        self._frames = -(-len(samples) // FRAME_SAMPLES)
+        self._live, self._signed = isinstance(to, str), bool(link.key)
         sink, port = packet_sink(to)
         check_free(report_from)
-        self.source = blocks.vector_source_f(samples.tolist())
+        self.source = speech_reader(pieces=speech)
         self.tx = self._last = make_tx(link, replace(sender, max_in_flight=0))
-        if to:
+        if self._live:
             self.connect(self.source, real_time(), self.tx)
             self._last = end_repeater(interval_s=link.packet_ms / 1000)
             self.msg_connect(self.tx, "packets", self._last, "packets")
@@ -85,40 +122,42 @@ class Sender(gr.top_block):
             self.msg_connect(self.reports, "report", self.tx, "report")
 
     def ended(self) -> bool:
-        """Whether all speech was handed to the sink, which has no end of its own."""
-        if self._live:
-            return self._last.ended()
-        # The sender's last packet is behind the end of its encoder.
-        return self.tx.packetizer.statistics()["frames"] >= self._frames
+        """Whether the last packet is on its way, or nobody takes it."""
+        return is_written(self.sink, self._live and self._last.ended())
 
     def statistics(self) -> dict:
-        """Counters of the packets, of the end packets sent again, and of the reports."""
-        facts = self.tx.statistics()["packetizer"]
+        """Summary, and counters by block."""
+        by_block = self.tx.statistics()
         if self._live:
-            facts |= {name: facts[name] + more for name, more in self._last.statistics().items()}
+            by_block["end_repeater"] = self._last.statistics()
+        more = by_block.get("end_repeater", {})
+        sent = {
+            name: by_block["packetizer"][name] + more.get(name, 0) for name in ("packets", "bytes")
+        }
         if self._signed:
-            facts |= {"signature_bytes": overhead_bytes()}
+            by_block["signer"] = self.signer.statistics()
+            sent["bytes"] += overhead_bytes() * sent["packets"]
+        facts = {"seconds": round(by_block["encoder"]["frames"] * FRAME_S, 2), **sent}
         if self.reports is not None:
-            facts |= {"loss_probability": round(self.tx.controller.loss_probability, 3)}
-            refused = self.verifier.statistics() if self._signed else {}
-            facts |= {"reports": refused | self.reports.statistics()}
-        return facts
+            by_block["reports"] = self.reports.statistics()
+            if self._signed:
+                by_block["verifier"] = self.verifier.statistics()
+            facts["reports"] = by_block["reports"]["reports"]
+            facts["loss_probability"] = self.tx.controller.loss_probability
+        return facts | by_block
 
 
-class Relay(gr.top_block):
+class Relay(End):
     """Packets to packets, some lost; over UDP both ways.
 
     Args:
         channel: options.
-        listen: address to receive at; None for stdin.
-        to: address to send to; None for stdout.
+        listen: address to receive at; or a descriptor.
+        to: address to send to; or a descriptor.
     """
 
-    def __init__(
-        self, *, channel: ChannelOptions, listen: str | None = None, to: str | None = None
-    ) -> None:
+    def __init__(self, *, channel: ChannelOptions, listen: str | int, to: str | int) -> None:
         gr.top_block.__init__(self, "largesc channel", catch_exceptions=False)
-        self._piped = not listen
         self.source, source_port = packet_source(listen)
         self.sink, sink_port = packet_sink(to)
         self.channel, self.back = make_channel(channel), None
@@ -133,22 +172,26 @@ class Relay(gr.top_block):
             self.msg_connect(self.source, source_port, self.source, "accepted")
 
     def ended(self) -> bool:
-        """Whether stdin has ended; a network never does."""
-        return self._piped and self.source.ended.is_set()
+        """Whether the pipe that packets come from has ended; a network never does."""
+        return is_written(
+            self.sink, isinstance(self.source, packet_reader) and self.source.ended.is_set()
+        )
 
     def statistics(self) -> dict:
-        """Counters of the channel, and of that for the way back."""
+        """Summary, and counters by block."""
+        there = self.channel.statistics()
         back = {} if self.back is None else {"back": self.back.statistics()}
-        return self.channel.statistics() | back
+        facts = {name: there[name] for name in ("sent", "dropped")}
+        return facts | {"loss": there["dropped"] / max(1, there["sent"]), "channel": there} | back
 
 
-class Receiver(gr.top_block):
-    """Packets to speech; live over a network, offline from stdin.
+class Receiver(End):
+    """Packets to speech; live over a network, offline from a pipe.
 
     Args:
-        output: WAV file, ``-`` for stdout.
+        output: path of a file, or a descriptor.
         link, receiver, reports: options; the mode and the end follow from ``listen``.
-        listen: address to receive at; None for stdin.
+        listen: address to receive at; or a descriptor.
         report_to: address to send reports to; over UDP they go back by themselves.
         raw: samples without a header.
 
@@ -159,23 +202,26 @@ class Receiver(gr.top_block):
 
     def __init__(
         self,
-        output: str,
+        output: str | int,
         *,
         link: LinkOptions,
         receiver: ReceiverOptions,
         reports: ReportOptions,
-        listen: str | None = None,
+        listen: str | int,
         report_to: str | None = None,
         raw: bool = False,
     ) -> None:
         gr.top_block.__init__(self, "largesc rx", catch_exceptions=False)
         check_free(listen)
-        mode = "live" if listen else "offline"
+        self._live = isinstance(listen, str)
+        mode = "live" if self._live else "offline"
         self._signed = bool(link.key)
         self.rx = make_rx(link, replace(receiver, mode=mode, end_with_sender=True))
-        self.source, port = packet_source(listen, link.has_crc)
-        self.sink = speech_writer(path=output, raw=raw, skip_samples=self.rx.delay_samples)
-        if listen:
+        self.source, port = packet_source(listen, crc=link.has_crc)
+        delay_samples = self.rx.delay_samples
+        self.sink = speech_writer(target=output, raw=raw, skip_samples=delay_samples)
+        self.reports = None
+        if self._live:
             self.connect(self.rx, real_time(), self.sink)
         else:
             self.connect(self.rx, self.sink)
@@ -193,8 +239,8 @@ class Receiver(gr.top_block):
             self._back, _ = back
 
     def ended(self) -> bool:
-        """Whether the sender has ended, or nothing can be written any more."""
-        return self.rx.decoder.ended() or bool(self.sink.error)
+        """Whether the last of the speech is written, or nothing can be any more."""
+        return self.sink.ended()
 
     def heard(self) -> int:
         """Rises while the sender is there: with packets, and in silence that it has announced."""
@@ -202,8 +248,24 @@ class Receiver(gr.top_block):
         names = ("packets_received", "duplicates", "late", "silence_frames")
         return sum(counters[name] for name in names)
 
+    def refused(self) -> dict[str, int]:
+        """Packets that were not understood, by reason."""
+        counters = self.rx.depacketizer.statistics()
+        if self._signed:
+            counters |= self.verifier.statistics()
+        return {name: n for name, n in counters.items() if name.startswith("refused") and n}
+
     def statistics(self) -> dict:
-        """Counters of the packets and of the concealment."""
-        facts = self.rx.statistics()
-        security = self.verifier.statistics() if self._signed else {}
-        return security | facts["depacketizer"] | facts["concealer"]
+        """Summary, and counters by block."""
+        by_block = self.rx.statistics()
+        if self._signed:
+            by_block["verifier"] = self.verifier.statistics()
+        if self.reports is not None:
+            by_block["reports"] = self.reports.statistics()
+        packets, concealer = by_block["depacketizer"], by_block["concealer"]
+        names = ("packets_received", "packets_lost", "frames_released", "frames_lost")
+        facts = {"seconds": round(self.sink.samples / SAMPLE_RATE_HZ, 2)}
+        facts |= {name: packets[name] for name in names}
+        facts["packets_refused"] = sum(self.refused().values())
+        facts["concealed_frames"] = concealer["concealed_frames"]
+        return facts | by_block

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole chain in one flowgraph, from speech to speech."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..options import ChannelOptions, LinkOptions, ReceiverOptions, SenderOption
 from ..packets.signature import overhead_bytes
 from ..speech.format import FRAME_S
 from .parts import make_channel, make_rx, make_tx, signed, verified
+from .speech_reader import speech_reader
 
 MAX_IN_FLIGHT = 64
 
@@ -18,26 +20,31 @@ class Loopback(gr.top_block):
     """speech_tx, loss_channel and speech_rx, offline, with credit and reports.
 
     Args:
-        samples: float32 at 24 kHz.
+        speech: float32 at 24 kHz, whole or in pieces.
+        make_sink: makes the block for the decoded speech from the codec's delay in samples; by
+            default it is kept for :meth:`output`.
         link, sender, channel, receiver: options; that the receiver is offline and ends with its
             input, the frames in flight, and the channel's packet time follow from the rest.
     """
 
     def __init__(
         self,
-        samples: np.ndarray,
+        speech: np.ndarray | Iterable[np.ndarray],
         *,
+        make_sink: Callable[[int], object] | None = None,
         link: LinkOptions = LinkOptions(),  # noqa: B008
         sender: SenderOptions = SenderOptions(),  # noqa: B008
         channel: ChannelOptions = ChannelOptions(),  # noqa: B008
         receiver: ReceiverOptions = ReceiverOptions(),  # noqa: B008
     ) -> None:
         gr.top_block.__init__(self, "largesc loopback", catch_exceptions=False)
-        self.source = blocks.vector_source_f(samples.tolist())
-        self.sink = blocks.vector_sink_f()
+        pieces = [speech] if isinstance(speech, np.ndarray) else speech
+        self.source = speech_reader(pieces=pieces)
         self.tx = make_tx(link, replace(sender, max_in_flight=MAX_IN_FLIGHT))
         self.channel = make_channel(replace(channel, packet_ms=link.packet_ms))
         self.rx = make_rx(link, replace(receiver, mode="offline", end_with_sender=False))
+        delay_samples = self.rx.delay_samples
+        self.sink = blocks.vector_sink_f() if make_sink is None else make_sink(delay_samples)
         self.connect(self.source, self.tx)
         self.connect(self.rx, self.sink)
         self.signer = signed(self, self.tx, link.key)

@@ -5,48 +5,75 @@ import os
 import struct
 import threading
 
-import numpy as np
 import pmt
 from gnuradio import gr
 
-from ..blocks.messages import DONE
+from ..blocks.messages import DONE, end_of_stream, make_packet, read_packet
+from .output import Output
+
+# As from a network. A greater length is that of something else.
+MOST_BYTES = 2048
+PACKETS = pmt.intern("packets")
 
 
 class packet_writer(gr.basic_block):  # noqa: N801
-    """Writes `packets` PDUs to a binary file."""
+    """Writes `packets` PDUs to a descriptor.
 
-    def __init__(self, *, file: object) -> None:
-        gr.basic_block.__init__(self, "packet_writer", None, None)
-        self._file = file
-        self.message_port_register_in(pmt.intern("packets"))
-        self.set_msg_handler(pmt.intern("packets"), self._on_packet)
-        # The command ends it, once everything is written.
-        self.set_msg_handler(pmt.intern("system"), self._ignore)
-
-    def _ignore(self, message: object) -> None:
-        pass
-
-    def _on_packet(self, message: object) -> None:
-        data = bytes(pmt.u8vector_elements(pmt.cdr(message)))
-        try:
-            self._file.write(struct.pack(">H", len(data)) + data)
-            self._file.flush()
-        except (BrokenPipeError, ValueError):
-            # Whoever read them has gone: there is nothing left to do with a packet.
-            pass
-
-
-class packet_reader(gr.basic_block):  # noqa: N801
-    """Reads packets from a file descriptor into `packets` PDUs.
-
-    ``ended`` is set behind the last packet; the block then ends, and with it what is downstream.
+    Attributes:
+        output: knows what went wrong.
     """
 
     def __init__(self, *, descriptor: int) -> None:
+        gr.basic_block.__init__(self, "packet_writer", None, None)
+        self.output = Output(descriptor)
+        self.counters = {"packets": 0, "bytes": 0, "refused": 0}
+        self._done = threading.Event()
+        self.message_port_register_in(PACKETS)
+        self.set_msg_handler(PACKETS, self._on_packet)
+        self.set_msg_handler(pmt.intern("system"), self._on_system)
+
+    def _on_system(self, message: object) -> None:
+        # Behind the packets that still wait; the block lives until the command has looked at it.
+        self.gateway._post(PACKETS, end_of_stream(-1))
+
+    def _on_packet(self, message: object) -> None:
+        over, data = read_packet(message)
+        if data and len(data) <= MOST_BYTES:
+            self.output.write(struct.pack(">H", len(data)) + data)
+            if not self.output.over():
+                self.counters["packets"] += 1
+                self.counters["bytes"] += len(data)
+        elif not over:
+            self.counters["refused"] += 1
+        if over:
+            self._done.set()
+
+    def ended(self) -> bool:
+        """Whether the last packet is written, or none can be any more."""
+        return self._done.is_set() or self.output.over()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters: packets, bytes, and refused: what is no packet."""
+        return dict(self.counters)
+
+
+class packet_reader(gr.basic_block):  # noqa: N801
+    """Reads packets from a descriptor into `packets` PDUs.
+
+    Behind the last packet the block ends, and with it what is downstream.
+
+    Attributes:
+        ended: set behind the last packet.
+        error: what was wrong with the stream; what came before it is read.
+    """
+
+    def __init__(self, *, descriptor: int, name: str = "stdin") -> None:
         gr.basic_block.__init__(self, "packet_reader", None, None)
         self.ended = threading.Event()
-        self._descriptor = descriptor
-        self.message_port_register_out(pmt.intern("packets"))
+        self.error = ""
+        self.counters = {"packets": 0, "bytes": 0}
+        self._descriptor, self._name = descriptor, name
+        self.message_port_register_out(PACKETS)
 
     def start(self) -> bool:
         # A thread may hang in a read for ever, so that nothing must wait for it.
@@ -54,18 +81,41 @@ class packet_reader(gr.basic_block):  # noqa: N801
         return True
 
     def _read(self, size: int) -> bytes:
+        """So many bytes; fewer only at the end."""
         data = b""
-        while len(data) < size:
-            piece = os.read(self._descriptor, size - len(data))
-            if not piece:
-                return b""
+        while len(data) < size and (piece := os.read(self._descriptor, size - len(data))):
             data += piece
         return data
 
+    def _next(self) -> bytes:
+        """The next packet, empty behind the last one."""
+        head = self._read(2)
+        if not head:
+            return b""
+        size = int.from_bytes(head, "big")
+        if len(head) == 2 and not 0 < size <= MOST_BYTES:
+            self.error = (
+                f"{self._name} is no stream of packets (a length of {size} bytes): it comes from "
+                "'largesc tx' or 'largesc channel'"
+            )
+            return b""
+        data = self._read(size) if len(head) == 2 else b""
+        if len(data) < size or len(head) < 2:
+            self.error = f"{self._name} ends within a packet"
+            return b""
+        return data
+
     def _run(self) -> None:
-        while head := self._read(2):
-            data = np.frombuffer(self._read(struct.unpack(">H", head)[0]), dtype=np.uint8)
-            vector = pmt.init_u8vector(len(data), data.tolist())
-            self.message_port_pub(pmt.intern("packets"), pmt.cons(pmt.make_dict(), vector))
+        try:
+            while data := self._next():
+                self.counters["packets"] += 1
+                self.counters["bytes"] += len(data)
+                self.message_port_pub(PACKETS, make_packet(data))
+        except OSError as error:
+            self.error = f"{self._name} cannot be read: {error.strerror}"
         self.ended.set()
         self.gateway._post(pmt.intern("system"), DONE)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters: packets and bytes that came."""
+        return dict(self.counters)

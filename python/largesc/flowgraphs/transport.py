@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the packets of the command line go and come from: UDP, ZMQ, or stdin and stdout."""
+"""Where the packets of the command line go and come from: UDP, ZMQ, or pipes."""
 
 import logging
 import socket
-import sys
 from binascii import crc_hqx
 
 import pmt
@@ -24,15 +23,28 @@ log = logging.getLogger(__name__)
 
 
 def address(text: str) -> tuple[str, int]:
-    """``host:port`` to both parts."""
+    """``host:port`` to both parts; an IPv6 host may stand in brackets.
+
+    Raises:
+        ValueError: it has another form.
+    """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"address {text!r} is not of the form host:port")
-    return host.strip("[]"), int(port)
+    # int() reads the digits of every script, and as many as there are.
+    good = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+    if not host or not good:
+        raise ValueError(
+            f"address {text!r} is not of the form host:port, as 127.0.0.1:5000, [::1]:5000, or "
+            "*:5000 for all of this machine"
+        )
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def resolved(text: str, passive: bool) -> tuple:
-    """Family and socket address of ``host:port``."""
+    """Family and socket address of ``host:port``.
+
+    Raises:
+        ValueError: it has another form, or there is no such host.
+    """
     host, port = address(text)
     flags = socket.AI_PASSIVE if passive else 0
     try:
@@ -41,15 +53,18 @@ def resolved(text: str, passive: bool) -> tuple:
         )
     except OSError as error:
         raise ValueError(f"host {host!r} was not found: {error.strerror}") from error
+    except ValueError as error:
+        # No name can be so long, or have such characters.
+        raise ValueError(f"host {host!r} is no name of a host") from error
     return found[0][0], found[0][4]
 
 
-def check_free(at: str | None) -> None:
+def check_free(at: str | int | None) -> None:
     """Raises ValueError where :func:`packet_source` will, but without opening anything for long.
 
     What is opened before the models are loaded has a queue of old packets when it starts.
     """
-    if not at:
+    if not isinstance(at, str):
         return
     stream = at.startswith(ZMQ)
     family, where = resolved(at.removeprefix(ZMQ), True)
@@ -151,25 +166,30 @@ def has_right_crc(data: bytes) -> bool:
 def zmq_block(make: object, text: str, bind: bool) -> object:
     """An in-tree ZMQ block for ``zmq://host:port``."""
     host, port = address(text.removeprefix(ZMQ))
+    if ":" in host:
+        raise ValueError(f"{text}: ZMQ goes over IPv4 only; use such an address, or UDP")
+    if host != "*":
+        # ZMQ itself says nothing of a host that is not there.
+        resolved(text.removeprefix(ZMQ), bind)
     try:
         return make(f"tcp://{host}:{port}", POLL_MS, bind)
     except RuntimeError as error:
         raise ValueError(f"{text} cannot be used: {error}") from error
 
 
-def packet_sink(to: str | None) -> tuple[object, str]:
-    """Where packets go, and its port: UDP, ZMQ, or stdout for None."""
-    if not to:
-        return packet_writer(file=sys.stdout.buffer), "packets"
+def packet_sink(to: str | int) -> tuple[object, str]:
+    """Where packets go, and its port: UDP, ZMQ, or a descriptor."""
+    if isinstance(to, int):
+        return packet_writer(descriptor=to), "packets"
     if to.startswith(ZMQ):
         return zmq_block(zeromq.pub_msg_sink, to, False), "in"
     return udp_packets(to=to), "packets"
 
 
-def packet_source(at: str | None, crc: bool = False) -> tuple[object, str]:
-    """Where packets come from, and its port: UDP, ZMQ, or stdin for None; ``crc`` as for UDP."""
-    if not at:
-        return packet_reader(descriptor=sys.stdin.fileno()), "packets"
+def packet_source(at: str | int, *, crc: bool = False) -> tuple[object, str]:
+    """Where packets come from, and its port: UDP, ZMQ, or a descriptor; ``crc`` as for UDP."""
+    if isinstance(at, int):
+        return packet_reader(descriptor=at), "packets"
     if at.startswith(ZMQ):
         return zmq_block(zeromq.sub_msg_source, at, True), "out"
     return udp_packets(listen=at, crc=crc), "packets"

@@ -6,6 +6,9 @@ above the largest sample, 32767, is clipped to it.
 """
 
 import csv
+import math
+import os
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +19,11 @@ from scipy.signal import resample_poly
 from .format import SAMPLE_RATE_HZ
 
 FULL_SCALE = 32768
+RATES_HZ = (4000, 384000)
+# Of a ratio of two rates: rates that no filter of this size holds are off by less than 1 ppm.
+MOST_STEPS = 1000
+# What is decoded at a time: nothing that a header counts is believed before it is there.
+PIECE_FRAMES = 65536
 AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 
 
@@ -33,17 +41,82 @@ def from_pcm16(pcm: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     return pcm.astype(dtype) / dtype(FULL_SCALE)
 
 
+def resampling_steps(rate_hz: int, to_hz: int) -> tuple[int, int]:
+    """By how much a resampler goes up and down.
+
+    Raises:
+        ValueError: no speech has such a rate.
+    """
+    for rate in (rate_hz, to_hz):
+        if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+            raise ValueError(
+                f"a rate of {rate} Hz is out of range: use {RATES_HZ[0]} to {RATES_HZ[1]}"
+            )
+    ratio = Fraction(to_hz, rate_hz).limit_denominator(MOST_STEPS)
+    return ratio.numerator, ratio.denominator
+
+
 def resampled(samples: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
-    """``samples`` (float ``[n]``) at ``rate_hz``, at ``to_hz``; as they are where the two agree."""
+    """``samples`` (float ``[n]``) at ``rate_hz``, at ``to_hz``; as they are where the two agree.
+
+    Raises:
+        ValueError: no speech has such a rate.
+    """
     if rate_hz == to_hz:
         return samples
-    common = int(np.gcd(rate_hz, to_hz))
-    return resample_poly(samples, to_hz // common, rate_hz // common)
+    return resample_poly(samples, *resampling_steps(rate_hz, to_hz))
+
+
+class Resampler:
+    """:func:`resampled` for a stream at ``rate_hz``: the same samples, piece by piece.
+
+    Raises:
+        ValueError: no speech has such a rate.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self._up, self._down = resampling_steps(rate_hz, SAMPLE_RATE_HZ)
+        # The filter of resample_poly reaches so far to both sides, in whole steps of the ratio.
+        reach = 10 * max(self._up, self._down) / self._up + 1
+        self._context = self._down * math.ceil(reach / self._down)
+        self._samples = np.zeros(self._context, dtype=np.float32)
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """What can be resampled with these samples behind those of before."""
+        self._samples = np.concatenate([self._samples, samples])
+        count = (len(self._samples) - 2 * self._context) // self._down * self._down
+        if count <= 0:
+            return self._samples[:0]
+        out = self._resampled(count + 2 * self._context)[: count // self._down * self._up]
+        self._samples = self._samples[count:]
+        return out
+
+    def flush(self) -> np.ndarray:
+        """The rest of the stream."""
+        return self._resampled(len(self._samples))
+
+    def _resampled(self, count: int) -> np.ndarray:
+        before = self._context // self._down * self._up
+        return resample_poly(self._samples[:count], self._up, self._down)[before:]
+
+
+def encoded_path(source: Path | str | BinaryIO) -> bytes | BinaryIO:
+    """A path for libsndfile, in whatever encoding its name is; another source as it is."""
+    return os.fsencode(source) if isinstance(source, str | Path) else source
 
 
 def decoded(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
     """Samples and rate in Hz of any file that libsndfile knows, float32 ``[samples, channels]``."""
-    return soundfile.read(source, dtype="float32", always_2d=True)
+    with soundfile.SoundFile(encoded_path(source)) as file:
+        pieces = [np.zeros((0, file.channels), dtype=np.float32)]
+        while len(piece := file.read(PIECE_FRAMES, dtype="float32", always_2d=True)):
+            pieces.append(piece)
+        return np.concatenate(pieces), file.samplerate
+
+
+def mixed(audio: np.ndarray) -> np.ndarray:
+    """``[samples, channels]`` as mono ``[samples]``; what is no number becomes 0."""
+    return np.nan_to_num(audio.mean(axis=1), posinf=0.0, neginf=0.0)
 
 
 def as_speech(audio: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -51,8 +124,7 @@ def as_speech(audio: np.ndarray, rate_hz: int) -> np.ndarray:
 
     What is no number becomes 0.
     """
-    mono = np.nan_to_num(audio.mean(axis=1), posinf=0.0, neginf=0.0)
-    return resampled(mono, rate_hz).astype(np.float32)
+    return resampled(mixed(audio), rate_hz).astype(np.float32)
 
 
 def read_audio(path: Path) -> np.ndarray:

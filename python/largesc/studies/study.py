@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
 
+from ..files import writable_folder  # noqa: E402
 from ..tables import write_csv  # noqa: E402
 from . import STUDIES  # noqa: E402
 
@@ -56,8 +57,8 @@ def run(name: str, arguments: list[str]) -> int:
     """Runs the study ``name`` with the options ``arguments``; returns its exit status.
 
     Raises:
-        ValueError: there is no such study, or an option does not fit.
-        OSError: the folder of ``--output`` cannot be made or written to.
+        ValueError: there is no such study, an option does not fit, or the
+            folder of ``--output`` cannot be written.
     """
     if name not in STUDIES:
         raise ValueError(f"study {name!r} is unknown: use one of {', '.join(STUDIES)}")
@@ -68,7 +69,7 @@ def run(name: str, arguments: list[str]) -> int:
     module.add_options(parser)
     args = parser.parse_args(arguments)
     # Before the work, which may take hours.
-    args.output.mkdir(parents=True, exist_ok=True)
+    writable_folder(args.output)
     return module.study(args) or 0
 
 
