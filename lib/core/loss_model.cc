@@ -3,12 +3,16 @@
 
 #include <cmath>
 #include <fstream>
+#include <iomanip>
 #include <sstream>
 #include <stdexcept>
 
 namespace largesc {
 
 namespace {
+
+/// Eleven days of a trace.
+constexpr std::size_t MOST_FLAGS = 50'000'000;
 
 std::string text(double value)
 {
@@ -73,10 +77,15 @@ trace_loss::trace_loss(const std::string& path, double packet_ms, double trace_m
     if (!file)
         throw std::invalid_argument("trace '" + path + "' cannot be read: check the path");
     std::string word;
-    while (file >> word) {
+    // A device never ends, and what is no text is not repeated in the message.
+    while (file >> std::setw(2) >> word) {
         if (word != "0" && word != "1")
-            throw std::invalid_argument("trace '" + path + "' holds '" + word +
-                                        "': expected flags 0 and 1");
+            throw std::invalid_argument("trace '" + path + "' holds something else as its flag " +
+                                        std::to_string(d_flags.size() + 1) +
+                                        ": expected flags 0 and 1");
+        if (d_flags.size() == MOST_FLAGS)
+            throw std::invalid_argument("trace '" + path + "' has more than " +
+                                        std::to_string(MOST_FLAGS) + " flags: use a shorter one");
         d_flags.push_back(word == "1");
     }
     if (d_flags.empty())

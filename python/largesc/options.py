@@ -13,6 +13,12 @@ LAYOUTS = ("sequential", "pair")
 MODES = ("live", "offline")
 LOSS_MODELS = ("bernoulli", "gilbert_elliott", "trace")
 MOST_DEADLINE_MS = 5000
+MOST_REPORT_MS = 600_000
+MOST_THREADS = 1024
+MOST_SEED = 2**32 - 1
+# Memory and time of the language model grow with them.
+MOST_SAMPLES = 1024
+TOKEN_VALUES = 2048
 # Over a network the wait may grow to this, where nothing else was asked for.
 NETWORK_DEADLINE_MS = 400
 
@@ -26,7 +32,8 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def check_range(name: str, value: float, least: float, most: float) -> None:
     """Raises ValueError where ``value`` is not between ``least`` and ``most``, or no number."""
     if not least <= value <= most:
-        raise ValueError(f"{name} {value:g} is out of range: use {least:g} to {most:g}")
+        given, low, high = (v if isinstance(v, int) else f"{v:g}" for v in (value, least, most))
+        raise ValueError(f"{name} {given} is out of range: use {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,7 @@ class LinkOptions:
         """Returns itself, or raises ValueError that names the value and the remedy."""
         check_range("frames_per_packet", self.frames_per_packet, 1, 4)
         check_choice("layout", self.layout, LAYOUTS)
-        if self.threads < 1:
-            raise ValueError(f"threads {self.threads} is too small: use 1 or more")
+        check_range("threads", self.threads, 1, MOST_THREADS)
         return self
 
 
@@ -147,6 +153,11 @@ class ReceiverOptions:
             least = self.deadline_ms
             check_range("max_deadline_ms", self.max_deadline_ms, least, MOST_DEADLINE_MS)
         check_range("hold_packets", self.hold_packets, 1, 32)
+        check_range("samples", self.samples, 1, MOST_SAMPLES)
+        check_range("temperature", self.temperature, 0, 100)
+        check_range("top_k", self.top_k, 1, TOKEN_VALUES)
+        check_range("fade_after_frames", self.fade_after_frames, 0, 10**6)
+        check_range("seed", self.seed, 0, MOST_SEED)
         return self
 
     def listening(
@@ -199,6 +210,7 @@ class ChannelOptions:
         check_range("bit_error_rate", self.bit_error_rate, 0, 1)
         check_range("packet_ms", self.packet_ms, 1, 10000)
         check_range("jitter_ms", self.jitter_ms, 0, 10000)
+        check_range("seed", self.seed, 0, MOST_SEED)
         return self
 
 
@@ -218,5 +230,7 @@ class ReportOptions:
 
     def checked(self) -> "ReportOptions":
         """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_range("interval_ms", self.interval_ms, 0, MOST_REPORT_MS)
+        check_range("timeout_ms", self.timeout_ms, 1, MOST_REPORT_MS)
         check_range("cautious_loss", self.cautious_loss, 0, 1)
         return self

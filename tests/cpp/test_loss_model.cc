@@ -154,6 +154,7 @@ BOOST_AUTO_TEST_CASE(bad_values_are_named_with_a_remedy)
     refused([] { make_loss_model("markov", 0.1, 1, "", 80, 20, 1); }, "loss model 'markov'");
     refused([] { trace_loss("no such file", 80, 20); }, "trace 'no such file' cannot be read");
     refused([] { trace_loss(file("").path, 80, 20); }, "is empty");
-    refused([] { trace_loss(file("0 1 2").path, 80, 20); }, "holds '2'");
+    refused([] { trace_loss(file("0 1 2").path, 80, 20); }, "something else as its flag 3");
+    refused([] { trace_loss("/dev/zero", 80, 20); }, "something else as its flag 1");
     refused([] { trace_loss(file("0").path, 0, 20); }, "packet_ms 0");
 }

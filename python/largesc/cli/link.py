@@ -14,6 +14,7 @@ from ..flowgraphs.ends import End, Receiver, Relay, Sender
 from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.speech_writer import speech_writer
 from ..flowgraphs.transport import udp_packets
+from ..options import check_range
 from ..speech.files import AudioError
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .arguments import channel_of, link_of, receiver_of, reports_of, sender_of
@@ -26,6 +27,7 @@ from .watches import PeerWatch, RefusalWatch, Watch, wait_for, waiting
 
 # Exit status of a receiver that has understood nothing.
 NOTHING = 1
+MOST_SECONDS = 1e9
 
 
 @contextlib.contextmanager
@@ -167,6 +169,7 @@ def finished(tb: End, args: argparse.Namespace, interrupted: bool, live: bool) -
 def channel(args: argparse.Namespace) -> int:
     """Packets to packets, some lost; over UDP both ways."""
     check_json(args.json, "" if args.to else "packets go")
+    check_range("--seconds", args.seconds, 0, MOST_SECONDS)
     source = args.listen or stdin_for_data()
     with output_of(address_of(args.to)) as target:
         tb = Relay(channel=channel_of(args), listen=source, to=target)
@@ -181,6 +184,7 @@ def rx(args: argparse.Namespace) -> int:
     check_json(args.json, "speech goes" if args.output == "-" else "")
     if args.raw not in (None, SAMPLE_RATE_HZ):
         raise ValueError(f"--raw {args.raw}: speech comes out at {SAMPLE_RATE_HZ} Hz")
+    check_range("--seconds", args.seconds, 0, MOST_SECONDS)
     link = link_of(args)
     receiver = receiver_of(args).listening(link.packet_ms, args.deadline_ms, args.max_deadline_ms)
     source = args.listen or stdin_for_data()

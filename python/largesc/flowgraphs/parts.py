@@ -5,6 +5,7 @@ The caller keeps every block that it gets: a Python block that nobody refers to 
 or not.
 """
 
+import os
 from dataclasses import asdict
 
 from .._blocks import loss_channel
@@ -42,12 +43,19 @@ def make_rx(link: LinkOptions, receiver: ReceiverOptions) -> object:
 
 def make_channel(channel: ChannelOptions) -> loss_channel:
     """A loss_channel."""
-    return loss_channel(**asdict(channel.checked()))
+    arguments = asdict(channel.checked())
+    try:
+        # A file name in any encoding; one that is no UTF-8 makes a message of C++ unreadable.
+        return loss_channel(**arguments | {"trace": os.fsencode(channel.trace)})
+    except ValueError as error:
+        if str(error):
+            raise
+        raise ValueError(f"trace {channel.trace!r} is no file of flags 0 and 1") from error
 
 
 def make_report_tx(link: LinkOptions, reports: ReportOptions) -> report_tx:
     """A report_tx."""
-    return report_tx(interval_ms=reports.interval_ms, crc=link.has_crc)
+    return report_tx(interval_ms=reports.checked().interval_ms, crc=link.has_crc)
 
 
 def make_report_rx(link: LinkOptions, sender: SenderOptions, reports: ReportOptions) -> report_rx:

@@ -21,7 +21,7 @@ PIPE_BYTES = 4096
 HEAD_BYTES = 4096
 SAMPLE_BYTES = 2
 # Forms that libsndfile reads without going back; of the others a pipe goes to a file first.
-STREAMED = (b"RIFF", b"RF64", b".snd")
+STREAMED = (b"RIFF", b".snd")
 UNKNOWN_SIZE = b"\xff\xff\xff\xff"
 
 

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs `largesc` commands in processes of their own that need not load everything anew.
+
+A server has imported what the commands need; each command is a fork of it.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "gnuradio.largesc.cli.link",
+        "gnuradio.largesc.cli.main",
+        "gnuradio.largesc.blocks.speech_tx",
+        "gnuradio.largesc.blocks.speech_rx",
+        "gnuradio.largesc.cli.arguments",
+        "gnuradio.largesc.cli.evaluate",
+        "moshi.models",
+        "safetensors.torch",
+    ]
+)
+# On a machine that has other things to do.
+TIMEOUT_S = 120.0
+CLOSED = ""
+
+
+def _command(arguments: list[str], files: tuple, prepare: Callable | None, folder: str) -> None:
+    """Becomes the command: what a shell does, and then `largesc`."""
+    os.chdir(folder)
+    modes = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number, (name, path, mode) in enumerate(
+        zip(("stdin", "stdout", "stderr"), files, modes, strict=True)
+    ):
+        if path == CLOSED:
+            os.close(number)
+            setattr(sys, name, None)
+            continue
+        descriptor = os.open(path, mode)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+        setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if prepare is not None:
+        prepare()
+    from gnuradio.largesc.cli.main import main
+
+    try:
+        status = main(arguments)
+    except SystemExit as error:
+        status = error.code
+    # As at the end of a program, but for multiprocessing's own.
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    os._exit(status or 0)
+
+
+class Command:
+    """A running `largesc`.
+
+    Args:
+        folder: for its files; what it says is in ``stderr`` there.
+        arguments: of the command.
+        stdin, stdout, stderr: paths; empty where the descriptor is closed.
+        prepare: called in the process before the command.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        stdin: str = "/dev/null",
+        stdout: str | None = None,
+        stderr: str | None = None,
+        prepare: Callable | None = None,
+    ) -> None:
+        number = len(list(folder.glob("*.stderr")))
+        self.stdout = str(folder / f"{number}.stdout") if stdout is None else stdout
+        self.stderr = str(folder / f"{number}.stderr") if stderr is None else stderr
+        (folder / f"{number}.stderr").touch()
+        files = (stdin, self.stdout, self.stderr)
+        self.process = CONTEXT.Process(
+            target=_command, args=(list(arguments), files, prepare, str(folder)), daemon=True
+        )
+        self.process.start()
+
+    def wait(self) -> int:
+        """Its exit status; -n where signal n killed it."""
+        self.process.join(TIMEOUT_S)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise AssertionError(f"it does not end: {self.said()}")
+        assert "Traceback" not in self.said() and "terminate called" not in self.said(), self.said()
+        return self.process.exitcode
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def said(self) -> str:
+        """What it has said so far."""
+        path = Path(self.stderr)
+        return path.read_text(errors="replace") if self.stderr and path.is_file() else ""
+
+    def hears(self, words: str) -> None:
+        """Waits until it has said this."""
+        end = time.monotonic() + TIMEOUT_S
+        while words not in self.said():
+            assert time.monotonic() < end and self.process.is_alive(), self.said()
+            time.sleep(0.02)
+
+    def facts(self, path: Path | None = None) -> dict:
+        """Its statistics: from stdout, or a file."""
+        return json.loads(Path(path or self.stdout).read_text())
