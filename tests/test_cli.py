@@ -37,7 +37,7 @@ def test_loopback_resamples_mixes_and_says_so(tmp_path, speech, models):
         text=True,
     )
     assert "resampled from 8000" in done.stderr and "2 channels" in done.stderr
-    facts = json.loads(done.stderr.strip().splitlines()[-1])
+    facts = json.loads(done.stdout)["summary"]
     assert facts["frames"] == 51 and facts["total_bps_udp"] > facts["total_bps_radio"]
     assert facts["total_bps_radio"] > facts["payload_bps"] > 0
     out, rate = soundfile.read(tmp_path / "out.wav")
@@ -98,6 +98,7 @@ def test_two_processes_over_udp_that_loses_two_end_packets(tmp_path, speech, mod
     rx = subprocess.Popen(
         [*LARGESC, "rx", target, "--listen", address, "--seconds", "60", *common]
         + ["--concealer", "repeat", "--json"],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -108,11 +109,11 @@ def test_two_processes_over_udp_that_loses_two_end_packets(tmp_path, speech, mod
         threading.Thread(target=lose_end_packets, args=between, daemon=True).start()
         to = f"127.0.0.1:{heard.getsockname()[1]}"
         tx = [*LARGESC, "tx", source, "--to", to, "--json", *common]
-        sent = subprocess.run(tx, check=True, timeout=60, capture_output=True, text=True).stderr
-        _, errors = rx.communicate(timeout=90)
+        sent = subprocess.run(tx, check=True, timeout=60, capture_output=True, text=True).stdout
+        out, errors = rx.communicate(timeout=90)
     assert rx.returncode == 0, errors
-    assert json.loads(sent.strip().splitlines()[-1])["packets"] == 50 + 3
-    facts = json.loads(errors.strip().splitlines()[-1])
+    assert json.loads(sent)["summary"]["packets"] == 50 + 3
+    facts = json.loads(out)["summary"]
     # The receiver ends with the sender's end packet, not 5 s later or with --seconds.
     assert 45 <= facts["frames_released"] <= 60
     out, _ = soundfile.read(target)

@@ -22,7 +22,7 @@ from gnuradio.largesc.flowgraphs.speech_reader import speech_reader
 from gnuradio.largesc.flowgraphs.speech_writer import speech_writer
 from gnuradio.largesc.flowgraphs.transport import address, resolved
 from gnuradio.largesc.options import ChannelOptions
-from gnuradio.largesc.security.key_file import read_key
+from gnuradio.largesc.packets.key_file import read_key
 from gnuradio.largesc.speech.files import AudioError, Resampler, read_audio, resampled
 from gnuradio.largesc.speech.reader import SpeechReader
 

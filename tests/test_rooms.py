@@ -15,7 +15,7 @@ PACKAGE = ROOT / "python" / "largesc"
 # Outside of these rooms nobody knows of flowgraphs.
 SHELL = {"blocks", "flowgraphs", "cli", "studies"}
 # Files of no stage, which may be imported from anywhere.
-GROUND = {"files", "tables", "options", "_core"}
+GROUND = {"files", "tables", "options", "packages", "_core"}
 # What runs an in-tree codec or code by itself, without a flowgraph of this project.
 RUNS_GNU_RADIO = {"radio/codes.py", "evaluation/systems/codec2.py"}
 OWNER = "speech/format.py"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file of largesc rx, which is right while it grows."""
 
-import io
 import os
 import struct
 import subprocess
@@ -23,14 +22,14 @@ from gnuradio.largesc._blocks import real_time
 from gnuradio.largesc.flowgraphs.speech_writer import speech_writer
 tb = gr.top_block()
 tone = analog.sig_source_f(24000, analog.GR_COS_WAVE, 100, 0.5)
-pace, sink = real_time(), speech_writer(path=sys.argv[1])
+pace, sink = real_time(), speech_writer(target=sys.argv[1])
 tb.connect(tone, pace, sink)
 tb.run()
 """
 
 
 def write(path, samples, **options) -> speech_writer:
-    sink = speech_writer(path=str(path), **options)
+    sink = speech_writer(target=path if isinstance(path, int) else str(path), **options)
     for part in np.array_split(np.asarray(samples, dtype=np.float32), 100):
         assert sink.work([part], []) == len(part)
     return sink
@@ -77,14 +76,13 @@ def test_header_stands_still_where_its_count_ends(tmp_path, monkeypatch):
     assert len(soundfile.read(tmp_path / "out.wav")[0]) == 500
 
 
-def test_stdout_that_cannot_be_set_back(monkeypatch):
+def test_pipe_that_cannot_be_set_back():
     read, write_end = os.pipe()
+    write(write_end, np.full(20000, 0.5)).stop()
+    os.close(write_end)
     with open(read, "rb") as end:
-        with open(write_end, "wb") as out:
-            monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
-            write("-", np.full(20000, 0.5)).stop()
-            monkeypatch.undo()
         data = end.read()
+    assert data[:44] == wav_header(module.MOST_BYTES)
     assert len(data) == 44 + 40000 and np.all(np.frombuffer(data[44:], "<i2") == 16384)
 
 
@@ -93,7 +91,7 @@ def test_full_disk_and_bad_path_are_said(tmp_path, capsys):
     sink.stop()
     assert "/dev/full cannot be written: No space left" in sink.error
     with pytest.raises(AudioError, match="No such file"):
-        speech_writer(path=str(tmp_path / "nowhere" / "out.wav"))
+        speech_writer(target=str(tmp_path / "nowhere" / "out.wav"))
     # Said at once, not behind an hour of speech.
     bad = [str(tmp_path / "nowhere" / "out.wav"), "--listen", "127.0.0.1:52199"]
     assert main(["rx", *bad, "--concealer", "repeat"]) == 2
@@ -101,12 +99,18 @@ def test_full_disk_and_bad_path_are_said(tmp_path, capsys):
     assert "cannot be written" in said and said.count("\n") == 1
 
 
-def test_stdout_keeps_what_was_there(tmp_path, monkeypatch):
+def test_descriptor_keeps_what_was_there(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"before")
-    with open(path, "r+b") as out:
+    with open(path, "r+b", buffering=0) as out:
         out.seek(0, 2)
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
-        write("-", np.zeros(20000)).stop()
-        monkeypatch.undo()
+        write(out.fileno(), np.zeros(20000)).stop()
     assert path.read_bytes()[:10] == b"beforeRIFF" and path.stat().st_size == 6 + 44 + 40000
+
+
+def test_no_more_than_was_read():
+    read, write_end = os.pipe()
+    write(write_end, np.zeros(5000), raw=True, skip_samples=100, most_samples=lambda: 300).stop()
+    os.close(write_end)
+    with open(read, "rb") as end:
+        assert len(end.read()) == 600

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -32,12 +33,12 @@ MOST_SECONDS = 1e9
 
 @contextlib.contextmanager
 def output_of(path: str) -> Iterator[str | int]:
-    """A path as it is, or for ``-`` a descriptor of stdout for data alone."""
-    if path != "-":
+    """A path as it is, or for ``-`` a descriptor of stdout; there, no log goes in between."""
+    if path != "-" and sys.stdout is None:
         yield path
         return
     with stdout_for_data() as descriptor:
-        yield descriptor
+        yield descriptor if path == "-" else path
 
 
 def address_of(address: str | None) -> str:

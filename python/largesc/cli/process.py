@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 STREAMS = ("stdin", "stdout", "stderr")
+STDIN, STDOUT, STDERR = range(3)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `timeout` sends its signal twice within this; later, somebody is impatient.
 PATIENCE_S = 1.0
@@ -37,7 +38,7 @@ def fill_descriptors() -> None:
             setattr(sys, name, None)
     if sys.stderr is None:
         # print() writes to stdout where there is no stderr.
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(STDERR, "w", closefd=False)  # noqa: SIM115
 
 
 def stdin_for_data() -> int:
@@ -48,7 +49,7 @@ def stdin_for_data() -> int:
     """
     if sys.stdin is None:
         raise ValueError("stdin is closed: give a file or an address, or pipe something in")
-    return sys.stdin.fileno()
+    return STDIN
 
 
 @contextlib.contextmanager
@@ -61,16 +62,15 @@ def stdout_for_data() -> Iterator[int]:
     if sys.stdout is None:
         raise ValueError("stdout is closed: give a file or an address, or pipe it somewhere")
     sys.stdout.flush()
-    number = sys.stdout.fileno()
-    data = os.dup(number)
-    os.dup2(2, number)
+    data = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
     try:
         yield data
     finally:
         sys.stdout.flush()
-        # What C has printed is still in its buffer.
+        # What C has printed, as the log of GNU Radio, is still in its buffer.
         ctypes.CDLL(None).fflush(None)
-        os.dup2(data, number)
+        os.dup2(data, STDOUT)
         os.close(data)
 
 
