@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 import soundfile
 from gnuradio import blocks, gr
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.concealment.load import load_estimator, load_language_model
+from gnuradio.largesc.control.load import load_controller
 from gnuradio.largesc.flowgraphs.packet_pipe import MOST_BYTES, packet_reader, packet_writer
 from gnuradio.largesc.flowgraphs.parts import make_channel
 from gnuradio.largesc.flowgraphs.speech_reader import speech_reader
 from gnuradio.largesc.flowgraphs.speech_writer import speech_writer
 from gnuradio.largesc.flowgraphs.transport import address, resolved
+from gnuradio.largesc.models.store import ModelError
 from gnuradio.largesc.options import ChannelOptions
 from gnuradio.largesc.packets.key_file import read_key
 from gnuradio.largesc.speech.files import AudioError, Resampler, read_audio, resampled
@@ -368,6 +372,36 @@ def test_fuzzed_traces(tmp_path):
     for device in ("/dev/zero", "/dev/urandom"):
         with pytest.raises(ValueError, match="something else as its flag"):
             make_channel(ChannelOptions(model="trace", trace=device))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"{}", b'{"encoder": 3, "dim": "x"}', b"\xff\xfe", b"{" * 9999]
+)
+def test_odd_model_configs(tmp_path, content):
+    for part, load in (
+        ("codec", load_codec),
+        ("lm", load_language_model),
+        ("controller", load_controller),
+    ):
+        (tmp_path / f"{part}.json").write_bytes(content)
+        (tmp_path / f"{part}.safetensors").write_bytes(content)
+        with pytest.raises(ModelError) as caught:
+            load(str(tmp_path))
+        assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_odd_weights(tmp_path):
+    for name, content in (("a", b""), ("b", b"text" * 99), ("c", struct.pack("<Q", 2**60))):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / "estimator.safetensors").write_bytes(content)
+        for load, source in (
+            (load_codec, tmp_path / name),
+            (load_language_model, tmp_path / name),
+            (load_estimator, tmp_path),
+        ):
+            with pytest.raises(ModelError) as caught:
+                load(str(source))
+            assert str(source) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):

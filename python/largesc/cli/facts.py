@@ -83,6 +83,5 @@ def report(args: argparse.Namespace, statistics: dict, interrupted: bool = False
     text = json.dumps(whole, allow_nan=False) + "\n"
     if args.json == STDOUT:
         sys.stdout.write(text)
-        sys.stdout.flush()
     else:
         Path(args.json).write_text(text)

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from ..models.store import ModelError, load_weights, official_file, read_config, resolve
+from ..models.store import load_weights, made_by_others, official_file, read_config, resolve
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,13 @@ def load_codec(source: str = "embedded") -> Codec:
         from .build import build_codec
 
         config = read_config(folder, "codec")
-        model = build_codec(config)
-        load_weights(model, folder, "codec")
-        return Codec(model, config["delay_samples"], config["encoder"]["dimension"], source)
+        with made_by_others(source):
+            model = build_codec(config)
+            load_weights(model, folder, "codec")
+            return Codec(model, config["delay_samples"], config["encoder"]["dimension"], source)
     from moshi.models import loaders
 
     weights = official_file(folder, "tokenizer-*.safetensors", source)
-    try:
+    with made_by_others(str(weights)):
         model = loaders.get_mimi(weights, device="cpu", num_codebooks=8)
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
-        raise ModelError(f"{weights} does not hold Mimi weights: {error}") from error
     return Codec(model.eval(), 0, model.dimension, source)

@@ -6,7 +6,6 @@ torch is imported for a method that needs it only.
 An empty file ``with_text`` beside a language model says that it was adapted with text.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..models.store import (
     ModelError,
     check_sha256,
     load_weights,
+    made_by_others,
     official_file,
     read_config,
     resolve,
@@ -141,8 +141,10 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
     if (folder / "lm.json").exists():
         from .build_lm import build_language_model
 
-        model = build_language_model(read_config(folder, "lm"))
-        load_weights(model, folder, "lm")
+        config = read_config(folder, "lm")
+        with made_by_others(source):
+            model = build_language_model(config)
+            load_weights(model, folder, "lm")
         return LanguageModel(model.eval(), max(model.delays), source, (folder / WITH_TEXT).exists())
     import torch
     from moshi.models import loaders
@@ -150,10 +152,8 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
     weights = official_file(folder, "model.safetensors", source)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     require_memory(weights, device)
-    try:
+    with made_by_others(str(weights)):
         model = loaders.get_moshi_lm(weights, device=device)
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
-        raise ModelError(f"{weights} does not hold Moshi weights: {error}") from error
     return LanguageModel(model.eval(), max(model.delays), source)
 
 
@@ -161,9 +161,9 @@ def load_adapted(folder: Path, source: str) -> LanguageModel:
     """A language model with the LoRA adapter in ``folder`` (peft's format) merged into it."""
     from peft import PeftModel
 
-    config = json.loads((folder / "adapter_config.json").read_text())
-    base = load_language_model(config["base_model_name_or_path"])
-    model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
+    with made_by_others(source):
+        base = load_language_model(read_config(folder, "adapter_config")["base_model_name_or_path"])
+        model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
     return LanguageModel(model.eval(), base.acoustic_delay, source, (folder / WITH_TEXT).exists())
 
 
@@ -175,10 +175,8 @@ def load_estimator(source: str = "embedded") -> LatentEstimator | None:
     from safetensors.numpy import load_file
 
     check_sha256(path)
-    try:
+    with made_by_others(str(path)):
         return LatentEstimator(load_file(str(path)))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is no estimator that can be read: {error}") from error
 
 
 def require_memory(weights: Path, device: str) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The learned controller from its source."""
 
-from ..models.store import load_weights, read_config, resolve
+from ..models.store import load_weights, made_by_others, read_config, resolve
 from .network import ControllerNetwork
 
 
@@ -13,6 +13,7 @@ def load_controller(source: str = "embedded") -> ControllerNetwork:
     """
     folder = resolve(source, "controller")
     config = read_config(folder, "controller")
-    model = ControllerNetwork(**config)
-    load_weights(model, folder, "controller")
+    with made_by_others(source):
+        model = ControllerNetwork(**config)
+        load_weights(model, folder, "controller")
     return model.eval()

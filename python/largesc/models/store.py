@@ -11,6 +11,8 @@ becomes of them is in ``load`` of the room that runs the model.
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -78,15 +80,34 @@ def official_file(path: Path, pattern: str, source: str) -> Path:
     return found[0]
 
 
+@contextmanager
+def made_by_others(source: str) -> Iterator[None]:
+    """Makes a :class:`ModelError` of whatever a config or weights of ``source`` lead to."""
+    try:
+        yield
+    except (ImportError, ModelError):
+        raise
+    # Classes of moshi, peft and this project are made from what the files say.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{source!r} is no model that can be used ({type(error).__name__}: {reason}): check "
+            "the path, or fetch it again"
+        ) from error
+
+
 def read_config(folder: Path, part: str) -> dict:
     """Reads ``<part>.json`` of a model folder."""
     path = folder / f"{part}.json"
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing: is {folder} a model folder?") from error
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} is no valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is no config: expected a JSON object")
+    return config
 
 
 def load_weights(model: object, folder: Path, part: str) -> None:
