@@ -103,7 +103,7 @@ def read_config(folder: Path, part: str) -> dict:
         config = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing: is {folder} a model folder?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ModelError(f"{path} is no valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is no config: expected a JSON object")
