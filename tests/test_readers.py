@@ -375,7 +375,8 @@ def test_fuzzed_traces(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"null", b"{}", b'{"encoder": 3, "dim": "x"}', b"\xff\xfe", b"[" * 99999]
+    "content",
+    [b"", b"[]", b"null", b"{}", b'{"encoder": 3, "dim": "x"}', b"\xff\xfe", b"[" * 99999],
 )
 def test_odd_model_configs(tmp_path, content):
     for part, load in (

@@ -231,7 +231,7 @@ class Receiver(End):
             # Stray packets do not tell where reports go.
             self.msg_connect(self.verifier, verified_port, self.source, "accepted")
         back = way_back(self.source, report_to, packet_sink)
-        if back is not None and reports.interval_ms > 0:
+        if back is not None and reports.checked().interval_ms > 0:
             self.reports = make_report_tx(link, reports)
             self.msg_connect(self.rx, "report", self.reports, "report")
             self.report_signer = signed(self, self.reports, link.key, "back")
