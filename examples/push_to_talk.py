@@ -21,7 +21,7 @@ from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from keyer import BEFORE_PARTS, PART, keyer, packet_gate
-from radio import add_radio, noise_voltage, paced, radio_named, shift, zmq_end
+from radio import AFC_PPM, add_radio, paced, radio_named, search_hz, shift, zmq_end
 
 FRAMES_PER_PACKET = 2
 DEADLINE_MS = PACKET_MS = FRAME_MS * FRAMES_PER_PACKET
@@ -68,7 +68,11 @@ class Station(gr.top_block):
             sample_rate=rate,
             continuous=True,
         )
-        self.modem_rx = largesc.packet_radio_rx(profile=args.profile, sample_rate=rate)
+        profile = PROFILES[args.profile]
+        reach = search_hz(AFC_PPM, profile, args.frequency, rate or profile.sample_rate)
+        self.modem_rx = largesc.packet_radio_rx(
+            profile=args.profile, sample_rate=rate, search_hz=reach
+        )
         self.speech_rx = largesc.speech_rx(
             method=args.concealer,
             mode="live",
@@ -121,14 +125,13 @@ class Station(gr.top_block):
             self.connect(pace, zmq_end(zeromq.push_sink, args.send_to))
             self._connect_ears(zmq_end(zeromq.pull_source, args.hear_from))
             return
-        noise = noise_voltage(profile, rate, AMPLITUDE, args.simulate)
-        doppler = DOPPLER_HZ / rate
         air = largesc.radio_channel(
-            noise_voltage=noise,
-            frequency_offset=0.0,
-            clock_ppm=0.0,
+            sample_rate=rate,
+            snr_db=args.simulate,
+            snr_bandwidth_hz=profile.noise_bandwidth_hz,
+            amplitude=AMPLITUDE,
             fading=args.fading,
-            doppler=doppler,
+            doppler_hz=DOPPLER_HZ,
             seed=args.seed,
         )
         air.set_max_output_buffer(buffer_for(rate))

@@ -15,12 +15,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
+from gnuradio.largesc.radio.search import most_search_hz
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from radio_devices import Radio
-from sigmf_files import append_silence, recording_sink, recording_source
+from sigmf_files import Recording, append_silence, name_profile, open_recording, recording_sink
 
 # As many as the table of docs/over-the-air.md fits into a burst.
 FRAMES_PER_PACKET = 2
@@ -32,6 +34,11 @@ DOPPLER_HZ = 1.0
 # Behind a recording, for receivers that end with their input.
 SILENCE_SECONDS = 0.3
 ADDRESSES = ("tcp://", "ipc://")
+DEFAULT_PROFILE = "ssb"
+# Of a cheap crystal, at either end.
+AFC_PPM, MOST_PPM = 20.0, 1000.0
+# Columns of the spectrum, and dB a step of its bars.
+COLUMNS, BAR_DB, BARS = 41, 3.0, " .:-=+*#%@"
 
 
 def radio_of(args: argparse.Namespace) -> Radio | None:
@@ -66,20 +73,13 @@ def shift(cycles_per_sample: float) -> list:
     return [blocks.rotator_cc(2 * math.pi * cycles_per_sample)] if cycles_per_sample else []
 
 
-def noise_voltage(profile: object, sample_rate: float, amplitude: float, es_n0_db: float) -> float:
-    """Of `radio_channel`, for the energy of a symbol over the noise density."""
-    # OFDM: of 64 carriers, 52 are in use.
-    samples = 64 / 52 if profile.waveform == "ofdm" else profile.samples_per_symbol
-    samples *= sample_rate / profile.sample_rate
-    return amplitude * math.sqrt(samples / 10 ** (es_n0_db / 10))
-
-
 class Sender(gr.top_block):
     """Speech in real time, speech_tx, packet_radio_tx, and a radio or what takes its place."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         gr.top_block.__init__(self, "LargeSC radio sender")
-        radio, profile = radio_of(args), PROFILES[args.profile]
+        radio, name = radio_of(args), args.profile or DEFAULT_PROFILE
+        profile = PROFILES[name]
         if args.simulate is not None and radio:
             raise ValueError("--simulate takes the place of a radio: use it with --to")
         if args.simulate is None and (args.carrier_offset or args.fading != "none"):
@@ -104,7 +104,7 @@ class Sender(gr.top_block):
             crc=False,
         )
         self.modem = largesc.packet_radio_tx(
-            profile=args.profile,
+            profile=name,
             key_up_ms=args.key_up_ms,
             amplitude=amplitude,
             sample_rate=args.sample_rate,
@@ -112,15 +112,15 @@ class Sender(gr.top_block):
         )
         chain = [self.modem, *shift(args.tune_below / rate)]
         if args.simulate is not None:
-            noise = noise_voltage(profile, rate, amplitude, args.simulate)
-            offset, doppler = args.carrier_offset / rate, DOPPLER_HZ / rate
             chain.append(
                 largesc.radio_channel(
-                    noise_voltage=noise,
-                    frequency_offset=offset,
-                    clock_ppm=0.0,
+                    sample_rate=rate,
+                    snr_db=args.simulate,
+                    snr_bandwidth_hz=profile.noise_bandwidth_hz,
+                    amplitude=amplitude,
+                    carrier_offset_hz=args.carrier_offset,
                     fading=args.fading,
-                    doppler=doppler,
+                    doppler_hz=DOPPLER_HZ,
                     seed=args.seed,
                 )
             )
@@ -129,6 +129,7 @@ class Sender(gr.top_block):
         for block in chain[1:]:
             # Silence fills buffers, and speech would wait behind it.
             block.set_max_output_buffer(buffer_for(rate))
+        self._file = None if radio or args.samples.startswith(ADDRESSES) else Path(args.samples)
         if not radio:
             # Last: it writes over what is there.
             sink = self._samples_sink(args, rate)
@@ -137,14 +138,21 @@ class Sender(gr.top_block):
         self.connect(*chain, sink)
 
     def _samples_sink(self, args: argparse.Namespace, rate: float) -> object:
-        if args.samples.startswith(ADDRESSES):
+        if self._file is None:
             return zmq_end(zeromq.push_sink, args.samples)
-        about = f"speech as tokens, gr-largesc, profile {args.profile}"
-        return recording_sink(Path(args.samples), rate, args.frequency - args.tune_below, about)
+        frequency = args.frequency - args.tune_below
+        about, profile = "speech as tokens of gr-largesc", self.modem.profile.name
+        return recording_sink(self._file, rate, frequency, about, profile)
 
     def statistics(self) -> dict:
         """Counters of the parts."""
         return {"speech": self.speech.statistics(), "modem": self.modem.statistics()}
+
+    def close(self) -> int:
+        """Ends a recording with silence where its receiver needs some; returns the exit status."""
+        if self._file and self.silence:
+            append_silence(self._file, self.silence)
+        return 0
 
 
 class Receiver(gr.top_block):
@@ -152,19 +160,28 @@ class Receiver(gr.top_block):
 
     def __init__(self, args: argparse.Namespace) -> None:
         gr.top_block.__init__(self, "LargeSC radio receiver")
-        radio, profile = radio_of(args), PROFILES[args.profile]
-        rate = args.sample_rate or profile.sample_rate
+        radio, name = radio_of(args), args.profile or DEFAULT_PROFILE
         if args.record and args.record == args.samples:
             raise ValueError("--record would write over what --from plays: use another name")
-        live = True
+        if not 0 <= args.afc <= MOST_PPM:
+            raise ValueError(f"--afc {args.afc:g} is out of range: use 0 to {MOST_PPM:g} ppm")
+        rate, frequency, live = args.sample_rate, args.frequency, True
         if radio:
             source = radio.source()
         elif args.samples.startswith(ADDRESSES):
             source = zmq_end(zeromq.pull_source, args.samples)
         else:
-            source, rate = recording_source(Path(args.samples), args.sample_rate or 0.0)
-            rate, live = rate or profile.sample_rate, False
-        self.modem = largesc.packet_radio_rx(profile=args.profile, sample_rate=rate)
+            recording = open_recording(Path(args.samples), rate)
+            source, rate, live = recording.source, recording.sample_rate, False
+            name = named_profile(args, recording)
+            frequency = frequency or recording.frequency + args.tune_below
+        # Nothing else keeps a Python block alive.
+        self._source = source
+        profile = PROFILES[name]
+        rate = rate or profile.sample_rate
+        self.modem = largesc.packet_radio_rx(
+            profile=name, sample_rate=rate, search_hz=search_hz(args.afc, profile, frequency, rate)
+        )
         # From a recording everything comes out, as fast as it goes.
         self.speech = largesc.speech_rx(
             mode="live" if live else "offline",
@@ -173,23 +190,57 @@ class Receiver(gr.top_block):
             crc=False,
         )
         if live or not args.wav:
-            out = largesc.speech_sink(
-                kind="file" if args.wav else "sound_card", wav_file=args.wav or ""
-            )
+            kind = "file" if args.wav else "sound_card"
+            out = largesc.speech_sink(kind=kind, wav_file=args.wav or "")
         else:
             form = (blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False)
             out = blocks.wavfile_sink(args.wav, 1, SAMPLE_RATE_HZ, *form)
         self.connect(source, *shift(-args.tune_below / rate), self.modem)
         self.msg_connect(self.modem, "packets", self.speech, "packets")
         self.connect(self.speech, out)
-        if args.record:
-            about = f"heard by gr-largesc, profile {args.profile}"
-            frequency = args.frequency - args.tune_below
-            self.connect(source, recording_sink(Path(args.record), rate, frequency, about))
+        self._record = Path(args.record) if args.record else None
+        if self._record:
+            about, centre = "heard by gr-largesc", args.frequency - args.tune_below
+            self.connect(source, recording_sink(self._record, rate, centre, about))
 
     def statistics(self) -> dict:
         """Counters of the parts."""
         return {"modem": self.modem.statistics(), "speech": self.speech.statistics()}
+
+    def close(self) -> int:
+        """Says what was heard where nothing was understood; returns the exit status."""
+        if self.modem.statistics()["accepted"]:
+            if self._record:
+                name_profile(self._record, self.modem.profile.name)
+            return 0
+        heard = self.modem.diagnosis() or "nothing but noise is heard: is the sender running?"
+        print(f"radio rx: no packet was understood: {heard}", file=sys.stderr)
+        return 1
+
+
+def named_profile(args: argparse.Namespace, recording: Recording) -> str:
+    """Profile of a recording, and what else it says, a line each."""
+    notes = list(recording.notes)
+    if args.profile and recording.profile not in ("", args.profile):
+        notes.append(
+            f"{args.samples} is a recording of profile {recording.profile}: "
+            f"it is read so, and not as {args.profile}"
+        )
+    for note in notes:
+        print(f"radio rx: {note}", file=sys.stderr)
+    return recording.profile or args.profile or DEFAULT_PROFILE
+
+
+def search_hz(afc_ppm: float, profile: object, frequency: float, rate: float) -> float:
+    """How far to each side the receiver looks: as far as both radios' crystals may be off.
+
+    Never less than what costs nothing, and no more than the samples hold.
+    """
+    if profile.waveform != "single_carrier":
+        return 0.0
+    wanted = 1e-6 * afc_ppm * frequency
+    free = most_search_hz(profile, profile.sample_rate)
+    return 0.0 if wanted <= free else min(wanted, most_search_hz(profile, rate))
 
 
 def paced(rate: float) -> object:
@@ -247,11 +298,17 @@ def parser() -> argparse.ArgumentParser:
     rx.add_argument("wav", nargs="?", help="WAV file to write; without, the loudspeaker")
     for part in (tx, rx):
         add_radio(part)
-        part.add_argument("--profile", choices=PROFILES, default="ssb", help="[%(default)s]")
+        part.add_argument(
+            "--profile", choices=PROFILES, help=f"[that of a recording, else {DEFAULT_PROFILE}]"
+        )
         part.add_argument("--seconds", type=float, help="stop after this [at the end, or Ctrl-C]")
     where = "FILE.sigmf-data, FILE of bare samples, or tcp://HOST:PORT of ZMQ (PUSH and PULL)"
     tx.add_argument("--to", dest="samples", metavar="WHERE", help=where)
     rx.add_argument("--from", dest="samples", metavar="WHERE", help=where)
+    rx.add_argument(
+        "--afc", type=float, default=AFC_PPM, metavar="PPM",
+        help="search so far around --frequency for the carrier [%(default)g]",
+    )  # fmt: skip
     rx.add_argument("--record", metavar="FILE", help="keep the samples that come, as --to does")
     tx.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
     tx.add_argument(
@@ -279,6 +336,17 @@ def short(facts: dict, names: tuple[str, ...]) -> str:
     )
 
 
+def spectrum_line(modem: object) -> str:
+    """What the band looks like, a character for each part of it; empty where nobody tells."""
+    offsets, power = modem.spectrum_db()
+    if not len(offsets):
+        return ""
+    places = np.linspace(offsets[0], offsets[-1], min(COLUMNS, len(offsets)))
+    steps = np.interp(places, offsets, power) / BAR_DB
+    bars = "".join(BARS[int(np.clip(step, 0, len(BARS) - 1))] for step in steps)
+    return f"{offsets[0] / 1000:+.1f} kHz |{bars}| {offsets[-1] / 1000:+.1f} kHz"
+
+
 def flat(facts: dict) -> dict:
     """Counters of parts within parts, in one dict."""
     found = {}
@@ -289,7 +357,7 @@ def flat(facts: dict) -> dict:
 
 SHOWN = (
     "frames", "packets", "dropped", "syncs", "accepted", "crc_failures", "es_n0_db",
-    "carrier_offset_hz", "concealed_frames",
+    "carrier_offset_hz", "signal_db", "signal_offset_hz", "concealed_frames",
 )  # fmt: skip
 
 
@@ -308,17 +376,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         while not over.wait(min(2.0, max(0.0, end - time.monotonic()))):
             print(short(tb.statistics(), SHOWN), file=sys.stderr)
+            if args.command == "rx" and (line := spectrum_line(tb.modem)):
+                print(line, file=sys.stderr)
             if time.monotonic() >= end:
                 break
     except KeyboardInterrupt:
         pass
     tb.stop()
     over.wait()
-    if args.command == "tx" and not args.device and args.uhd is None:
-        if tb.silence and not args.samples.startswith(ADDRESSES):
-            append_silence(Path(args.samples), tb.silence)
     print(json.dumps(tb.statistics()))
-    return 0
+    return tb.close()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 YMLS = sorted((ROOT / "grc").glob("*.block.yml"))
 GRCS = sorted((ROOT / "examples").glob("*.grc"))
+OFFSCREEN = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
 
 
 @pytest.mark.parametrize("path", YMLS, ids=lambda p: p.name)
@@ -41,6 +42,25 @@ def test_flowgraph_compiles(path, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert not re.search("Error while loading", done.stdout + done.stderr)
     assert (tmp_path / f"{path.stem}.py").exists()
+
+
+def test_what_companion_writes_collides_with_nothing():
+    """F6 writes ID.py beside the flowgraph."""
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "examples"], capture_output=True, text=True
+    )
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    written = {
+        f"examples/{yaml.safe_load(p.read_text())['options']['parameters']['id']}.py" for p in GRCS
+    }
+    assert len(written) == len(GRCS)
+    assert not written & set(tracked.stdout.split())
+    # Nor do they stand among what is to be committed.
+    ignored = subprocess.run(
+        ["git", "-C", str(ROOT), "check-ignore", *sorted(written)], capture_output=True, text=True
+    )
+    assert set(ignored.stdout.split()) == written
 
 
 def compiled(name: str, folder: Path) -> str:
@@ -82,7 +102,7 @@ def test_two_processes(tmp_path, prefix):
             (script_tx, [], speech_came_out),
         ):
             command = [sys.executable, script, *arguments]
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=OFFSCREEN)
             stack.callback(process.wait, timeout=60)
             stack.callback(process.send_signal, signal.SIGINT)
             wait_for(ready)
@@ -92,9 +112,8 @@ def test_two_processes(tmp_path, prefix):
 
 def test_loopback_with_a_display_runs(tmp_path):
     script = compiled("loopback", tmp_path)
-    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
     done = subprocess.run(
-        ["timeout", "15", sys.executable, script], capture_output=True, text=True, env=environment
+        ["timeout", "15", sys.executable, script], capture_output=True, text=True, env=OFFSCREEN
     )
     assert done.returncode == 124, done.stderr
     assert "Traceback" not in done.stderr
@@ -103,7 +122,7 @@ def test_loopback_with_a_display_runs(tmp_path):
 def test_headless_loopback_runs(tmp_path):
     samples = 0.1 * np.random.default_rng(0).standard_normal(24000)
     soundfile.write(tmp_path / "in.wav", samples, 24000)
-    script = str(ROOT / "examples" / "loopback.py")
+    script = str(ROOT / "examples" / "loopback_headless.py")
     files = [str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]
     subprocess.run([sys.executable, script, *files, "--loss", "0.3"], check=True, timeout=120)
     # The end of a WAV is whole frames.

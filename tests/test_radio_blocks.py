@@ -35,6 +35,19 @@ def packet_pdu(packet: bytes, over: bool = False) -> object:
     return pmt.cons(meta, pmt.init_u8vector(len(packet), list(packet)))
 
 
+def by_sample(
+    noise_voltage: float = 0.0,
+    frequency_offset: float = 0.0,
+    doppler: float = 1e-4,
+    delay: float = 0.0,
+    **others,
+) -> dict:
+    """Settings of a channel of one sample a second, for signals of amplitude 0.5."""
+    snr_db = 20 * np.log10(0.5 / noise_voltage) if noise_voltage else 200.0
+    units = {"sample_rate": 1.0, "snr_db": snr_db, "carrier_offset_hz": frequency_offset}
+    return units | {"doppler_hz": doppler, "delay_us": 1e6 * delay} | others
+
+
 def post(tx, message: object) -> None:
     tx.source.gateway._post(PACKETS, message)
 
@@ -67,7 +80,7 @@ def packets_in(x: np.ndarray, channel: dict | None = None, **options) -> tuple[l
     source = blocks.vector_source_c(np.asarray(x, dtype=np.complex64).tolist())
     rx = largesc.packet_radio_rx(**options)
     debug = blocks.message_debug()
-    air = [] if channel is None else [largesc.radio_channel(**channel)]
+    air = [] if channel is None else [largesc.radio_channel(**by_sample(**channel))]
     tb.connect(source, *air, rx)
     tb.msg_connect(rx, "packets", debug, "store")
     tb.start()
@@ -84,7 +97,7 @@ def loopback(packets: list[bytes], channel: dict | None = None, **options):
     tx = largesc.packet_radio_tx(queue_packets=1000, **options)
     rx = largesc.packet_radio_rx(**options)
     debug = blocks.message_debug()
-    tb.connect(tx, largesc.radio_channel(**(channel or {"noise_voltage": 0.01})), rx)
+    tb.connect(tx, largesc.radio_channel(**by_sample(**(channel or {"noise_voltage": 0.01}))), rx)
     tb.msg_connect(rx, "packets", debug, "store")
     for packet in packets:
         post(tx, packet_pdu(packet))
@@ -237,7 +250,9 @@ def test_tokens_over_the_air(profile):
     depacketizer = largesc.uep_depacketizer(frames_per_packet=2, crc=False, mode="offline")
     debug = blocks.message_debug()
     tb.connect(
-        tx, largesc.radio_channel(noise_voltage=0.2, frequency_offset=0.002, clock_ppm=30.0), rx
+        tx,
+        largesc.radio_channel(**by_sample(0.2, frequency_offset=0.002, clock_ppm=30.0)),
+        rx,
     )
     tb.msg_connect(packetizer, "packets", tx, "packets")
     tb.msg_connect(rx, "packets", depacketizer, "packets")
@@ -274,7 +289,7 @@ def test_refused_and_dropped_packets_are_counted():
     tb.wait()
     assert stored(debug) == [packets[-1], b"\x03\xe0"]
     counters = tx.statistics()
-    assert counters == {"refused": 4, "dropped": 4, "packets": 2}
+    assert counters == {"refused": 4, "dropped": 4, "packets": 2, "refused_settings": 0}
 
 
 def test_steady_stream_has_silence_between_packets():
@@ -330,12 +345,19 @@ def test_idle_sender_takes_no_time():
         ("tx", {"sample_rate": -1}, "sample_rate -1 has no ratio"),
         ("rx", {"sample_rate": -1}, "sample_rate -1 has no ratio"),
         ("rx", {"profile": "am"}, "profile 'am' is unknown"),
-        ("channel", {"noise_voltage": -1}, "noise_voltage -1 is out of range"),
-        ("channel", {"frequency_offset": 1}, "frequency_offset 1 is out of range"),
+        ("rx", {"search_hz": -1}, "search_hz -1 is out of range"),
+        ("rx", {"search_hz": 5e3}, "search_hz 5000 needs a sample_rate of 21600 or more"),
+        ("rx", {"profile": "wide", "search_hz": 5e3}, "profile 'wide' has a search of its own"),
+        ("channel", {"sample_rate": 0}, "sample_rate 0 is out of range"),
+        ("channel", {"snr_db": 201}, "snr_db 201 is out of range"),
+        ("channel", {"snr_db": float("nan")}, "snr_db nan is out of range"),
+        ("channel", {"snr_bandwidth_hz": -1}, "snr_bandwidth_hz -1 is out of range"),
+        ("channel", {"amplitude": 0}, "amplitude 0 is out of range"),
+        ("channel", {"carrier_offset_hz": 3601}, "carrier_offset_hz 3601 is out of range"),
         ("channel", {"clock_ppm": 1e4}, "clock_ppm 10000.0 is out of range"),
-        ("channel", {"fading": "rice"}, "fading 'rice' is unknown"),
-        ("channel", {"doppler": 1}, "doppler 1 is out of range"),
-        ("channel", {"delay": 33}, "delay 33 is out of range"),
+        ("channel", {"fading": "rice"}, "fading 'rice' is out of range: use one of none, rayleigh"),
+        ("channel", {"doppler_hz": 721}, "doppler_hz 721 is out of range"),
+        ("channel", {"delay_us": 4500}, "delay_us 4500 is out of range"),
         ("channel", {"seed": 0}, "seed 0 is out of range"),
     ],
 )
@@ -366,7 +388,7 @@ def test_channel_repeats_with_its_seed(fading):
         sink = blocks.vector_sink_c()
         tb.connect(
             source,
-            largesc.radio_channel(noise_voltage=0.1, fading=fading, doppler=1e-3, seed=seed),
+            largesc.radio_channel(**by_sample(0.1, fading=fading, doppler=1e-3, seed=seed)),
             sink,
         )
         tb.run()

@@ -76,11 +76,13 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     assert len(heard) == FRAMES * 1920
     assert np.sqrt(np.mean(heard**2)) > 3e-3
 
-    # Noise drowns it: not a packet, and no speech, but a good end.
+    # Noise drowns it: not a packet, and no speech, and that is said.
     loud = np.random.default_rng(0).standard_normal((len(samples), 2)).astype(np.float32)
     (samples + 20 * loud.view(np.complex64)[:, 0]).astype("<c8").tofile(recording)
-    assert radio.main(["rx", out, *tuned, "--from", str(recording)]) == 0
-    assert result(capsys)["modem"]["accepted"] == 0
+    assert radio.main(["rx", out, *tuned, "--from", str(recording)]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["modem"]["accepted"] == 0
+    assert "no packet was understood: nothing but noise is heard" in said.err
 
 
 def test_recording_of_ofdm_ends_with_silence(radio, wav, tmp_path, capsys):
@@ -89,9 +91,9 @@ def test_recording_of_ofdm_ends_with_silence(radio, wav, tmp_path, capsys):
     samples = np.fromfile(path, dtype="<c8")
     assert not samples[-75000:].any() and samples[-75200:-75000].any()
     assert not path.with_suffix(".sigmf-meta").exists()
-    from sigmf_files import recording_source
+    from sigmf_files import open_recording
 
-    source, rate = recording_source(path, 250e3)
+    source, rate = (found := open_recording(path, 250e3)).source, found.sample_rate
     tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx(profile="wide")
     tb.connect(source, rx)
     tb.run()
@@ -108,19 +110,19 @@ def test_live_over_zmq_with_a_record_of_it(radio, wav, tmp_path):
     receiver.start()
     sender.run()
     sent = sender.statistics()
-    end = time.monotonic() + 30
-    while receiver.statistics()["speech"]["decoder"]["frames"] < FRAMES:
+    # However slow the machine is: what was sent comes in.
+    end = time.monotonic() + 120
+    while receiver.statistics()["modem"]["accepted"] < sent["modem"]["packets"]:
         assert time.monotonic() < end, receiver.statistics()
         time.sleep(0.1)
     receiver.stop()
     receiver.wait()
     got = receiver.statistics()
     assert got["modem"]["accepted"] == sent["modem"]["packets"]
-    assert got["speech"]["depacketizer"]["frames_lost"] == 0
     # What was recorded is what came in, and plays as well.
-    from sigmf_files import recording_source
+    from sigmf_files import open_recording
 
-    source, rate = recording_source(Path(record), 0)
+    source, rate = (found := open_recording(Path(record))).source, found.sample_rate
     tb, rx = gr.top_block("play", catch_exceptions=False), largesc.packet_radio_rx(profile="ssb")
     tb.connect(source, rx)
     tb.run()
@@ -206,6 +208,7 @@ def test_radios_are_set_as_told(radio, monkeypatch):
         (["rx", "o.wav", "--uhd", ""], "--uhd needs --frequency and --sample-rate"),
         (["rx", "o.wav", "--from", "nothing.sigmf-data"], "nothing.sigmf-data is not there"),
         (["rx", "o.wav", "--from", "x", "--record", "x"], "write over what --from plays"),
+        (["rx", "o.wav", "--from", "x", "--afc", "-1"], "--afc -1 is out of range"),
         (["tx", "IN", "--to", "no/folder"], "no is no folder"),
         (["tx", "IN", "--to", "tcp://127.0.0.1:0:x"], "tcp://127.0.0.1:0:x"),
         (["tx", "no.wav", "--to", "DIR/x"], "'no.wav' is no file"),
@@ -217,21 +220,3 @@ def test_wrong_arguments_say_what(radio, wav, tmp_path, capsys, arguments, messa
     given = [a.replace("IN", wav).replace("DIR", str(tmp_path)) for a in arguments]
     assert radio.main(given) == 2
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "meta, message",
-    [
-        ("{", "cannot be read"),
-        ('{"global": 1}', "cannot be read"),
-        ('{"global": {"core:datatype": "cu8", "core:sample_rate": 1e6}}', "cu8"),
-        ('{"global": {"core:datatype": "cf32_le", "core:sample_rate": 1e6}}', "1e\\+06 samples"),
-    ],
-)
-def test_other_recordings_are_refused(radio, tmp_path, meta, message):
-    from sigmf_files import recording_source
-
-    (tmp_path / "x.sigmf-data").write_bytes(bytes(80))
-    (tmp_path / "x.sigmf-meta").write_text(meta)
-    with pytest.raises(ValueError, match=message):
-        recording_source(tmp_path / "x.sigmf-meta", 48e3)

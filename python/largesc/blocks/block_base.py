@@ -86,7 +86,7 @@ class TokenBlock:
 
     def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
         """``inputs`` maps port names to handlers; `end_port` is where frames come in."""
-        self._ended = False
+        self._ended = self._ran = False
         # For whoever measures.
         self.times = FrameTimes()
         self.counters: dict[str, int] = {"refused": 0}
@@ -116,6 +116,15 @@ class TokenBlock:
             self.refuse(f"{type(error).__name__}: {error}")
             return False
         return True
+
+    def drop_waiting(self) -> None:
+        """Drops what an earlier run has left; a first run takes what was posted before it."""
+        if self._ran:
+            ports = self.gateway.message_ports_in()
+            for port in (pmt.vector_ref(ports, n) for n in range(pmt.length(ports))):
+                while self.gateway.delete_head_nowait(port) is not None:
+                    pass
+        self._ran = True
 
     def _on_system(self, message: object) -> None:
         if pmt.is_pair(message) and pmt.eqv(pmt.car(message), pmt.intern("done")):

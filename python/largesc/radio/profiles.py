@@ -69,6 +69,13 @@ class RadioProfile:
         return self.symbol_rate * (1 + ROLL_OFF)
 
     @property
+    def noise_bandwidth_hz(self) -> float:
+        """Band in which power over noise is Es/N0: the symbol rate, or all carriers in use."""
+        if self.waveform == "ofdm":
+            return self.sample_rate / OFDM_LENGTH * (OFDM_CARRIERS - 1)
+        return self.symbol_rate
+
+    @property
     def bits_per_symbol(self) -> int:
         """Bits on a symbol, or on a carrier of an OFDM symbol."""
         return BITS_PER_SYMBOL[self.modulation]

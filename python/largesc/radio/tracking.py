@@ -71,7 +71,9 @@ def fit_known(symbols: np.ndarray, known: np.ndarray) -> tuple[float, float, flo
     return float(np.angle(mean)), float(frequency), amplitude, noise
 
 
-def track(symbols: np.ndarray, known: np.ndarray, bits_per_symbol: int) -> tuple[np.ndarray, float]:
+def track(
+    symbols: np.ndarray, known: np.ndarray, bits_per_symbol: int
+) -> tuple[np.ndarray, float, np.ndarray]:
     """Soft bits of what comes behind the known symbols.
 
     Args:
@@ -80,7 +82,8 @@ def track(symbols: np.ndarray, known: np.ndarray, bits_per_symbol: int) -> tuple
         bits_per_symbol: of the symbols that are not known, 1 or 2.
 
     Returns:
-        Log likelihood ratios ``[(n - k) * bits_per_symbol]``, positive for 1, and Es/N0.
+        Log likelihood ratios ``[(n - k) * bits_per_symbol]``, positive for 1, Es/N0, and the
+        symbols upright and of amplitude 1, complex64 ``[n - k]``.
     """
     k = len(known)
     phase, frequency, amplitude, noise = fit_known(symbols[:k], known)
@@ -104,7 +107,8 @@ def track(symbols: np.ndarray, known: np.ndarray, bits_per_symbol: int) -> tuple
         soft = (straight.real + straight.imag) / np.sqrt(2)
     else:
         soft = np.stack([straight.real, straight.imag], axis=1).reshape(-1) / np.sqrt(2)
-    return 4 * soft / error, float(signal) / error
+    upright = straight / np.maximum(np.abs(channel[k:]) ** 2, 1e-6)
+    return 4 * soft / error, float(signal) / error, upright.astype(np.complex64)
 
 
 def follow(

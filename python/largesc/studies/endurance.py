@@ -39,6 +39,7 @@ PACKET_MS = float(FRAME_MS * FRAMES_PER_PACKET)
 MAX_IN_FLIGHT = 128
 LOOP_SECONDS = 60.0
 AMPLITUDE, DOPPLER_HZ = 0.5, 1.0
+OFFSET_HZ = 0.72
 # Share of the run that is not judged: models are loaded, buffers and caches filled.
 WARM_UP = 0.15
 MEMORY_SHARE, LATENCY_FRAMES, SILENCE_S = 0.02, 2.0, 0.5
@@ -134,20 +135,24 @@ class Endurance(gr.top_block):
             profile="ssb", amplitude=AMPLITUDE, queue_packets=MAX_IN_FLIGHT
         )
         self.modem_rx = packet_radio_rx(profile="ssb")
-        noise = AMPLITUDE * np.sqrt(profile.samples_per_symbol / 10 ** (args.es_n0 / 10))
-        doppler = DOPPLER_HZ / profile.sample_rate
         air = radio_channel(
-            noise_voltage=0.0,
-            frequency_offset=1e-4,
+            sample_rate=profile.sample_rate,
+            carrier_offset_hz=OFFSET_HZ,
             clock_ppm=20.0,
             fading="rayleigh",
-            doppler=doppler,
+            doppler_hz=DOPPLER_HZ,
             seed=args.seed,
         )
         # Nothing else keeps a Python block alive.
         self.silence = sample_fades(fades, profile.sample_rate)
         # Noise behind the fades: a receiver never hears nothing.
-        floor = radio_channel(noise_voltage=noise, seed=args.seed + 1)
+        floor = radio_channel(
+            sample_rate=profile.sample_rate,
+            snr_db=args.es_n0,
+            snr_bandwidth_hz=profile.noise_bandwidth_hz,
+            amplitude=AMPLITUDE,
+            seed=args.seed + 1,
+        )
         self.connect(self.modem_tx, air, self.silence, floor, self.modem_rx)
         self.msg_connect(self.tx, "packets", self.modem_tx, "packets")
         self.msg_connect(self.modem_rx, "packets", self.rx, "packets")

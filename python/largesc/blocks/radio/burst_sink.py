@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: samples to packets, for single-carrier profiles."""
 
+import logging
+
 import numpy as np
 import pmt
 from gnuradio import digital, gr
@@ -9,6 +11,11 @@ from ...radio.profiles import CRC_BYTES, RadioProfile
 from ...radio.receiver import BurstReceiver
 from ...speech.format import FRAME_S
 from ..block_base import STATUS_FRAMES, TokenBlock
+from ..messages import make_packet
+
+# Counters that pass without a packet, two seconds or so, before the log says what is heard.
+UNREAD_STATUS = 2
+log = logging.getLogger(__name__)
 
 
 def packet_crc() -> object:
@@ -20,22 +27,37 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
     """Finds and reads bursts, and keeps those whose CRC is right.
 
     Input: complex stream at the sample rate of the profile. Output: message ports `packets` (PDUs
-    of bytes, no metadata), `status`.
+    of bytes, no metadata), `symbols` (PDUs of complex symbols, the payload of each packet, upright
+    and of amplitude 1), `status`.
+
+    Where signals are heard for two seconds and none becomes a packet, the log says once what they
+    look like.
 
     Args:
-        profile: of single carrier.
+        profile: of single carrier, with the samples a symbol that ``search_hz`` needs.
+        search_hz: greatest carrier offset at which bursts are found; 0 for all that the samples
+            hold.
     """
 
-    def __init__(self, *, profile: RadioProfile) -> None:
+    def __init__(self, *, profile: RadioProfile, search_hz: float = 0.0) -> None:
         gr.sync_block.__init__(self, "burst_sink", [np.complex64], None)
-        self.open_ports({}, ["packets"], None)
-        self._core = BurstReceiver(profile)
+        self.open_ports({}, ["packets", "symbols"], None)
+        self._profile, self._search_hz = profile, search_hz
         self._crc = packet_crc()
-        self._symbol_rate = profile.symbol_rate
         self._status_samples = int(STATUS_FRAMES * FRAME_S * profile.sample_rate)
-        self._since_status = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._core = BurstReceiver(self._profile, self._search_hz)
+        self._since_status = self._unread_status = 0
+        self._told = False
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
         self.counters |= {"accepted": 0, "crc_failures": 0}
+
+    def start(self) -> bool:
+        self.drop_waiting()
+        self._begin()
+        return True
 
     def work(self, input_items: list, output_items: list) -> int:
         samples = input_items[0]
@@ -45,22 +67,48 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
                 self.counters["crc_failures"] += 1
                 continue
             self.counters["accepted"] += 1
+            self._core.accepted(found)
             self._measured["es_n0_db"] = found.es_n0_db
-            self._measured["carrier_offset_hz"] = found.offset * self._symbol_rate
-            self.publish(
-                "packets", pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(body), list(body)))
-            )
+            self._measured["carrier_offset_hz"] = found.offset * self._profile.symbol_rate
+            self.publish("packets", make_packet(body))
+            self.publish("symbols", pmt.cons(pmt.make_dict(), pmt.to_pmt(found.symbols)))
         self._since_status += len(samples)
         if self._since_status >= self._status_samples:
             self._since_status = 0
             self.publish_status()
+            self._say_what_is_heard()
         return len(samples)
 
+    def _say_what_is_heard(self) -> None:
+        if self._told or self.counters["accepted"]:
+            return
+        heard = self.diagnosis()
+        self._unread_status = self._unread_status + 1 if heard else 0
+        if self._unread_status >= UNREAD_STATUS:
+            self._told = True
+            log.warning("no packet yet: %s", heard)
+
+    def diagnosis(self) -> str:
+        """What was heard and what to try, where no packet was accepted; empty for noise alone."""
+        return "" if self.counters["accepted"] else self._core.diagnosis()
+
+    def spectrum_db(self) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets in Hz, and the greatest power there in the last seconds in dB over the noise."""
+        return self._core.spectrum_db()
+
     def statistics(self) -> dict[str, int | float]:
-        """Counters; Es/N0 in dB and carrier offset in Hz of the last packet that was accepted."""
+        """Counters; Es/N0 in dB and carrier offset in Hz of the last packet that was accepted.
+
+        ``signal_db`` and ``signal_offset_hz`` are those of the strongest signal of the last two
+        seconds, whatever it is, and 0 where none stands out of the noise.
+        """
+        signal = self._core.seen()
+        rate = self._profile.symbol_rate
         return {
             **self._core.counters,
             **self.counters,
             "unfinished": self._core.unfinished(),
             **self._measured,
+            "signal_db": 0.0 if signal is None else signal.level_db,
+            "signal_offset_hz": 0.0 if signal is None else signal.offset * rate,
         }

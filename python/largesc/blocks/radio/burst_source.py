@@ -29,6 +29,7 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         most_bytes: longer packets are refused, as are empty ones.
         queue_packets: packets that wait at most; of more, the oldest are dropped.
         idle_items: zeros that are put out at a time while no packet waits; 0 for none.
+        on_stop: called when a run is over.
     """
 
     def __init__(
@@ -41,17 +42,30 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         most_bytes: int,
         queue_packets: int,
         idle_items: int,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         gr.sync_block.__init__(self, "burst_source", None, [item])
         self.open_ports({"packets": self._on_packet}, [], "packets")
-        self.counters |= {"packets": 0, "dropped": 0}
-        self._make, self._most_bytes = make, most_bytes
-        self._packets: deque[bytes] = deque()
+        self._make, self._most_bytes, self._on_stop = make, most_bytes, on_stop
         self._queue_packets = queue_packets
-        self._items = np.zeros(0, dtype=item)
         self._first, self._last = first, last
         self._idle = np.zeros(idle_items, dtype=item)
-        self._input_over = self._flushed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.counters = {"refused": 0, "packets": 0, "dropped": 0}
+        self._packets: deque[bytes] = deque()
+        self._items = self._idle[:0]
+        self._input_over = self._flushed = self._ended = False
+
+    def start(self) -> bool:
+        self.drop_waiting()
+        self._begin()
+        return True
+
+    def stop(self) -> bool:
+        self._on_stop()
+        return True
 
     def _on_packet(self, message: object) -> None:
         over, packet = read_packet(message)
@@ -83,9 +97,8 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         """Fetches what comes next; False when nothing ever will."""
         if self._packets:
             items = self._make(self._packets.popleft())
-            if len(self._first):
+            if not self.counters["packets"]:
                 items = np.concatenate([self._first, items])
-                self._first = self._first[:0]
             self.counters["packets"] += 1
             if self.counters["packets"] % STATUS_FRAMES == 0:
                 self.publish_status()

@@ -35,6 +35,24 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
             gr.io_signature(0, 0, 0),
         )
+        self._bits_per_symbol = bits_per_symbol
+        for port in ("symbols", "header"):
+            self.message_port_register_hier_out(port)
+        self._build()
+
+    def renew(self) -> None:
+        """Puts new blocks in place of the present ones, between two runs of the flowgraph.
+
+        The in-tree ones keep where in a burst they were when a run ended, and the next one would
+        find no length tag there.
+        """
+        # Of messages, disconnect_all() leaves the connections.
+        for connection in self._messages:
+            self.msg_disconnect(*connection)
+        self.disconnect_all()
+        self._build()
+
+    def _build(self) -> None:
         length, prefix = OFDM_LENGTH, OFDM_PREFIX
         sync = digital.ofdm_sync_sc_cfb(length, prefix, False, SYNC_THRESHOLD)
         delay = blocks.delay(gr.sizeof_gr_complex, length + prefix)
@@ -48,7 +66,7 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
         word1 = ofdm_txrx._make_sync_word1(length, CARRIERS, PILOTS)
         word2 = ofdm_txrx._make_sync_word2(length, CARRIERS, PILOTS)
         header = digital.packet_header_ofdm(
-            CARRIERS, 1, PACKET_TAG, FRAME_TAG, NUMBER_TAG, 1, bits_per_symbol, False
+            CARRIERS, 1, PACKET_TAG, FRAME_TAG, NUMBER_TAG, 1, self._bits_per_symbol, False
         )
         parser = digital.packet_headerparser_b(header.formatter())
         for block in (parser, demux):
@@ -64,7 +82,6 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
             digital.constellation_decoder_cb(bpsk.base()),
             parser,
         )
-        self.msg_connect(parser, "header_data", demux, "header_data")
 
         to_pdu = pdu.tagged_stream_to_pdu(gr.types.complex_t, PACKET_TAG)
         self.connect(
@@ -74,10 +91,13 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
             digital.ofdm_serializer_vcc(length, CARRIERS, FRAME_TAG, PACKET_TAG, 1),
             to_pdu,
         )
-        self.message_port_register_hier_out("symbols")
-        self.message_port_register_hier_out("header")
-        self.msg_connect(to_pdu, "pdus", self, "symbols")
-        self.msg_connect(parser, "header_data", self, "header")
+        self._messages = [
+            (parser, "header_data", demux, "header_data"),
+            (to_pdu, "pdus", self, "symbols"),
+            (parser, "header_data", self, "header"),
+        ]
+        for connection in self._messages:
+            self.msg_connect(*connection)
 
     def _equalizer(self, constellation: object, skipped: int, symbols: int) -> object:
         """Equalises frames; the header is the first of ``symbols``, the payload skips it.

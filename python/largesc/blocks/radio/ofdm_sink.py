@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: equalised carriers to packets."""
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 import pmt
 from gnuradio import gr
@@ -13,6 +16,10 @@ from .burst_sink import packet_crc
 from .ofdm_demodulator import carrier_order
 
 CHANNEL_TAG = "ofdm_sync_chan_taps"
+COUNTERS = ("syncs", "headers", "crc_failures", "other_lengths", "accepted")
+# Two seconds of speech at two frames a packet.
+UNREAD_SYNCS = 12
+log = logging.getLogger(__name__)
 
 
 class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
@@ -21,24 +28,63 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
     Input: message ports `symbols`, `header` of an ofdm_demodulator. Output: message ports
     `packets` (PDUs of bytes, no metadata), `status`.
 
+    Where bursts begin for two seconds and none becomes a packet, the log says so once.
+
     Args:
         profile: of OFDM.
+        on_stop: called when a run is over.
     """
 
-    def __init__(self, *, profile: RadioProfile) -> None:
+    def __init__(
+        self, *, profile: RadioProfile, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         gr.basic_block.__init__(self, "ofdm_sink", None, None)
         inputs = {"symbols": self._on_symbols, "header": self._on_header}
         self.open_ports(inputs, ["packets"], "symbols")
-        self.counters |= dict.fromkeys(
-            ("syncs", "headers", "crc_failures", "other_lengths", "accepted"), 0
-        )
         self._reader = OfdmReader(profile, carrier_order())
         self._crc = packet_crc()
+        self._on_stop = on_stop
+        self._begin()
+
+    def _begin(self) -> None:
+        self.counters = {"refused": 0} | dict.fromkeys(COUNTERS, 0)
         self._es_n0_db = 0.0
+        self._ended = self._told = False
+
+    def start(self) -> bool:
+        self.drop_waiting()
+        self._begin()
+        return True
+
+    def stop(self) -> bool:
+        self._on_stop()
+        return True
+
+    def diagnosis(self) -> str:
+        """What was heard and what to try, where no packet was accepted; empty for noise alone."""
+        syncs, headers = self.counters["syncs"], self.counters["headers"]
+        if self.counters["accepted"] or syncs < UNREAD_SYNCS:
+            return ""
+        if headers < UNREAD_SYNCS:
+            return (
+                f"{syncs} bursts began and {headers} had a header that could be read: they are "
+                "too weak, or of another modem"
+            )
+        return (
+            f"{headers} bursts were read and none was right: is the sender's modulation or code "
+            "another one?"
+        )
+
+    def spectrum_db(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nothing: the in-tree receiver does not tell."""
+        return np.zeros(0), np.zeros(0)
 
     def _on_header(self, message: object) -> None:
         self.counters["syncs"] += 1
         self.counters["headers"] += pmt.is_dict(message)
+        if not self._told and (heard := self.diagnosis()):
+            self._told = True
+            log.warning("no packet yet: %s", heard)
 
     def _on_symbols(self, message: object) -> None:
         if not pmt.is_pair(message):

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hierarchical block: complex samples to packets."""
 
+import math
+
+import numpy as np
 from gnuradio import blocks, gr
 
-from ...radio.profiles import find_profile
+from ...radio.profiles import RadioProfile, find_profile
+from ...radio.search import most_search_hz, searched_profile
 from .burst_sink import burst_sink
 from .ofdm_demodulator import ofdm_demodulator
 from .ofdm_sink import ofdm_sink
@@ -17,14 +21,18 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
     """Packets from the air.
 
     Input: complex stream. Output: message ports `packets` (PDUs of bytes whose CRC is right),
+    `symbols` (with a single carrier: PDUs of complex symbols, the payload of each packet, upright),
     `status`.
 
-    Every burst is found and read by itself: carrier offset up to 10 % of the symbol rate (single
-    carrier), any amplitude. When the stream ends, the ports end.
+    Every burst is found and read by itself, at any amplitude and at any carrier offset up to
+    ``search_hz``. When the stream ends, the ports end.
 
     Args:
         profile, modulation, code: as at the sender.
         sample_rate: of the stream in samples a second; 0 for the profile's own.
+        search_hz: greatest carrier offset at which bursts are found, for a single carrier; 0 for
+            what the profile's own sample rate holds (`ssb` 1.75 kHz, `narrow` 7 kHz). More costs
+            processor time, and wants a higher ``sample_rate``.
 
     Raises:
         ValueError: an argument is unknown or out of range.
@@ -37,6 +45,7 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
         modulation: str = "",
         code: str = "",
         sample_rate: float = 0.0,
+        search_hz: float = 0.0,
     ) -> None:
         gr.hier_block2.__init__(
             self,
@@ -45,6 +54,11 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
             gr.io_signature(0, 0, 0),
         )
         self.profile = find_profile(profile, modulation, code)
+        ofdm = self.profile.waveform == "ofdm"
+        if not ofdm:
+            self.profile = _searched(self.profile, sample_rate, search_hz)
+        elif search_hz:
+            raise ValueError(f"profile {profile!r} has a search of its own: use search_hz 0")
         change = rate_changer(self.profile.sample_rate, sample_rate, receives=True)
         chain = [self]
         if change is not None:
@@ -52,17 +66,18 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
             room = blocks.copy(gr.sizeof_gr_complex)
             room.set_min_output_buffer(0, RESAMPLER_INPUT)
             chain += [room, change]
-        self.message_port_register_hier_out("packets")
-        self.message_port_register_hier_out("status")
-        if self.profile.waveform == "ofdm":
+        for port in ("packets", "symbols", "status"):
+            self.message_port_register_hier_out(port)
+        if ofdm:
             demodulator = ofdm_demodulator(bits_per_symbol=self.profile.bits_per_symbol)
-            self.sink = ofdm_sink(profile=self.profile)
+            self.sink = ofdm_sink(profile=self.profile, on_stop=demodulator.renew)
             chain += [demodulator]
             for port in ("symbols", "header"):
                 self.msg_connect(demodulator, port, self.sink, port)
         else:
-            self.sink = burst_sink(profile=self.profile)
+            self.sink = burst_sink(profile=self.profile, search_hz=search_hz)
             chain += [self.sink]
+            self.msg_connect(self.sink, "symbols", self, "symbols")
         self.connect(*chain)
         self.msg_connect(self.sink, "packets", self, "packets")
         self.msg_connect(self.sink, "status", self, "status")
@@ -70,3 +85,32 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
     def statistics(self) -> dict[str, int | float]:
         """Counters: accepted; with a single carrier also syncs, headers, crc_failures and more."""
         return self.sink.statistics()
+
+    def diagnosis(self) -> str:
+        """What was heard and what to try, where no packet was accepted; empty for noise alone."""
+        return self.sink.diagnosis()
+
+    def spectrum_db(self) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets in Hz, and the greatest power there in the last seconds in dB over the noise.
+
+        Both are empty with OFDM, and as long as there are no samples.
+        """
+        return self.sink.spectrum_db()
+
+
+def _searched(profile: RadioProfile, sample_rate: float, search_hz: float) -> RadioProfile:
+    """The profile at the sample rate that ``search_hz`` to each side need.
+
+    Raises:
+        ValueError: it is negative, or the stream does not hold as much.
+    """
+    rate = sample_rate or profile.sample_rate
+    if not 0 <= search_hz < math.inf:
+        raise ValueError(f"search_hz {search_hz} is out of range: use 0 or more")
+    searched = searched_profile(profile, search_hz)
+    if searched.sample_rate > max(rate, profile.sample_rate):
+        raise ValueError(
+            f"search_hz {search_hz:g} needs a sample_rate of {searched.sample_rate:g} or more: "
+            f"{rate:g} hold {most_search_hz(profile, rate):g}"
+        )
+    return searched

@@ -99,32 +99,41 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         self.profile = find_profile(profile, modulation, code)
         if not 0 <= key_up_ms <= MOST_KEY_UP_MS:
             raise ValueError(f"key_up_ms {key_up_ms} is out of range: use 0 to {MOST_KEY_UP_MS:g}")
-        checked_amplitude(amplitude)
         if queue_packets < 1:
             raise ValueError(f"queue_packets {queue_packets} is too small: use 1 or more")
         ofdm = self.profile.waveform == "ofdm"
         if ofdm and (key_up_ms or continuous):
             raise ValueError(f"profile {profile!r} has no key_up_ms and is not continuous: use 0")
-        make_chain = self._ofdm if ofdm else self._single_carrier
-        chain = make_chain(key_up_ms, amplitude, continuous, queue_packets)
-        change = rate_changer(self.profile.sample_rate, sample_rate, receives=False)
-        if change is not None:
-            chain.append(change)
-        if continuous:
-            # Silence fills every buffer; what a packet must wait for is kept at half a second.
-            rate = sample_rate or self.profile.sample_rate
-            for block in chain:
-                block.set_max_output_buffer(LEAST_BUFFER)
-            chain[-1].set_max_output_buffer(buffer_for(rate))
-        self.connect(*chain, self)
+        self._amplitude = checked_amplitude(amplitude)
+        if ofdm:
+            self.source = self._ofdm_source(queue_packets)
+        else:
+            self.source = self._symbol_source(key_up_ms, continuous, queue_packets)
+        self._change = rate_changer(self.profile.sample_rate, sample_rate, receives=False)
+        # What buffers hold is silence that a packet must wait for: half a second at most.
+        self._buffer = buffer_for(sample_rate or self.profile.sample_rate) if continuous else 0
+        self._build()
         self.message_port_register_hier_in("packets")
         self.message_port_register_hier_out("status")
         self.msg_connect(self, "packets", self.source, "packets")
         self.msg_connect(self.source, "status", self, "status")
 
-    def _single_carrier(
-        self, key_up_ms: float, amplitude: float, continuous: bool, queue_packets: int
-    ) -> list:
+    def _build(self) -> None:
+        modulator = self._ofdm() if self.profile.waveform == "ofdm" else self._single_carrier()
+        change = [] if self._change is None else [self._change]
+        chain = [self.source, *modulator, *change]
+        if self._buffer:
+            for block in chain:
+                block.set_max_output_buffer(LEAST_BUFFER)
+            chain[-1].set_max_output_buffer(self._buffer)
+        self.connect(*chain, self)
+
+    def _renew(self) -> None:
+        """Puts a new modulator in place of one that a stop may have left amid a burst."""
+        self.disconnect_all()
+        self._build()
+
+    def _symbol_source(self, key_up_ms: float, continuous: bool, queue_packets: int) -> object:
         profile, code, crc = self.profile, PacketCode(self.profile.code), packet_crc()
 
         def make(packet: bytes) -> np.ndarray:
@@ -132,7 +141,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
 
         key_up = to_symbols(whitening(round(key_up_ms / 1000 * profile.symbol_rate)), 1)
         first = np.concatenate([np.zeros(FIRST_SYMBOLS, dtype=np.complex64), key_up])
-        self.source = burst_source(
+        return burst_source(
             item=np.complex64,
             make=make,
             first=first,
@@ -141,21 +150,21 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             queue_packets=queue_packets,
             idle_items=IDLE_SYMBOLS if continuous else 0,
         )
-        sps = profile.samples_per_symbol
-        pulses = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, amplitude))
+
+    def _single_carrier(self) -> list:
+        sps = self.profile.samples_per_symbol
+        pulses = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, self._amplitude))
         self._scale = lambda rms: pulses.set_taps(scaled_pulse(sps, rms))
         length = blocks.tagged_stream_multiply_length(gr.sizeof_gr_complex, LENGTH_TAG, sps)
-        return [self.source, pulses, length]
+        return [pulses, length]
 
-    def _ofdm(
-        self, key_up_ms: float, amplitude: float, continuous: bool, queue_packets: int
-    ) -> list:
+    def _ofdm_source(self, queue_packets: int) -> object:
         code, crc = PacketCode(self.profile.code), packet_crc()
 
         def make(packet: bytes) -> np.ndarray:
             return make_payload(with_crc(packet, crc), code)
 
-        self.source = burst_source(
+        return burst_source(
             item=np.uint8,
             make=make,
             first=np.zeros(0, dtype=np.uint8),
@@ -163,21 +172,25 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             most_bytes=MOST_BYTES,
             queue_packets=queue_packets,
             idle_items=0,
+            on_stop=self._renew,
         )
+
+    def _ofdm(self) -> list:
         modulator = digital.ofdm_tx(
             packet_length_tag_key=LENGTH_TAG,
             bps_header=1,
             bps_payload=self.profile.bits_per_symbol,
         )
-        scale = blocks.multiply_const_cc(amplitude / CARRIERS_RMS)
+        scale = blocks.multiply_const_cc(self._amplitude / CARRIERS_RMS)
         self._scale = lambda rms: scale.set_k(rms / CARRIERS_RMS)
         guard = digital.burst_shaper_cc([], OFDM_GUARD_SAMPLES, 0, False, LENGTH_TAG)
-        return [self.source, modulator, scale, guard]
+        return [modulator, scale, guard]
 
     @setter
     def set_amplitude(self, amplitude: float) -> None:
         """Changes the RMS of bursts while running; one on the air changes in its midst."""
-        self._scale(checked_amplitude(amplitude))
+        self._amplitude = checked_amplitude(amplitude)
+        self._scale(self._amplitude)
 
     def statistics(self) -> dict[str, int]:
         """Counters: packets sent, refused, dropped, refused_settings."""

@@ -2,6 +2,7 @@
 """Hierarchical block: the air between two radios, of gr-channels' models."""
 
 import math
+from dataclasses import dataclass, replace
 
 from gnuradio import channels, gr
 
@@ -11,23 +12,88 @@ FADINGS = ("none", "rayleigh", "selective")
 # Sinusoids that a fading path is made of.
 SINUSOIDS = 8
 # Taps of the selective model: how far paths may lie apart, and room for their shape.
-MOST_DELAY = 32.0
+MOST_DELAY_SAMPLES = 32.0
 SELECTIVE_TAPS = 48
+# Of the sample rate.
+MOST_DOPPLER = 0.1
+MOST_SNR_DB = 200.0
+
+
+@dataclass(frozen=True)
+class _Air:
+    """Settings of the channel, as the block takes them.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+
+    sample_rate: float
+    snr_db: float
+    snr_bandwidth_hz: float
+    amplitude: float
+    carrier_offset_hz: float
+    clock_ppm: float
+    fading: str
+    doppler_hz: float
+    delay_us: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        rate = self.sample_rate
+        most_delay_us = 1e6 * MOST_DELAY_SAMPLES / rate if rate > 0 else math.inf
+        for name, good, use in (
+            ("sample_rate", 0 < rate < math.inf, "more than 0"),
+            ("snr_db", abs(self.snr_db) <= MOST_SNR_DB, f"at most {MOST_SNR_DB:g}, for no noise"),
+            ("snr_bandwidth_hz", 0 <= self.snr_bandwidth_hz < math.inf, "0 or more"),
+            ("amplitude", 0 < self.amplitude <= 1, "more than 0, at most 1"),
+            (
+                "carrier_offset_hz",
+                abs(self.carrier_offset_hz) <= rate / 2,
+                f"at most half of the sample rate, {rate / 2:g}, to either side",
+            ),
+            ("clock_ppm", abs(self.clock_ppm) <= 1000, "-1000 to 1000"),
+            ("fading", self.fading in FADINGS, f"one of {', '.join(FADINGS)}"),
+            (
+                "doppler_hz",
+                0 < self.doppler_hz <= MOST_DOPPLER * rate,
+                f"more than 0, at most a tenth of the sample rate, {MOST_DOPPLER * rate:g}",
+            ),
+            (
+                "delay_us",
+                0 <= self.delay_us <= most_delay_us * (1 + 1e-9),
+                f"0 to {MOST_DELAY_SAMPLES:g} samples, {most_delay_us:g}",
+            ),
+            ("seed", self.seed >= 1, "1 or more"),
+        ):
+            if not good:
+                raise ValueError(f"{name} {getattr(self, name)!r} is out of range: use {use}")
+
+    @property
+    def noise_voltage(self) -> float:
+        """Deviation of the complex noise in a sample."""
+        share = self.sample_rate / (self.snr_bandwidth_hz or self.sample_rate)
+        return self.amplitude * math.sqrt(share) * 10 ** (-self.snr_db / 20)
 
 
 class radio_channel(gr.hier_block2):  # noqa: N801
     """Fading, carrier offset, sample clock offset and noise, in this order, all seeded.
 
-    Input and output: complex stream.
+    Input and output: complex stream. What has a setter can be changed while the flowgraph runs; a
+    value out of range is then refused, counted and said once, and the old one stays.
 
     Args:
-        noise_voltage: deviation of the complex noise; its power is the square.
-        frequency_offset: of the carrier, in cycles a sample.
+        sample_rate: of the stream, in samples a second.
+        snr_db: power of a burst over that of the noise in ``snr_bandwidth_hz``, -200 to 200.
+        snr_bandwidth_hz: in which the noise is counted; 0 for all of the stream. With the symbol
+            rate, ``snr_db`` is Es/N0.
+        amplitude: RMS of a burst, as of packet_radio_tx; fading is around it.
+        carrier_offset_hz: how much higher the signal comes than it was sent, up to half of the
+            sample rate to either side.
         clock_ppm: how much slower the receiver samples than the sender, -1000 to 1000.
         fading: `none`, `rayleigh` (all frequencies alike) or `selective` (two Rayleigh paths of
             the same mean power).
-        doppler: greatest Doppler shift in cycles a sample, up to 0.1.
-        delay: of the second path, in samples, up to 32.
+        doppler_hz: greatest Doppler shift, up to a tenth of the sample rate.
+        delay_us: of the second path, in microseconds, up to 32 samples.
         seed: of noise and fading, 1 or more.
 
     Raises:
@@ -37,12 +103,15 @@ class radio_channel(gr.hier_block2):  # noqa: N801
     def __init__(
         self,
         *,
-        noise_voltage: float = 0.0,
-        frequency_offset: float = 0.0,
+        sample_rate: float = 7200.0,
+        snr_db: float = MOST_SNR_DB,
+        snr_bandwidth_hz: float = 0.0,
+        amplitude: float = 0.5,
+        carrier_offset_hz: float = 0.0,
         clock_ppm: float = 0.0,
         fading: str = "none",
-        doppler: float = 1e-4,
-        delay: float = 2.0,
+        doppler_hz: float = 1.0,
+        delay_us: float = 0.0,
         seed: int = 1,
     ) -> None:
         gr.hier_block2.__init__(
@@ -52,80 +121,71 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
         )
         self.counters = {"refused_settings": 0}
-        if fading not in FADINGS:
-            raise ValueError(f"fading {fading!r} is unknown: use one of {', '.join(FADINGS)}")
-        if not 0 < doppler <= 0.1:
-            raise ValueError(f"doppler {doppler} is out of range: use more than 0, at most 0.1")
-        if not 0 <= delay <= MOST_DELAY:
-            raise ValueError(f"delay {delay} is out of range: use 0 to {MOST_DELAY:g} samples")
-        if seed < 1:
-            raise ValueError(f"seed {seed} is out of range: use 1 or more")
+        self._air = air = _Air(
+            sample_rate, snr_db, snr_bandwidth_hz, amplitude, carrier_offset_hz, clock_ppm,
+            fading, doppler_hz, delay_us, seed,
+        )  # fmt: skip
+        doppler, delay = air.doppler_hz / air.sample_rate, 1e-6 * air.delay_us * air.sample_rate
         chain = [self]
+        self._fading = None
         if fading == "rayleigh":
-            chain.append(channels.fading_model(SINUSOIDS, doppler, False, 0.0, seed))
+            self._fading = channels.fading_model(SINUSOIDS, doppler, False, 0.0, seed)
         elif fading == "selective":
-            chain.append(
-                channels.selective_fading_model(
-                    SINUSOIDS,
-                    doppler,
-                    False,
-                    0.0,
-                    seed,
-                    [4.0, 4.0 + delay],
-                    [math.sqrt(0.5)] * 2,
-                    SELECTIVE_TAPS,
-                )
+            self._fading = channels.selective_fading_model(
+                SINUSOIDS,
+                doppler,
+                False,
+                0.0,
+                seed,
+                [4.0, 4.0 + delay],
+                [math.sqrt(0.5)] * 2,
+                SELECTIVE_TAPS,
             )
+        if self._fading is not None:
+            chain.append(self._fading)
         # The air carries no tags.
         self.model = channels.channel_model(
-            checked_noise(noise_voltage),
-            checked_offset(frequency_offset),
-            clock_ratio(clock_ppm),
+            air.noise_voltage,
+            air.carrier_offset_hz / air.sample_rate,
+            1.0 + 1e-6 * air.clock_ppm,
             [1.0 + 0.0j],
             seed,
             True,
         )
         self.connect(*chain, self.model, self)
 
-    @setter
-    def set_noise_voltage(self, noise_voltage: float) -> None:
-        """Changes the noise while running."""
-        self.model.set_noise_voltage(checked_noise(noise_voltage))
+    def _change(self, **changed: float) -> _Air:
+        self._air = replace(self._air, **changed)
+        return self._air
 
     @setter
-    def set_frequency_offset(self, frequency_offset: float) -> None:
+    def set_snr_db(self, snr_db: float) -> None:
+        """Changes the noise while running."""
+        self.model.set_noise_voltage(self._change(snr_db=snr_db).noise_voltage)
+
+    @setter
+    def set_amplitude(self, amplitude: float) -> None:
+        """Changes the amplitude that the noise is measured by, and so the noise, while running."""
+        self.model.set_noise_voltage(self._change(amplitude=amplitude).noise_voltage)
+
+    @setter
+    def set_carrier_offset_hz(self, carrier_offset_hz: float) -> None:
         """Changes the carrier offset while running."""
-        self.model.set_frequency_offset(checked_offset(frequency_offset))
+        air = self._change(carrier_offset_hz=carrier_offset_hz)
+        self.model.set_frequency_offset(air.carrier_offset_hz / air.sample_rate)
 
     @setter
     def set_clock_ppm(self, clock_ppm: float) -> None:
-        """Changes the sample clock while running."""
-        self.model.set_timing_offset(clock_ratio(clock_ppm))
+        """Changes the offset of the sample clock while running."""
+        self.model.set_timing_offset(1.0 + 1e-6 * self._change(clock_ppm=clock_ppm).clock_ppm)
+
+    @setter
+    def set_doppler_hz(self, doppler_hz: float) -> None:
+        """Changes how fast the signal fades while running."""
+        air = self._change(doppler_hz=doppler_hz)
+        if self._fading is not None:
+            self._fading.set_fDTs(air.doppler_hz / air.sample_rate)
 
     def statistics(self) -> dict[str, int]:
         """Counter: refused_settings."""
         return dict(self.counters)
-
-
-def checked_noise(noise_voltage: float) -> float:
-    """Returns the deviation of the noise, or raises ValueError below 0."""
-    if not 0 <= noise_voltage < math.inf:
-        raise ValueError(f"noise_voltage {noise_voltage} is out of range: use 0 or more")
-    return float(noise_voltage)
-
-
-def checked_offset(frequency_offset: float) -> float:
-    """Returns the carrier offset, or raises ValueError beyond half a cycle a sample."""
-    if not abs(frequency_offset) <= 0.5:
-        raise ValueError(
-            f"frequency_offset {frequency_offset} is out of range: use -0.5 to 0.5, "
-            "in cycles a sample"
-        )
-    return float(frequency_offset)
-
-
-def clock_ratio(clock_ppm: float) -> float:
-    """Samples of the sender for one of the receiver; raises ValueError beyond 1000 ppm."""
-    if not abs(clock_ppm) <= 1000:
-        raise ValueError(f"clock_ppm {clock_ppm} is out of range: use -1000 to 1000")
-    return 1.0 + 1e-6 * clock_ppm

@@ -82,14 +82,14 @@ def over(setting: Setting, condition: Condition, seed: int) -> list[bool]:
     x = np.concatenate([np.zeros(before, dtype=np.complex64), x])
     sign = 1 - 2 * (seed % 2)
     channel: dict[str, object] = {
-        "frequency_offset": sign * condition.offset / radio.samples_per_symbol,
+        "carrier_offset_hz": sign * condition.offset * radio.symbol_rate,
         "clock_ppm": sign * condition.clock_ppm,
     }
     if condition.doppler_hz:
-        channel["doppler"] = condition.doppler_hz[setting.profile] / radio.sample_rate
+        channel["doppler_hz"] = condition.doppler_hz[setting.profile]
         channel["fading"] = "selective" if condition.delay_us else "rayleigh"
     if condition.delay_us:
-        channel["delay"] = condition.delay_us[setting.profile] * 1e-6 * radio.sample_rate
+        channel["delay_us"] = condition.delay_us[setting.profile]
     noise_power = energy.symbol / 10 ** (es_n0_db / 10)
     received = set(receive(setting, x, noise_power, seed, **channel)[0])
     return [packet in received for packet in packets]

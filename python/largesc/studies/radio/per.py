@@ -59,7 +59,7 @@ def measure(
             transmit(setting, sent),
             noise_power,
             int(random.integers(1, 2**31 - 1)),
-            frequency_offset=offset / radio.samples_per_symbol,
+            carrier_offset_hz=offset * radio.symbol_rate,
             clock_ppm=ppm,
         )
         lost += len(set(sent) - set(received))

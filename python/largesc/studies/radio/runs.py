@@ -76,13 +76,13 @@ def receive(
 
     Args:
         noise_power: of complex white noise, a sample.
-        channel: arguments of ``radio_channel`` but for its noise.
+        channel: arguments of ``radio_channel`` but for its sample rate and noise.
     """
     if setting.radio.waveform == "ofdm":
         samples = np.concatenate([samples, np.zeros(TAIL, dtype=np.complex64)])
     tb = gr.top_block("receive", catch_exceptions=False)
     source = blocks.vector_source_c(samples.tolist())
-    air = radio_channel(noise_voltage=0.0, seed=seed, **channel)
+    air = radio_channel(sample_rate=setting.radio.sample_rate, seed=seed, **channel)
     # A noise source of its own: that of the channel model repeats itself.
     noise = analog.noise_source_c(analog.GR_GAUSSIAN, float(np.sqrt(noise_power)), seed)
     count = blocks.head(gr.sizeof_gr_complex, len(samples))

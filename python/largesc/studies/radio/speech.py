@@ -123,13 +123,13 @@ def on_air(
     energy = energies(setting, round(float(np.mean(sizes))))
     es_n0 = 10 ** (snr_db / 10) * NOISE_BANDWIDTH_HZ / radio.symbol_rate
     noise_power = energy.symbol / es_n0
-    fading = {"fading": "rayleigh", "doppler": DOPPLER_HZ / radio.sample_rate}
+    fading = {"fading": "rayleigh", "doppler_hz": DOPPLER_HZ}
     received, _ = receive(
         setting,
         x,
         noise_power,
         seed,
-        frequency_offset=OFFSET_HZ / radio.sample_rate,
+        carrier_offset_hz=OFFSET_HZ,
         clock_ppm=CLOCK_PPM,
         **(fading if channel.startswith("Rayleigh") else {}),
     )

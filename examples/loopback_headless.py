@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech through a lossy packet channel, from file to file, without a display.
 
-python examples/loopback.py in.wav out.wav --loss 0.2 --burst 3
+python examples/loopback_headless.py in.wav out.wav --loss 0.2 --burst 3
 """
 
 import argparse

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block: counters of other blocks as a line of text, for the console and a window."""
+
+import logging
+import sys
+
+import pmt
+from gnuradio import gr
+
+log = logging.getLogger(__name__)
+
+
+class status_text(gr.basic_block):  # noqa: N801
+    """A line of the values that are asked for, printed and published when new ones come.
+
+    Input: message port `status`, dicts of numbers: the `status` and `report` ports of other blocks,
+    several of them together if need be. Output: message port `text`, the pair of `text` and the
+    line, for a Message Pair to Var.
+
+    Args:
+        title: before the values.
+        shown: what to show, a tuple each of label, name, per, factor and unit: the value of
+            ``name``, or, where ``per`` is the name of another counter of the same block, how much
+            it grew for each of those; times ``factor``.
+        console: whether each line is printed as well.
+
+    Raises:
+        ValueError: an entry of ``shown`` is no such tuple.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        shown: list[tuple[str, str, str, float, str]],
+        console: bool = True,
+    ) -> None:
+        for entry in shown:
+            if len(entry) != 5 or not isinstance(entry[3], int | float):
+                raise ValueError(f"shown {entry!r} is none of (label, name, per, factor, unit)")
+        gr.basic_block.__init__(self, "status_text", None, None)
+        self._title, self._shown, self._console = title, shown, console
+        self.message_port_register_in(pmt.intern("status"))
+        self.set_msg_handler(pmt.intern("status"), self._on_status)
+        self.message_port_register_out(pmt.intern("text"))
+        self._clear()
+
+    def _clear(self) -> None:
+        self._values: dict[str, str] = {}
+        self._before: dict[str, tuple[float, float]] = {}
+        self.text = ""
+
+    def start(self) -> bool:
+        self._clear()
+        self._tell("nothing yet")
+        return True
+
+    def _tell(self, values: str) -> None:
+        text = f"{self._title}: {values}" if self._title else values
+        if text == self.text:
+            return
+        self.text = text
+        if self._console:
+            print(text, file=sys.stderr, flush=True)
+        pair = pmt.cons(pmt.intern("text"), pmt.intern(text))
+        self.message_port_pub(pmt.intern("text"), pair)
+
+    def _on_status(self, message: object) -> None:
+        try:
+            facts = pmt.to_python(message)
+            for label, name, per, factor, unit in self._shown:
+                value = self._value(label, name, per, facts)
+                if value is not None:
+                    number = f"{factor * value:.1f}".removesuffix(".0")
+                    self._values[label] = f"{label} {number}{' ' if unit else ''}{unit}"
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            log.debug("no status: %s", error)
+            return
+        self._tell(" · ".join(self._values[e[0]] for e in self._shown if e[0] in self._values))
+
+    def _value(self, label: str, name: str, per: str, facts: dict) -> float | None:
+        if name not in facts or (per and per not in facts):
+            return None
+        if not per:
+            return float(facts[name])
+        now = float(facts[name]), float(facts[per])
+        before = self._before.get(label, (0.0, 0.0))
+        self._before[label] = now
+        grown = now[1] - before[1]
+        return (now[0] - before[0]) / grown if grown > 0 else None
