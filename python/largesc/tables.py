@@ -35,30 +35,64 @@ def number_of(cell: object) -> float:
     return float("nan") if cell is None or cell == "" else float(cell)
 
 
-def mean_interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean of ``values`` and its 95 % bootstrap interval.
+def by_utterance(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of ``name`` over the rows of each utterance, and its weight; NaN are left out.
+
+    Several rows of an utterance are drawings of the losses: together one sample. The weight of a
+    row is in its column ``NAME_of``, what a share is of; without it all are equal. A row without
+    the column ``utterance`` is an utterance by itself.
+    """
+    found: dict[object, list[tuple[float, float]]] = {}
+    for number, row in enumerate(rows):
+        if not np.isnan(value := number_of(row.get(name))):
+            weight = number_of(row.get(f"{name}_of", 1.0))
+            found.setdefault(row.get("utterance", number), []).append((value, weight))
+    pairs = [np.array(of).T for of in found.values()]
+    means = np.array([np.average(values, weights=weights) for values, weights in pairs])
+    return means, np.array([weights.mean() for _, weights in pairs])
+
+
+def mean_interval(
+    values: list[float], weights: list[float] | None = None
+) -> tuple[float, float, float]:
+    """Mean of ``values`` and its 95 % bootstrap interval; weighed where there are ``weights``.
 
     NaN among the values are left out. Without any value all is NaN; one value has no interval.
     """
+    known = np.array(values, dtype=float)
+    there = ~np.isnan(known)
+    of = np.ones(len(known)) if weights is None else np.array(weights, dtype=float)
+    return ratio_interval((known * of)[there], of[there])
+
+
+def ratio_interval(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
+    """Ratio of the sums of ``above`` and ``below``, and its 95 % bootstrap interval.
+
+    A number of each belongs to one utterance, and the two are drawn together. Without any all is
+    NaN; one has no interval.
+    """
     from scipy import stats
 
-    known = np.array(values, dtype=float)
-    known = known[~np.isnan(known)]
-    if len(known) < 2:
-        return float(known[0]) if len(known) else float("nan"), float("nan"), float("nan")
+    def ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return above.sum(axis=axis) / below.sum(axis=axis)
+
+    if len(above) < 2:
+        return float(ratio(above, below)), float("nan"), float("nan")
     found = stats.bootstrap(
-        (known,),
-        np.mean,
+        (above, below),
+        ratio,
+        paired=True,
         n_resamples=RESAMPLES,
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return float(known.mean()), float(found.low), float(found.high)
+    return float(ratio(above, below)), float(found.low), float(found.high)
 
 
-def mean_half(values: list[float]) -> tuple[float, float]:
-    """Mean of ``values`` and half of its 95 % bootstrap interval."""
-    mean, low, high = mean_interval(values)
+def mean_half(values: list[float], weights: list[float] | None = None) -> tuple[float, float]:
+    """Mean of ``values`` and half of its 95 % bootstrap interval, see :func:`mean_interval`."""
+    mean, low, high = mean_interval(values, weights)
     return mean, (high - low) / 2
 
 
@@ -82,7 +116,7 @@ def means(rows: list[dict], labels: list[str], names: list[str]) -> list[list[st
     for key in sorted(groups, key=lambda k: k[0]):
         line = [*map(str, key), str(len(groups[key]))]
         for name in names:
-            mean, half = mean_half([number_of(row.get(name)) for row in groups[key]])
+            mean, half = mean_half(*by_utterance(groups[key], name))
             line.append(shown(mean, half, 0 if abs(mean) >= 100 else 2))
         lines.append(line)
     return lines
@@ -94,17 +128,18 @@ def paired(rows: list[dict], reference: str, name: str) -> dict[tuple, tuple[flo
     Returns:
         For each (system, channel, loss): mean difference and its 95 % bootstrap interval.
     """
-    place = ("channel", "loss", "utterance")
-    base = {
-        tuple(r[k] for k in place): number_of(r.get(name)) for r in rows if r["system"] == reference
-    }
-    apart: dict[tuple, list[float]] = {}
+
+    def place_of(row: dict) -> tuple:
+        return row["channel"], row["loss"], row["utterance"], row.get("drawing")
+
+    base = {place_of(r): number_of(r.get(name)) for r in rows if r["system"] == reference}
+    apart: dict[tuple, list[dict]] = {}
     for row in rows:
-        key = tuple(row[k] for k in place)
-        if row["system"] != reference and key in base:
-            difference = number_of(row.get(name)) - base[key]
-            apart.setdefault((row["system"], *key[:2]), []).append(difference)
-    found = {key: mean_interval(values) for key, values in apart.items()}
+        place = place_of(row)
+        if row["system"] != reference and place in base:
+            difference = row | {name: number_of(row.get(name)) - base[place]}
+            apart.setdefault((row["system"], *place[:2]), []).append(difference)
+    found = {key: mean_interval(*by_utterance(of, name)) for key, of in apart.items()}
     return {key: value for key, value in found.items() if not np.isnan(value[0])}
 
 

@@ -9,9 +9,14 @@ from .systems.aac import Aac
 from .systems.codec2 import Codec2
 from .systems.lyra import Lyra
 from .systems.opus import Opus
+from .systems.original import Original
 from .systems.own import OwnSystem
 from .systems.parity import Parity
 from .systems.system import System
+from .utterances import MOST_SECONDS
+
+WORDS = ("words_tiny", "words_base")
+NO_LOSS = LossChannel(0.0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,10 @@ class Setting:
         measures: names of :data:`.measures.MEASURES`.
         utterances: at most so many, spread over the speakers.
         reference: system that the others are compared with, utterance by utterance.
+        lossless: systems that only go through :data:`NO_LOSS`.
+        drawings: of the losses, for each utterance.
+        most_seconds: utterances are no longer.
+        recogniser: of the measure ``words_given``, see :func:`.recogniser.weights_folder`.
     """
 
     systems: tuple[System, ...]
@@ -31,6 +40,15 @@ class Setting:
     measures: tuple[str, ...]
     utterances: int
     reference: str
+    lossless: tuple[System, ...] = ()
+    drawings: int = 1
+    most_seconds: float = MOST_SECONDS
+    recogniser: str = ""
+
+    @property
+    def all_systems(self) -> tuple[System, ...]:
+        """Those that lose packets and those that do not."""
+        return self.systems + self.lossless
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ class Sources:
 
 def grid(losses: list[float], bursts_ms: list[float]) -> tuple[LossChannel, ...]:
     """No loss once, then each loss rate with each mean burst, 0 for independent slots."""
-    none = [LossChannel(0.0)] if 0.0 in losses else []
+    none = [NO_LOSS] if 0.0 in losses else []
     lossy = [LossChannel(p, burst) for burst in bursts_ms for p in losses if p > 0.0]
     return (*none, *lossy)
 
@@ -104,8 +122,25 @@ def sweep(sources: Sources) -> Setting:
         Lyra(sources.lyra, 3200),
         Opus(6000, 60),
     )
-    measures = ("visqol", "visqol_lattice", "plcmos", "stoi", "words", "f0", "speaker")
+    measures = ("visqol", "visqol_lattice", "plcmos", "stoi", *WORDS, "f0", "speaker")
     return Setting(systems, grid([0.0, 0.1, 0.2, 0.3], [0.0, 240.0]), measures, 24, "ours")
+
+
+def words(sources: Sources) -> Setting:
+    """What is understood, by a recogniser; the original and bare tokens tell where words go."""
+    plain = {"policy": "fixed", "rate_bps": 0.0}
+    systems = (
+        ours(sources),
+        published(sources, 1500.0)[0],
+        Lyra(sources.lyra, 3200),
+        Opus(6000, 60),
+        Codec2("1200"),
+    )
+    bare = (ours(sources, name=f"{n} tokens alone", tokens=(n, 0), **plain) for n in (8, 4))
+    channels = (*grid([0.0, 0.1, 0.3], [0.0]), LossChannel(0.2, 240.0))
+    return Setting(
+        systems, channels, WORDS, 24, "ours", (Original(), *bare), drawings=3, most_seconds=30.0
+    )
 
 
 def network(sources: Sources) -> Setting:
@@ -161,7 +196,7 @@ def concealment(sources: Sources) -> Setting:
         ours(sources, name="silence", concealer="silence", **plain),
         *(ours(sources, name=n, concealer="lm", lm=lm, **plain) for n, lm in sources.more_lms),
     ]
-    measures = ("visqol", "visqol_lattice", "plcmos", "stoi", "inserted")
+    measures = ("visqol", "visqol_lattice", "plcmos", "stoi", WORDS[0])
     channels = grid([0.2, 0.4], [0.0, 240.0])
     return Setting(tuple(systems), channels, measures, 8, "repeat")
 

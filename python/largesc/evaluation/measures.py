@@ -12,8 +12,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from ..speech.files import resampled, to_pcm16
+from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
+from .recogniser import missing as recogniser_lacks
+from .words import RECOGNISERS, count_words
 
 
 def to_16k(samples: np.ndarray) -> np.ndarray:
@@ -69,48 +71,6 @@ def stoi(original: np.ndarray, decoded: np.ndarray) -> float:
 
 
 @cache
-def recogniser() -> object:
-    """PocketSphinx with its US English model."""
-    from pocketsphinx import Decoder
-
-    return Decoder(samprate=16000, loglevel="FATAL")
-
-
-def transcript(samples: np.ndarray) -> str:
-    """Words that PocketSphinx hears, lower case."""
-    return _heard(to_pcm16(to_16k(samples)).tobytes())
-
-
-@lru_cache(maxsize=8)
-def _heard(pcm: bytes) -> str:
-    # The original comes up again with each coder.
-    decoder = recogniser()
-    decoder.start_utt()
-    decoder.process_raw(pcm, full_utt=True)
-    decoder.end_utt()
-    found = decoder.hyp()
-    return found.hypstr.strip() if found else ""
-
-
-def word_difference(original: np.ndarray, decoded: np.ndarray) -> float:
-    """Word error rate against what the same recogniser hears in the original, English only."""
-    import jiwer
-
-    said = transcript(original)
-    return float(jiwer.wer(said, transcript(decoded))) if said else float("nan")
-
-
-def inserted_words(original: np.ndarray, decoded: np.ndarray) -> float:
-    """Words that are heard in addition, a word of the original, English only."""
-    import jiwer
-
-    said = transcript(original)
-    if not said:
-        return float("nan")
-    return jiwer.process_words(said, transcript(decoded)).insertions / len(said.split())
-
-
-@cache
 def voice_encoder() -> object:
     """Resemblyzer's speaker encoder, on the CPU."""
     from resemblyzer import VoiceEncoder
@@ -145,24 +105,30 @@ def _pitch(samples: bytes) -> np.ndarray:
     return pyworld.stonemask(heard, rough, times, 16000)
 
 
-# Name, function, package that it needs.
+# Name, function, package that it needs. Words are counted, see words.py.
 MEASURES = {
     "visqol": (visqol, "visqol"),
     "visqol_lattice": (visqol_lattice, "ai_edge_litert"),
     "plcmos": (plcmos, "speechmos"),
     "stoi": (stoi, "pystoi"),
-    "words": (word_difference, "pocketsphinx"),
-    "inserted": (inserted_words, "pocketsphinx"),
+    **{name: (count_words, "faster_whisper") for name in RECOGNISERS},
     "speaker": (speaker_similarity, "resemblyzer"),
     "f0": (f0_error, "pyworld"),
 }
-# The recogniser knows no other language.
-ENGLISH_MEASURES = ("words", "inserted")
+# Transcripts are normalised as English.
+ENGLISH_MEASURES = tuple(RECOGNISERS)
 
 
 def missing(names: list[str]) -> list[str]:
     """Of the measures ``names``, those whose package is not installed."""
-    return [name for name in names if find_spec(MEASURES[name][1]) is None]
+    return [name for name in names if lacks(name)]
+
+
+def lacks(name: str) -> bool:
+    """Whether something that the measure ``name`` needs is not installed."""
+    if name in RECOGNISERS:
+        return bool(recogniser_lacks(RECOGNISERS[name]))
+    return find_spec(MEASURES[name][1]) is None
 
 
 def usable(names: list[str]) -> list[str]:
@@ -174,11 +140,31 @@ def usable(names: list[str]) -> list[str]:
     if unknown := [n for n in names if n not in MEASURES]:
         raise ValueError(f"measure {unknown[0]!r} is unknown: use some of {', '.join(MEASURES)}")
     if absent := missing(names):
-        print(f"left out, not installed: {', '.join(absent)} (requirements-evaluation.txt)")
+        print(f"left out, not installed: {', '.join(absent)}: ./bootstrap evaluate installs them")
     return [n for n in names if n not in absent]
 
 
-def measure(names: list[str], original: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
-    """Values of the measures ``names``."""
+def measure(
+    names: list[str],
+    original: np.ndarray,
+    decoded: np.ndarray,
+    text: str | None = None,
+    recogniser: str = "",
+) -> dict[str, float | str]:
+    """Values of the measures ``names``, and of words how many they are of.
+
+    Args:
+        names: of :data:`MEASURES`.
+        original: float32 at 24 kHz, as ``decoded``.
+        decoded: speech to judge.
+        text: what is said in the original; None: unknown.
+        recogniser: that of ``words_given``, see :func:`.recogniser.weights_folder`.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    return {name: MEASURES[name][0](original, decoded) for name in names}
+    found = {}
+    for name in names:
+        if name in RECOGNISERS:
+            found |= count_words(name, original, decoded, text, recogniser)
+        else:
+            found[name] = MEASURES[name][0](original, decoded)
+    return found

@@ -12,7 +12,7 @@ import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
 from ..speech.format import FRAME_MS  # noqa: E402
-from ..tables import mean_half, number_of, paired  # noqa: E402
+from ..tables import by_utterance, mean_half, paired  # noqa: E402
 
 COLOURS = plt.get_cmap("tab20").colors
 
@@ -31,7 +31,7 @@ def channels_of(rows: list[dict]) -> list[str]:
 def mean_of(rows: list[dict], name: str, **wanted: object) -> tuple[float, float]:
     """Mean and half interval of ``name`` over the rows that have all that is ``wanted``."""
     chosen = [r for r in rows if all(str(r[k]) == str(v) for k, v in wanted.items())]
-    return mean_half([number_of(r.get(name)) for r in chosen])
+    return mean_half(*by_utterance(chosen, name))
 
 
 def losses_of(rows: list[dict], channel: str) -> list[str]:
@@ -158,6 +158,9 @@ def against(
             mean, half = mean_of(rows, measure, system=system, channel=channel, loss=loss)
             style = {"fmt": "o", "capsize": 2, "label": system}
             place = place_of(system, channel, loss)
+            # The original is sent at no rate.
+            if not place > 0.0 or np.isnan(mean):
+                continue
             axis.errorbar(place, mean, half, color=COLOURS[number % 20], **style)
         axis.set_title(f"{title_of((channel, loss))}, {count_of(rows)} utterances", fontsize=9)
         axis.set_xscale("log")

@@ -159,8 +159,8 @@ class Recogniser:
 
     def transcript(self, speech: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> str:
         """What is heard in ``speech``, mono float samples; of any length, empty for silence."""
-        heard = resampled(speech, rate_hz, RATE_HZ).astype(np.float32)
-        parts = [self._window(window) for window in windows(np.nan_to_num(heard))]
+        heard = resampled(np.nan_to_num(speech), rate_hz, RATE_HZ).astype(np.float32)
+        parts = [self._window(window) for window in windows(heard)]
         return " ".join(text for text in parts if text)
 
     def _window(self, heard: np.ndarray) -> str:

@@ -11,6 +11,8 @@ from ..tables import markdown, number_of, paired, read_csv, shown
 from . import plots
 from .measures import MEASURES
 from .sweep import HEARD, audio_name
+from .systems.original import Original
+from .words import RECOGNISERS, lost
 
 PICTURES = {
     "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",
@@ -55,6 +57,32 @@ def difference_table(rows: list[dict], reference: str, measure: str) -> list[lis
             cells.append("–" if np.isnan(mean) else f"{mean:+.2f} ({low:+.2f} … {high:+.2f})")
         lines.append([system, *cells])
     return lines
+
+
+def lost_tables(rows: list[dict], reference: str, measure: str) -> list[list[list[str]]]:
+    """Of the words that the original has right, the share lost, and the difference to ours.
+
+    There are none without the system ``original``.
+    """
+    found = lost(rows, measure, Original.name, reference)
+    found = {place: values for place, values in found.items() if place[0] != Original.name}
+    places = list(dict.fromkeys(key[1:] for key in found))
+    tables = []
+    for name, sign, title in (
+        ("lost", "", f"{measure}: lost of those right in the original"),
+        ("lost_more", "+", f"{measure}: the same, less “{reference}”"),
+    ):
+        lines = [[title, *map(plots.title_of, places)]]
+        for system in dict.fromkeys(key[0] for key in found):
+            cells = []
+            for place in places:
+                values = found.get((system, *place))
+                bounds = [f"{v:{sign}.3f}" for v in values[name]] if values else []
+                cells.append("{} ({} … {})".format(*bounds) if bounds else "–")
+            if name == "lost" or system != reference:
+                lines.append([system, *cells])
+        tables.append(lines)
+    return tables if found else []
 
 
 def encoded(path: Path) -> str:
@@ -113,6 +141,8 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
     plots.latency(rows, times, folder / "latency.png")
     tables = [paper_table(rows, m) for m in measures]
     tables += [difference_table(rows, reference, m) for m in measures]
+    counted = [m for m in measures if m in RECOGNISERS]
+    tables += [table for m in counted for table in lost_tables(rows, reference, m)]
     (folder / "tables.md").write_text("\n\n".join(map(markdown, tables)) + "\n")
     pictures = {
         title + (f", to {reference}" if "Diff" in title else ""): encoded(folder / name)

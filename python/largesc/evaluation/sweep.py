@@ -3,7 +3,7 @@
 
 A cell is one system on one utterance through one channel. Results are in ``results.csv`` and
 ``results.parquet``, times, which no seed can repeat, in ``times.csv``, decoded speech of the first
-utterances in ``audio/``.
+utterances, or of all, in ``audio/``.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from ..speech.files import read_audio, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv
 from .cache import Cache, key_of
-from .experiments import Setting
+from .experiments import NO_LOSS, Setting
 from .measures import ENGLISH_MEASURES, measure
-from .systems.system import UDP_BYTES, System
+from .systems.system import UDP_BYTES, Packets, System
 
 # Utterances whose speech is kept, for the report's players.
 HEARD = 2
@@ -30,7 +30,11 @@ TIMES = ("compute_share", "compute_ms_p50", "compute_ms_p95")
 
 @dataclass(frozen=True)
 class Cell:
-    """One system on one utterance through one channel; ``seed`` draws the losses."""
+    """One system on one utterance through one channel; ``seed`` draws the losses.
+
+    ``drawing`` numbers the drawings of one channel, ``text`` is what is said, None if unknown;
+    ``recogniser`` is that of ``words_given``.
+    """
 
     utterance: str
     corpus: str
@@ -38,12 +42,16 @@ class Cell:
     system: System
     channel: LossChannel
     measures: tuple[str, ...]
+    drawing: int = 1
+    text: str | None = None
+    recogniser: str = ""
 
     def key(self) -> str:
         """The same for the same work with the same models."""
         of_system = sorted((k, v) for k, v in vars(self.system).items() if not k.startswith("_"))
         parts = (self.utterance, self.seed, type(self.system).__name__, of_system)
-        return key_of(*parts, self.channel, self.measures, models_of(self.system))
+        judged = self.measures, self.text, self.recogniser
+        return key_of(*parts, self.channel, *judged, models_of(self.system))
 
 
 def models_of(system: System) -> list[str]:
@@ -58,15 +66,16 @@ def models_of(system: System) -> list[str]:
     return found
 
 
-def run_cell(cell: Cell, speech: np.ndarray) -> tuple[dict, np.ndarray]:
-    """The row of a cell, and its decoded speech."""
+def run_cell(
+    cell: Cell, speech: np.ndarray, packets: Packets, encode_s: float
+) -> tuple[dict, np.ndarray]:
+    """The row of a cell, and its decoded speech, from ``packets`` that took ``encode_s``."""
     seconds = len(speech) / SAMPLE_RATE_HZ
     shut = cell.channel.draw(seconds, cell.seed)
     begin = process_time()
-    packets = cell.system.encode(speech, cell.channel)
     lost = lost_at(shut, packets.leave_ms)
     decoded = cell.system.decode(packets, lost, len(speech))
-    computing_s = process_time() - begin + packets.facts.get("saved_s", 0.0)
+    computing_s = process_time() - begin + encode_s
     sent_s = packets.leave_ms[-1] / 1000.0
     radio_bps = 8.0 * packets.radio_bytes.sum() / sent_s
     english = not cell.corpus.endswith("-de")
@@ -76,6 +85,7 @@ def run_cell(cell: Cell, speech: np.ndarray) -> tuple[dict, np.ndarray]:
         "channel": cell.channel.name,
         "loss": round(cell.channel.loss, 4),
         "utterance": cell.utterance,
+        "drawing": cell.drawing,
         "seconds": round(seconds, 2),
         "packets_lost": round(float(lost.mean()), 4),
         "payload_bps": round(packets.payload_bits / sent_s),
@@ -85,8 +95,9 @@ def run_cell(cell: Cell, speech: np.ndarray) -> tuple[dict, np.ndarray]:
         "waiting_ms": round(cell.system.latency.waiting_ms, 1),
         "compute_share": round(computing_s / seconds, 4),
     }
-    values = measure(names, speech, decoded.speech)
-    return row | decoded.facts | {k: round(v, 4) for k, v in values.items()}, decoded.speech
+    values = measure(names, speech, decoded.speech, cell.text, cell.recogniser)
+    rounded = {k: v if isinstance(v, str) else round(v, 4) for k, v in values.items()}
+    return row | decoded.facts | rounded, decoded.speech
 
 
 def run_group(cells: list[Cell], speech: np.ndarray) -> list[tuple[str, dict, np.ndarray]]:
@@ -99,29 +110,53 @@ def run_group(cells: list[Cell], speech: np.ndarray) -> list[tuple[str, dict, np
     start = speech[: SAMPLE_RATE_HZ // 2]
     packets = system.encode(start, channel)
     system.decode(packets, np.zeros(len(packets.leave_ms), dtype=bool), len(start))
-    return [(cell.key(), *run_cell(cell, speech)) for cell in cells]
+    found, channel = [], None
+    for cell in cells:
+        # All drawings of a channel lose of the same packets.
+        if cell.channel != channel:
+            channel, begin = cell.channel, process_time()
+            packets = system.encode(speech, channel)
+            encode_s = process_time() - begin + packets.facts.get("saved_s", 0.0)
+        found.append((cell.key(), *run_cell(cell, speech, packets, encode_s)))
+    return found
 
 
 def cells_of(setting: Setting, utterances: list[dict], seed: int) -> list[Cell]:
-    """All cells of a setting, utterance by utterance."""
-    return [
-        Cell(row["path"], row["corpus"], seed + 1000 * number, system, channel, setting.measures)
-        for number, row in enumerate(utterances)
-        for system in setting.systems
-        for channel in setting.channels
-    ]
+    """All cells of a setting, utterance by utterance.
+
+    Losses are drawn with ``seed``, one more thousand for each utterance, and one more million for
+    each drawing. Where some utterances have a ``text`` and one has none, that one's words are not
+    counted.
+    """
+    with_text = any(row.get("text") for row in utterances)
+    cells = []
+    for number, row in enumerate(utterances):
+        text = (row.get("text") or "") if with_text else None
+        judged = {"measures": setting.measures, "text": text, "recogniser": setting.recogniser}
+        for system in setting.all_systems:
+            for channel in (NO_LOSS,) if system in setting.lossless else setting.channels:
+                drawings = setting.drawings if channel.loss else 1
+                for drawing in range(1, drawings + 1):
+                    drawn = seed + 1000 * number + 1_000_000 * (drawing - 1)
+                    about = row["path"], row["corpus"], drawn, system, channel
+                    cells.append(Cell(*about, drawing=drawing, **judged))
+    return cells
 
 
 class Results:
-    """The rows that are there, and the tables made from them."""
+    """The rows that are there, and the tables made from them.
 
-    def __init__(self, folder: Path) -> None:
+    Of the first ``heard`` utterances speech is kept as well.
+    """
+
+    def __init__(self, folder: Path, heard: int = HEARD) -> None:
+        self.heard = heard
         self.folder, self.cells = folder, Cache(folder / "cells")
         (folder / "audio").mkdir(exist_ok=True)
 
     def add(self, key: str, row: dict, speech: np.ndarray, number: int) -> None:
         """Keeps a cell, and its speech if it is of the first utterances."""
-        if number <= HEARD:
+        if number <= self.heard:
             write_audio(self.folder / "audio" / audio_name(row, number), speech)
         self.cells.add(key, row)
 
@@ -129,7 +164,7 @@ class Results:
         """Writes the CSVs and the Parquet file of ``cells``, in their order; returns the rows."""
         rows = [self.cells[key] for cell in cells if (key := cell.key()) in self.cells]
         values = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-        named = ("system", "channel", "loss", "utterance")
+        named = ("system", "channel", "loss", "utterance", "drawing")
         times = [{k: v for k, v in row.items() if k in named + TIMES} for row in rows]
         write_csv(values, self.folder / "results.csv")
         write_csv(times, self.folder / "times.csv")
@@ -144,6 +179,8 @@ class Results:
 def audio_name(row: dict, number: int) -> str:
     """File of a cell's decoded speech, of the ``number``-th utterance."""
     text = f"{number} {row['system']} {row['channel']} {100 * float(row['loss']):g}"
+    if int(row.get("drawing", 1)) > 1:
+        text += f" {row['drawing']}"
     return "".join(c if c.isalnum() else "_" for c in text) + ".flac"
 
 
@@ -154,6 +191,7 @@ def run(
     seed: int = 1,
     address: str | None = None,
     processes: int = 2,
+    keep_audio: bool = False,
 ) -> list[dict]:
     """Computes what is missing of a setting and returns all its rows.
 
@@ -161,14 +199,15 @@ def run(
         setting: its systems are all installed.
         utterances: rows with ``path``, ``corpus`` and ``file``.
         output: folder; cells found in it are not computed again.
-        seed: of the losses; one more thousand for each utterance.
+        seed: of the losses, see :func:`cells_of`.
         address: of a Ray cluster; None: a Ray of its own, with ``processes`` workers.
         processes: how many cells run at a time on this machine.
+        keep_audio: of all utterances, so that words can be counted again, see ``studies/words.py``.
 
     Raises:
         ValueError: Ray is not installed, or no cluster at ``address``.
     """
-    results = Results(output)
+    results = Results(output, len(utterances) if keep_audio else HEARD)
     cells = cells_of(setting, utterances, seed)
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
@@ -176,7 +215,7 @@ def run(
             groups.setdefault((cell.utterance, cell.system.name), []).append(cell)
     if groups:
         files = {row["path"]: Path(row["file"]) for row in utterances}
-        for number, path in enumerate(list(files.values())[:HEARD], 1):
+        for number, path in enumerate(list(files.values())[: results.heard], 1):
             write_audio(output / "audio" / f"{number}_original.flac", read_audio(path))
         _compute(groups, files, results, address, processes)
     return results.write_tables(cells)

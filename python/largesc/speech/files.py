@@ -146,7 +146,8 @@ def write_audio(target: Path | BinaryIO, speech: np.ndarray, form: str | None = 
 def rows_of(source: Path) -> tuple[Path, list[dict[str, str]]]:
     """Folder and rows (path, corpus, speaker) of a table, or of a folder of audio files.
 
-    In a folder the speaker of a file is the folder that it lies in, the corpus the whole.
+    In a folder the speaker of a file is the folder that it lies in, the corpus the whole, and
+    ``text`` what :func:`text_beside` finds.
 
     Raises:
         ValueError: there is no such file or folder, or no speech in it.
@@ -161,6 +162,7 @@ def rows_of(source: Path) -> tuple[Path, list[dict[str, str]]]:
                     "corpus": source.name,
                     "speaker": str(path.parent.relative_to(source)),
                 }
+                | ({} if (text := text_beside(path)) is None else {"text": text})
                 for path in paths
             ],
         )
@@ -178,3 +180,19 @@ def rows_of(source: Path) -> tuple[Path, list[dict[str, str]]]:
             f"of {', '.join(AUDIO_SUFFIXES)} files"
         )
     return folder, rows
+
+
+def text_beside(path: Path) -> str | None:
+    """What is said in the audio file ``path``; None where nothing beside it tells.
+
+    That is the file ``NAME.txt``, or the line that begins with NAME in a ``*.trans.txt``, as
+    LibriSpeech has it.
+    """
+    if (own := path.with_suffix(".txt")).is_file():
+        return own.read_text(errors="replace").strip()
+    for table in sorted(path.parent.glob("*.trans.txt")):
+        for line in table.read_text(errors="replace").splitlines():
+            name, _, text = line.partition(" ")
+            if name == path.stem:
+                return text.strip()
+    return None
