@@ -216,8 +216,12 @@ def normaliser() -> object:
 
 
 def normalised(text: str) -> str:
-    """``text`` as it is compared: lower case, numbers as digits, one spelling, no marks."""
-    return normaliser()(text).strip()
+    """``text`` as it is compared: lower case, numbers as digits, one spelling, no marks.
+
+    Empty where no letter or digit is left.
+    """
+    found = normaliser()(text).strip()
+    return found if any(c.isalnum() for c in found) else ""
 
 
 def word_errors(said: str, heard: str) -> tuple[int, int]:

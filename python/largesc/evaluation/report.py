@@ -30,6 +30,11 @@ def measures_in(rows: list[dict]) -> list[str]:
     return [m for m in MEASURES if any(not np.isnan(number_of(r.get(m))) for r in rows)]
 
 
+def digits_of(measure: str) -> int:
+    """Behind the point; shares of words are small numbers."""
+    return 3 if measure in RECOGNISERS else 2
+
+
 def paper_table(rows: list[dict], measure: str) -> list[list[str]]:
     """Systems against loss rates, in the form of the paper's tables; the head is the first line."""
     columns = list(dict.fromkeys((r["channel"], r["loss"]) for r in rows))
@@ -40,7 +45,7 @@ def paper_table(rows: list[dict], measure: str) -> list[list[str]]:
         cells = [f"{plots.mean_of(own, 'radio_bps')[0]:.0f}"]
         for channel, loss in columns:
             mean, half = plots.mean_of(own, measure, channel=channel, loss=loss)
-            cells.append(shown(mean, half))
+            cells.append(shown(mean, half, digits_of(measure)))
         lines.append([system, *cells])
     return lines
 
@@ -54,7 +59,8 @@ def difference_table(rows: list[dict], reference: str, measure: str) -> list[lis
         cells = []
         for place in places:
             mean, low, high = found.get((system, *place), (np.nan,) * 3)
-            cells.append("–" if np.isnan(mean) else f"{mean:+.2f} ({low:+.2f} … {high:+.2f})")
+            bounds = (f"{value:+.{digits_of(measure)}f}" for value in (mean, low, high))
+            cells.append("–" if np.isnan(mean) else "{} ({} … {})".format(*bounds))
         lines.append([system, *cells])
     return lines
 

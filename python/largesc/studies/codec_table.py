@@ -15,7 +15,7 @@ import numpy as np
 
 from ..channel.loss_timeline import LossChannel
 from ..codec.load import load_codec
-from ..evaluation.measures import ENGLISH_MEASURES, measure, usable
+from ..evaluation.measures import ENGLISH_MEASURES, RECOGNISERS, measure, usable
 from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.lyra import Lyra
 from ..evaluation.systems.own import OwnSystem
@@ -66,11 +66,12 @@ def score(job: tuple[str, dict, int, list, list[str]]) -> list[dict]:
     found = []
     for coder in coders:
         decoded, payload_bps = coded(coder, speech)
-        values = measure(wanted, speech, decoded)
+        values = measure(wanted, speech, decoded, row.get("text"))
         facts = {"speech": set_name, "coder": coder.name, "payload_bps": round(payload_bps)}
         found.append(facts | {"utterance": row["path"]} | values)
-    if "plcmos" in names:
-        values = {"plcmos": measure(["plcmos"], speech, speech)["plcmos"]}
+    # The best value of these is not known beforehand.
+    if open_ended := [n for n in wanted if n == "plcmos" or n in RECOGNISERS]:
+        values = measure(open_ended, speech, speech, row.get("text"))
         facts = {"speech": set_name, "coder": "original", "payload_bps": "–"}
         found.append(facts | {"utterance": row["path"]} | values)
     return found
@@ -103,7 +104,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-codec2", action="store_true")
     parser.add_argument("--noise", action="store_true", help="the English sets again with noise")
     parser.add_argument("--per-speaker", type=int, default=4, help="utterances of each speaker")
-    parser.add_argument("--measures", default="visqol,visqol_lattice,plcmos,stoi,words,speaker")
+    parser.add_argument(
+        "--measures", default="visqol,visqol_lattice,plcmos,stoi,words_tiny,words_base,speaker"
+    )
     parser.add_argument("--processes", type=at_least_one, default=2)
 
 

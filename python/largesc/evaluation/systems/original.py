@@ -4,7 +4,7 @@
 import numpy as np
 
 from ...speech.format import SAMPLE_RATE_HZ
-from ..loss_timeline import LossChannel
+from ...channel.loss_timeline import LossChannel
 from .system import Decoded, Latency, Packets
 
 
