@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from ...speech.format import SAMPLE_RATE_HZ
 from ...channel.loss_timeline import LossChannel
+from ...speech.format import SAMPLE_RATE_HZ
 from .system import Decoded, Latency, Packets
 
 
