@@ -14,6 +14,7 @@ STUDIES = {
     "playout": "playout",
     "radio_conditions": "radio.conditions",
     "radio_per": "radio.per",
+    "radio_search": "radio.search",
     "radio_speech": "radio.speech",
     "radio_unequal": "radio.unequal",
     "restarts": "restarts",
