@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gnuradio.largesc.cli import demo
+from gnuradio.largesc.cli.audio import default_text
 from gnuradio.largesc.cli.evaluate import judged, say_uncounted
 from gnuradio.largesc.evaluation import recogniser, words
 from gnuradio.largesc.evaluation.recogniser import (
@@ -93,6 +95,23 @@ def test_what_cannot_be_counted_says_why(text, silent, note, phrase):
     needs("tiny.en")
     original = np.zeros_like(phrase) if silent else phrase
     assert count_words("words_tiny", original, original, text) == {"words_note": note}
+
+
+def test_demo_counts_words_where_it_can(phrase, monkeypatch, capsys):
+    assert default_text().startswith("Front Left Front Center")
+    needs("tiny.en")
+    assert demo.words_kept(phrase, phrase, "Front Center") == "100"
+    assert demo.words_kept(phrase, np.zeros_like(phrase), None) == "0"
+    assert demo.words_kept(np.zeros_like(phrase), phrase, None) == "-"
+
+    def damaged(*_: object) -> None:
+        raise ValueError("model.bin is not the tiny.en that is expected")
+
+    monkeypatch.setattr(demo, "count_words", damaged)
+    assert demo.words_kept(phrase, phrase, None) == "-"
+    assert "is not the tiny.en" in capsys.readouterr().err
+    monkeypatch.setattr(demo, "missing", lambda names: names)
+    assert demo.words_kept(phrase, phrase, None) == "-"
 
 
 def test_uncounted_utterances_are_said_in_a_line_each(capsys):

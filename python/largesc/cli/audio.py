@@ -43,6 +43,12 @@ def opened(path: str, raw_rate_hz: int | None = None) -> SpeechReader:
     return speech
 
 
+def default_text() -> str:
+    """What is said in :func:`default_speech`."""
+    found = [RECORDINGS / name for name in SPOKEN if (RECORDINGS / name).exists()]
+    return " ".join(path.stem.replace("_", " ") for path in found)
+
+
 def default_speech() -> np.ndarray:
     """The spoken recordings of alsa-utils, one after the other, with half a second between.
 
