@@ -180,6 +180,18 @@ def test_interrupted_file_is_truthful(largesc, tmp_path, number):
     assert (tmp_path / "out.wav").stat().st_size == 44 + 2 * len(out)
 
 
+def test_interrupted_demo_says_what_is_done(largesc, tmp_path):
+    command = largesc("demo", "long.wav", "--output", "demo")
+    while not (tmp_path / "demo" / "original.wav").exists():
+        time.sleep(0.02)
+        assert command.process.is_alive(), command.said()
+    time.sleep(2.0)
+    command.signal(signal.SIGTERM)
+    assert command.wait() == 128 + signal.SIGTERM
+    assert "interrupted: 0 of 3 settings are done" in command.said()
+    assert not (tmp_path / "demo" / "loss-free.wav").exists()
+
+
 def test_interrupted_pipe_is_truthful(largesc, tmp_path):
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)

@@ -126,6 +126,25 @@ def test_silence_is_said_once_and_its_end(monkeypatch, capsys):
     assert after(1.7) == "" and "nothing for 2 s" in after(0.25)
 
 
+def test_refusals_are_said_once_with_a_reason(monkeypatch, capsys):
+    now, heard, refused = [0.0], [0], {}
+    monkeypatch.setattr(watches.time, "monotonic", lambda: now[0])
+    watch = watches.RefusalWatch(lambda: heard[0], lambda: dict(refused))
+
+    def after(good: int, bad: int) -> str:
+        now[0] += 2.1
+        heard[0] += good
+        refused["refused_tag"] = refused.get("refused_tag", 0) + bad
+        watch.look()
+        return capsys.readouterr().err
+
+    # A few damaged packets are usual.
+    assert after(25, 5) == "" and after(0, 4) == ""
+    said = after(3, 22)
+    assert "22 of 25 packets in 2 s are refused: refused_tag 22" in said and "--key" in said
+    assert after(0, 25) == ""
+
+
 def test_end_packet_is_sent_three_times_and_counted(tb):
     block, found = end_repeater(interval_s=0.2), blocks.message_debug()
     tb.msg_connect(block, "packets", found, "store")

@@ -5,6 +5,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from ..files import writable_folder
 from ..speech.files import write_audio
 from .audio import default_speech
 from .say import say
