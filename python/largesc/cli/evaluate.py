@@ -100,6 +100,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from ..evaluation.report import write_report
     from ..evaluation.sweep import run
 
+    writable_folder(args.output)
     name = "quick" if args.quick else args.setting
     setting = getattr(experiments, name)(sources_of(args))
     known = {s.name: s for s in setting.all_systems}
