@@ -8,6 +8,7 @@ import pytest
 from gnuradio.largesc.cli import demo
 from gnuradio.largesc.cli.audio import default_text
 from gnuradio.largesc.cli.evaluate import judged, say_uncounted
+from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.evaluation import recogniser, words
 from gnuradio.largesc.evaluation.recogniser import (
     WEIGHTS,
@@ -17,8 +18,10 @@ from gnuradio.largesc.evaluation.recogniser import (
     windows,
     word_errors,
 )
+from gnuradio.largesc.evaluation.sweep import audio_name
 from gnuradio.largesc.evaluation.words import count_words, lost
 from gnuradio.largesc.speech.files import read_audio, rows_of, write_audio
+from gnuradio.largesc.tables import read_csv, write_csv
 
 ALSA = Path("/usr/share/sounds/alsa")
 
@@ -199,3 +202,35 @@ def test_words_lost_are_pooled_and_paired():
     low, high = other["lost_more"][1:]
     assert low <= other["lost_more"][0] <= high
     assert lost(rows, "w", "absent", "ours") == {}
+
+
+def test_words_are_counted_again_from_kept_audio(phrase, tmp_path, capsys):
+    needs("tiny.en")
+    folder = tmp_path / "results"
+    (folder / "audio").mkdir(parents=True)
+    write_audio(folder / "audio" / "1_original.flac", phrase)
+    rows = []
+    for system, heard in (("original", phrase), ("ours", 0.0 * phrase), ("lost", None)):
+        about = {"channel": "none", "loss": 0.0, "utterance": "a.flac", "drawing": 1}
+        rows.append(
+            {"system": system, "radio_bps": 0, "words_tiny": 0.3, "words_tiny_of": 9} | about
+        )
+        if heard is not None:
+            write_audio(folder / "audio" / audio_name(rows[-1], 1), heard)
+    write_csv(rows, folder / "results.csv")
+    (tmp_path / "speech.tsv").write_text(
+        "path\tcorpus\tspeaker\ttext\na.flac\tc\ts\tFRONT CENTER\n"
+    )
+    command = ["study", "words", "--results", str(folder), "--output", str(folder)]
+    command += ["--speech", str(tmp_path / "speech.tsv"), "--processes", "1"]
+    assert main([*command, "--before", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 rows have no audio" in said and "| ours, before |" in said
+    found = {row["system"]: row for row in read_csv(folder / "results.csv")}
+    assert [float(found[s]["words_tiny"]) for s in ("original", "ours", "lost")] == [0.0, 1.0, 0.3]
+    assert read_csv(folder / "words.csv") == read_csv(folder / "results.csv")
+    (tmp_path / "speech.tsv").write_text("path\tcorpus\tspeaker\nb.flac\tc\ts\n")
+    assert main(command) == 2
+    assert "has no a.flac: give the speech of" in capsys.readouterr().err
+    assert main([*command[:3], str(tmp_path), *command[4:]]) == 2
+    assert "holds no results.csv" in capsys.readouterr().err

@@ -19,4 +19,5 @@ STUDIES = {
     "radio_unequal": "radio.unequal",
     "restarts": "restarts",
     "steps": "steps",
+    "words": "words",
 }
