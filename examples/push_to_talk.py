@@ -174,7 +174,7 @@ class Station(gr.top_block):
             "packets_heard": self.gate.heard,
             "tokens_sent": tx["controller"]["tokens_sent"],
             "tokens_repeated": tx["controller"]["tokens_repeated"],
-            "tokens_concealed": rx["concealer"]["concealed_tokens"],
+            "tokens_made_up": rx["concealer"]["tokens_made_up"],
             "latency_ms": fixed + self.gate.air_ms(),
         }
 

@@ -357,7 +357,7 @@ def flat(facts: dict) -> dict:
 
 SHOWN = (
     "frames", "packets", "dropped", "syncs", "accepted", "crc_failures", "es_n0_db",
-    "carrier_offset_hz", "signal_db", "signal_offset_hz", "concealed_frames",
+    "carrier_offset_hz", "signal_db", "signal_offset_hz", "frames_made_up", "frames_cut",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ SHOWN = {
     "packets_heard": ("packets heard", "{}"),
     "tokens_sent": ("tokens sent", "{}"),
     "tokens_repeated": ("tokens sent again", "{}"),
-    "tokens_concealed": ("tokens concealed", "{}"),
+    "tokens_made_up": ("lost tokens made up", "{}"),
     "latency_ms": ("latency, mouth to ear", "{:.0f} ms"),
 }
 

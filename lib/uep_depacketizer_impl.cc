@@ -208,7 +208,8 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
                             k_received = pmt::mp(keys::received_tokens),
                             k_lost = pmt::mp(keys::lost), k_silence = pmt::mp(keys::silence),
                             k_repair = pmt::mp(keys::repair),
-                            k_following = pmt::mp(keys::following_tokens);
+                            k_following = pmt::mp(keys::following_tokens),
+                            k_sent = pmt::mp(keys::tokens_sent);
     static const std::vector<pmt::pmt_t> counts = small_integers();
     // Keys that differ need no search for an earlier value: acons is dict_add without it.
     pmt::pmt_t meta = pmt::make_dict();
@@ -216,6 +217,8 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
     meta = pmt::acons(k_silence, frame.silence ? pmt::PMT_T : pmt::PMT_F, meta);
     meta = pmt::acons(k_lost, frame.lost ? pmt::PMT_T : pmt::PMT_F, meta);
     meta = pmt::acons(k_received, counts[frame.received_tokens()], meta);
+    if (frame.sent >= 0)
+        meta = pmt::acons(k_sent, counts[frame.sent], meta);
     // Only where something is missing, which it can help to guess.
     if (frame.received_tokens() < ::largesc::TOKENS_PER_FRAME &&
         ::largesc::any_known(frame.following))

@@ -206,3 +206,34 @@ def test_codebooks_of_a_codec(models):
     assert books.shape == (8, 2048, 16)
     own = model.quantizer.vq.layers[3]._codebook.embedding.numpy()
     assert np.allclose(books[3], own, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["repeat", "silence"])
+def test_what_the_sender_kept_is_no_loss(method):
+    concealer = make_concealer(method)
+    whole = np.arange(8, dtype=np.uint16)
+    prefix = np.where(np.arange(8) < 3, whole, ERASED_TOKEN).astype(np.uint16)
+    concealer.step(ReceivedFrame(0, whole, sent=8))
+    concealer.step(ReceivedFrame(1, prefix, sent=3))
+    concealer.step(ReceivedFrame(2, LOST, sent=0))
+    concealer.step(ReceivedFrame(3, LOST, silence=True, sent=0))
+    facts = concealer.statistics()
+    assert facts["frames"] == 4 and facts["frames_cut"] == 2
+    assert facts["frames_made_up"] == facts["tokens_made_up"] == 0
+    concealer.step(ReceivedFrame(4, LOST))
+    facts = concealer.statistics()
+    repeated = 1 if method == "repeat" else 0
+    assert facts["frames_made_up"] == repeated and facts["frames_cut"] == 2
+
+
+def test_another_method_goes_on_where_the_first_one_stood():
+    first, second = make_concealer("silence"), make_concealer("repeat")
+    whole = np.arange(8, dtype=np.uint16)
+    first.step(ReceivedFrame(0, whole))
+    first.step(ReceivedFrame(1, LOST))
+    second.follow(first)
+    done = second.step(ReceivedFrame(2, LOST))
+    assert np.array_equal(done.tokens, whole) and second.statistics()["frames"] == 3
+    gains = [second.step(ReceivedFrame(n, LOST)).gain for n in range(3, 7)]
+    # Four lost frames in a row: the fade has begun.
+    assert gains[0] == 1.0 and gains[1] < 1.0

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole chain in a flowgraph."""
 
+import time
+
 import numpy as np
+import pmt
 import pytest
+from gnuradio import blocks, gr, largesc
+from gnuradio.largesc import keys
+from gnuradio.largesc.blocks.messages import DONE
 
 ERASED = 0xFFFF
 
@@ -77,3 +83,42 @@ def test_dtx_sends_nothing_in_silence(run_link, speech):
     assert facts["depacketizer"]["silence_frames"] >= facts["packetizer"]["frames_skipped"]
     assert facts["depacketizer"]["frames_lost"] == 0
     assert sorted(observer.received) == list(range(50))
+
+
+def test_what_the_budget_leaves_out_does_not_count_as_lost(run_link, speech):
+    for options, lost in (([], False), (["--loss", "0.3", "--seed", "2"], True)):
+        tb, _ = run_link(speech, "--budget", "600", *options)
+        facts = tb.statistics()
+        assert facts["frames_cut"] > 20
+        assert (facts["frames_made_up"] > 0) == lost
+        most = facts["depacketizer"]["frames_released"] - facts["frames_cut"]
+        assert facts["frames_made_up"] <= most + facts["depacketizer"]["packets_lost"]
+
+
+def test_method_of_concealment_changes_while_it_runs(models):
+    block = largesc.moshi_concealer(method="repeat", model=models, codec=models, mode="offline")
+    tb, sink = gr.top_block(catch_exceptions=False), blocks.message_debug(False)
+    tb.msg_connect(block, "tokens", sink, "store")
+    tb.start()
+    lost = pmt.init_u16vector(8, [0xFFFF] * 8)
+    whole = pmt.init_u16vector(8, list(range(8)))
+
+    def frames(first: int) -> None:
+        for n, body in enumerate([whole, lost, whole, lost]):
+            meta = pmt.to_pmt({keys.frame_index: first + n})
+            block.gateway._post(pmt.intern("tokens"), pmt.cons(meta, body))
+        end = time.monotonic() + 60.0
+        while block.statistics()["frames"] < first + 4 and time.monotonic() < end:
+            time.sleep(0.01)
+
+    for round_, method in enumerate(["lm", "interpolate", "silence", "repeat"]):
+        block.set_method(method)
+        frames(4 * round_)
+    block.set_method("guess")
+    assert block.statistics()["frames"] == 16 == sink.num_messages()
+    # All but silence makes lost frames up.
+    assert block.statistics()["frames_made_up"] == 6
+    assert block.statistics()["refused_settings"] == 1
+    block.gateway._post(pmt.intern("system"), DONE)
+    tb.wait()
+    assert sink.num_messages() == 17

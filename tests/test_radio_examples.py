@@ -71,7 +71,7 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     assert got["modem"]["es_n0_db"] == pytest.approx(12, abs=2.5)
     assert got["modem"]["carrier_offset_hz"] == pytest.approx(15, abs=5)
     assert got["speech"]["decoder"]["frames"] == FRAMES
-    assert got["speech"]["concealer"]["concealed_frames"] == 0
+    assert got["speech"]["concealer"]["frames_made_up"] == 0
     heard = soundfile.read(out)[0]
     assert len(heard) == FRAMES * 1920
     assert np.sqrt(np.mean(heard**2)) > 3e-3

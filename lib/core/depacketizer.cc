@@ -332,6 +332,8 @@ std::optional<received_frame> depacketizer::release_frame()
     r.index[i] = f.index = d_next_index++;
     f.tokens = r.tokens[i];
     f.following = known_of_next();
+    if (code >= 0)
+        f.sent = slot{ code, 0 }.tokens();
     const bool tokens = any_known(f.tokens);
     if (code >= CODE_COMFORT)
         d_in_silence = f.silence = true;

@@ -20,6 +20,7 @@ struct received_frame {
     tokens_t tokens = erased_frame();
     /// What is there of the frame behind it, so that a gap can be filled from both sides.
     tokens_t following = erased_frame();
+    int sent = -1;        ///< tokens that the sender gave it, -1: not known, its packet is lost
     bool lost = false;    ///< nothing of it was received
     bool silence = false; ///< DTX: nothing was to be said
     bool repair = false;  ///< played before, now with more tokens

@@ -129,6 +129,20 @@ BOOST_AUTO_TEST_CASE(pair_packet_gives_half_of_both_frames)
     BOOST_TEST(!frames[20].lost);
 }
 
+BOOST_AUTO_TEST_CASE(what_the_sender_kept_is_told_from_what_was_lost)
+{
+    packetizer tx(1, layout::sequential);
+    depacketizer rx({});
+    for (int n = 0; n < 40; ++n)
+        for (const auto& p : tx.push(numbered(n), { n % 9, std::min(2, n % 9), 1 }).packets)
+            if (n % 5 != 3)
+                push(rx, p);
+    rx.flush(40);
+    for (const auto& f : take(rx))
+        if (!f.repair)
+            BOOST_TEST(f.sent == (f.index % 5 == 3 ? -1 : static_cast<int>(f.index % 9)));
+}
+
 BOOST_AUTO_TEST_CASE(gap_behind_a_comfort_frame_is_silence)
 {
     packetizer tx(1, layout::sequential);

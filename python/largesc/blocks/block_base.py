@@ -68,7 +68,7 @@ def setter(change: Callable) -> Callable:
     def guarded(self: object, *values: object, **named: object) -> None:
         try:
             change(self, *values, **named)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             name = change.__name__
             count_once(self, "refused_settings", name, f"{name}: {error}; the old value stays")
 

@@ -10,7 +10,7 @@ from .._core import keys
 from ..concealment.concealer import ConcealedFrame, ReceivedFrame
 from ..concealment.load import load_concealer
 from ..options import MODES, LinkOptions, ReceiverOptions, check_choice
-from .block_base import STATUS_FRAMES, TokenBlock
+from .block_base import STATUS_FRAMES, TokenBlock, setter
 from .messages import end_of_stream, make_pdu
 
 # Live: frames that may wait for the language model; older ones are repeated instead.
@@ -64,8 +64,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             import torch
 
             torch.set_num_threads(threads)
-        self._core = load_concealer(
-            method,
+        self._options = dict(
             model=model,
             codec=codec,
             temperature=temperature,
@@ -76,6 +75,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             delay_mode=delay_mode,
             other_streams=other_streams,
         )
+        self._core, self._core_lock = load_concealer(method, **self._options), threading.Lock()
         self._live = mode == "live"
         gr.basic_block.__init__(self, "moshi_concealer", None, None)
         self.open_ports({"tokens": self._on_tokens}, ["tokens"], "tokens")
@@ -83,6 +83,15 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         self._waiting: deque = deque()
         self._ready = threading.Condition()
         self._worker: threading.Thread | None = None
+
+    @setter
+    def set_method(self, method: str) -> None:
+        """Changes the method while running; its models are loaded before anything changes."""
+        new = load_concealer(method, **self._options)
+        with self._core_lock:
+            self._publish_frame(self._core.finish())
+            new.follow(self._core)
+            self._core = new
 
     def start(self) -> bool:
         self._worker = threading.Thread(target=self._run, name="concealer", daemon=True)
@@ -118,12 +127,14 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 return
             meta, tokens = item
             if meta.get(keys.end_of_stream):
-                self.attempt(self._flush)
+                with self._core_lock:
+                    self.attempt(self._flush)
                 self.publish("tokens", end_of_stream(meta.get(keys.frame_index, -1)))
                 self.finish()
                 return
             late = self._live and behind > MAX_WAITING_FRAMES
-            self.attempt(self._take, meta, tokens, late)
+            with self._core_lock:
+                self.attempt(self._take, meta, tokens, late)
 
     def _flush(self) -> None:
         self._publish_frame(self._core.finish())
@@ -134,6 +145,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             tokens,
             meta.get(keys.silence, False),
             meta.get(keys.following_tokens),
+            meta.get(keys.tokens_sent),
         )
         self.times.start()
         if meta.get(keys.repair):
@@ -159,5 +171,5 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             self.publish_status()
 
     def statistics(self) -> dict[str, int]:
-        """Counters: frames, concealed frames and tokens, repairs, failures, late, refused."""
+        """Counters: frames, those made up and those cut, repairs, failures, late, refused."""
         return self.counters | self._core.statistics()

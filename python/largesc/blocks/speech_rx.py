@@ -84,6 +84,10 @@ class speech_rx(gr.hier_block2):  # noqa: N801
         for block in (self.depacketizer, self.concealer, self.decoder):
             self.msg_connect(block, "status", self, "status")
 
+    def set_method(self, method: str) -> None:
+        """Changes how lost tokens are filled, while running."""
+        self.concealer.set_method(method)
+
     def statistics(self) -> dict[str, dict[str, int]]:
         """Counters of the blocks within, by block."""
         return {

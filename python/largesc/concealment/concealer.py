@@ -26,12 +26,15 @@ class ReceivedFrame:
         tokens: uint16 ``[8]``, 0xFFFF where a token is missing.
         silence: the sender said nothing here (DTX).
         following: as ``tokens``, of the frame behind it as far as it is there; None: nothing is.
+        sent: tokens that the sender gave it; None: not known, since its packet is lost. What it
+            kept for itself is no loss.
     """
 
     index: int
     tokens: np.ndarray
     silence: bool = False
     following: np.ndarray | None = None
+    sent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class RepeatConcealer:
         self.fade_after_frames = fade_after_frames
         self.counters = {
             "frames": 0,
-            "concealed_frames": 0,
-            "concealed_tokens": 0,
+            "frames_made_up": 0,
+            "tokens_made_up": 0,
+            "frames_cut": 0,
             "repairs": 0,
             "failures": 0,
             "late": 0,
@@ -87,6 +91,11 @@ class RepeatConcealer:
         """The frame that still waits at the end of the stream."""
         return None
 
+    def follow(self, before: "RepeatConcealer") -> None:
+        """Goes on where another concealer stood, with its counters and its last frame."""
+        self.counters = before.counters
+        self._last, self._lost_run = before._last, before._lost_run
+
     def repair(self, frame: ReceivedFrame) -> None:
         """Takes tokens of a frame that was played before. Never raises."""
         self.counters["repairs"] += 1
@@ -98,18 +107,25 @@ class RepeatConcealer:
         whole = is_lost(frame)
         self._lost_run = self._lost_run + 1 if whole and not frame.silence else 0
         missing = frame.tokens == ERASED_TOKEN
-        made_up = int(np.count_nonzero(missing & (tokens != ERASED_TOKEN)))
+        filled = missing & (tokens != ERASED_TOKEN)
+        lost = int(np.count_nonzero(filled[: frame.sent]))
         if not whole:
             self._last = tokens
         self.counters["frames"] += 1
-        self.counters["concealed_frames"] += made_up > 0
-        self.counters["concealed_tokens"] += made_up
+        self.counters["frames_made_up"] += lost > 0
+        self.counters["tokens_made_up"] += lost
+        cut = frame.sent is not None and frame.sent < len(tokens) and not frame.silence
+        self.counters["frames_cut"] += cut
         faded = max(0, self._lost_run - self.fade_after_frames) * FADE_STEP
         gain = 0.0 if frame.silence and whole else max(0.0, 1.0 - faded)
-        return ConcealedFrame(frame.index, tokens, made_up, gain)
+        return ConcealedFrame(frame.index, tokens, int(np.count_nonzero(filled)), gain)
 
     def statistics(self) -> dict[str, int]:
-        """Counters by name."""
+        """Counters by name.
+
+        ``frames_made_up`` and ``tokens_made_up`` are of what was lost; ``frames_cut`` those of
+        which the sender kept tokens for itself, by its budget.
+        """
         return dict(self.counters)
 
 
@@ -137,7 +153,15 @@ class InterpolatingConcealer(RepeatConcealer):
         self.completer.reset()
 
     def _complete(self, frame: ReceivedFrame) -> np.ndarray:
-        return completed(self.completer, frame, None)
+        try:
+            return completed(self.completer, frame, None)
+        except Exception:
+            # Whatever fails must never silence the audio.
+            self.counters["failures"] += 1
+            if self.counters["failures"] == 1:
+                log.exception("interpolation failed, the frame is repeated instead")
+            self.completer.reset()
+            return super()._complete(frame)
 
 
 class LanguageModelConcealer(RepeatConcealer):

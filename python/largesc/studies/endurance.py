@@ -202,7 +202,7 @@ class Endurance(gr.top_block):
             "resyncs": there["resyncs"],
             "frames_encoded": self.tx.encoder.counters["frames"],
             "frames_decoded": rx["decoder"]["frames"],
-            "frames_concealed": rx["concealer"]["concealed_frames"],
+            "frames_made_up": rx["concealer"]["frames_made_up"],
             "samples_out": self.probe.samples,
             "invalid_samples": self.probe.invalid,
             "longest_silence_s": round(self.probe.longest_silence / SAMPLE_RATE_HZ, 3),
