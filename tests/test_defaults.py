@@ -22,8 +22,8 @@ from gnuradio.largesc.options import (
 
 ROOT = Path(__file__).parent.parent
 YMLS = sorted((ROOT / "grc").glob("*.block.yml"))
-# Of the blocks that must have a value.
-REQUIRED = {"key_file": ""}
+# What has no default has an example in Companion.
+REQUIRED = {"key_file": "", "shown": [("accepted", "accepted", "", 1, "")]}
 # Only Companion has it: another unit for the same argument.
 OWN_PARAMETERS = {"burst_unit"}
 

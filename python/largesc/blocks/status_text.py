@@ -7,10 +7,12 @@ import sys
 import pmt
 from gnuradio import gr
 
+from .block_base import TokenBlock
+
 log = logging.getLogger(__name__)
 
 
-class status_text(gr.basic_block):  # noqa: N801
+class status_text(TokenBlock, gr.basic_block):  # noqa: N801
     """A line of the values that are asked for, printed and published when new ones come.
 
     Input: message port `status`, dicts of numbers: the `status` and `report` ports of other blocks,
@@ -40,9 +42,7 @@ class status_text(gr.basic_block):  # noqa: N801
                 raise ValueError(f"shown {entry!r} is none of (label, name, per, factor, unit)")
         gr.basic_block.__init__(self, "status_text", None, None)
         self._title, self._shown, self._console = title, shown, console
-        self.message_port_register_in(pmt.intern("status"))
-        self.set_msg_handler(pmt.intern("status"), self._on_status)
-        self.message_port_register_out(pmt.intern("text"))
+        self.open_ports({"status": self._on_status}, ["text"], None)
         self._clear()
 
     def _clear(self) -> None:

@@ -267,5 +267,5 @@ class Receiver(End):
         facts = {"seconds": round(self.sink.samples / SAMPLE_RATE_HZ, 2)}
         facts |= {name: packets[name] for name in names}
         facts["packets_refused"] = sum(self.refused().values())
-        facts["concealed_frames"] = concealer["concealed_frames"]
+        facts |= {name: concealer[name] for name in ("frames_made_up", "frames_cut")}
         return facts | by_block
