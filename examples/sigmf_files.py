@@ -124,7 +124,10 @@ def open_recording(path: Path, sample_rate: float = 0.0) -> Recording:
         ValueError: the recording is not there, or cannot be played.
     """
     if is_sigmf(path):
-        return _open_sigmf(path.with_suffix(META), sample_rate)
+        data, meta = path.with_suffix(DATA), path.with_suffix(META)
+        if not data.exists() and not meta.exists():
+            raise ValueError(f"{data} is not there: record it first, with 'radio.py tx --to'")
+        return _open_sigmf(meta, sample_rate)
     if not path.is_file():
         raise ValueError(f"{path} is not there: record it first, with 'radio.py tx --to'")
     if path.stat().st_size < SAMPLE_BYTES:

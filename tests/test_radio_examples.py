@@ -42,7 +42,7 @@ def result(capsys) -> dict:
 def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     recording = tmp_path / "over.sigmf-data"
     out = str(tmp_path / "out.wav")
-    air = ["--simulate", "12", "--carrier-offset", "15"]
+    air = ["--simulate", "12", "--carrier-offset", "500"]
     tuned = ["--tune-below", "5e3"]
     where = [*tuned, "--sample-rate", "48e3", "--frequency", "433.5e6", "--to", str(recording)]
     assert radio.main(["tx", wav, *air, *where]) == 0
@@ -55,6 +55,7 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     assert meta["global"]["core:datatype"] == "cf32_le"
     assert meta["global"]["core:sample_rate"] == 48000
     assert meta["global"]["core:version"].startswith("1.")
+    assert meta["global"]["largesc:profile"] == "ssb"
     assert meta["captures"] == [{"core:sample_start": 0, "core:frequency": 433.495e6}]
     assert meta["annotations"] == []
     samples = np.fromfile(recording, dtype="<c8")
@@ -65,11 +66,15 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     shifted = np.abs(np.fft.fftfreq(len(samples), 1 / 48000) - 5000) < 500
     assert power[shifted].sum() > 3 * power[centre].sum()
 
-    assert radio.main(["rx", out, *tuned, "--from", str(recording)]) == 0
-    got = result(capsys)
+    # The recording names its profile, which counts more than what is asked for.
+    asked = ["--profile", "narrow", "--from", str(recording)]
+    assert radio.main(["rx", out, *tuned, *asked]) == 0
+    said = capsys.readouterr()
+    assert "is a recording of profile ssb: it is read so, and not as narrow" in said.err
+    got = json.loads(said.out.splitlines()[-1])
     assert got["modem"]["accepted"] == sent["modem"]["packets"]
     assert got["modem"]["es_n0_db"] == pytest.approx(12, abs=2.5)
-    assert got["modem"]["carrier_offset_hz"] == pytest.approx(15, abs=5)
+    assert got["modem"]["carrier_offset_hz"] == pytest.approx(500, abs=5)
     assert got["speech"]["decoder"]["frames"] == FRAMES
     assert got["speech"]["concealer"]["frames_made_up"] == 0
     heard = soundfile.read(out)[0]

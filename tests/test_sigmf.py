@@ -159,8 +159,11 @@ def test_files_that_are_not_there_or_empty(sigmf_files, tmp_path):
     (tmp_path / "bare.cf32").write_bytes(b"1234567")
     with pytest.raises(ValueError, match="holds no sample"):
         sigmf_files.open_recording(tmp_path / "bare.cf32")
-    with pytest.raises(ValueError, match="cannot be read as SigMF"):
+    with pytest.raises(ValueError, match="nothing.sigmf-data is not there"):
         sigmf_files.open_recording(tmp_path / "nothing.sigmf-meta")
+    (tmp_path / "alone.sigmf-data").write_bytes(SAMPLES.tobytes())
+    with pytest.raises(ValueError, match="alone.sigmf-meta cannot be read as SigMF: No such file"):
+        sigmf_files.open_recording(tmp_path / "alone.sigmf-data")
 
 
 def test_what_is_odd_but_harmless_is_played(sigmf_files, tmp_path):
