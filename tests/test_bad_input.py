@@ -30,7 +30,6 @@ BAD_MESSAGES = [
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda m: largesc.mimi_encoder(codec=m, sample_rate_hz=48000), "48000"),
         (lambda m: largesc.mimi_encoder(codec=m, max_in_flight=-1), "max_in_flight -1"),
         (lambda m: largesc.speech_tx(codec=m, max_in_flight=8), "max_in_flight 8"),
         (lambda m: largesc.adaptive_controller(budget_bps=100), "budget_bps 100"),

@@ -2,15 +2,26 @@
 """Tables of an evaluation, and the sweep that fills them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gnuradio.largesc.channel.loss_timeline import SLOT_MS, LossChannel, lost_at
-from gnuradio.largesc.cli.evaluate import SETTINGS
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.evaluation import experiments, report, sweep
-from gnuradio.largesc.evaluation.experiments import Setting, Sources, grid, share_lost
+from gnuradio.largesc.evaluation import report, sweep
+from gnuradio.largesc.evaluation.experiments import (
+    EXPERIMENTS,
+    Experiment,
+    Sources,
+    grid,
+    share_lost,
+)
+from gnuradio.largesc.evaluation.plots import LEAST_UTTERANCES
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
 from gnuradio.largesc.evaluation.utterances import spread
@@ -89,9 +100,9 @@ def test_utterances_are_spread_over_speakers():
     assert [r["path"] for r in spread(rows, 3)] == ["a0", "b0", "a1"]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_settings_have_unique_names_and_their_reference(name):
-    setting = getattr(experiments, name)(Sources(more_lms=(("other", "embedded"),)))
+    setting = EXPERIMENTS[name](Sources(more_lms=(("other", "embedded"),)))
     names = [system.name for system in setting.all_systems]
     assert len(names) == len(set(names)) and setting.reference in names
     assert len({(c.name, c.loss) for c in setting.channels}) == len(setting.channels)
@@ -101,7 +112,7 @@ def test_settings_have_unique_names_and_their_reference(name):
 
 
 @pytest.fixture
-def small(models, speech, tmp_path) -> tuple[Setting, list[dict]]:
+def small(models, speech, tmp_path) -> tuple[Experiment, list[dict]]:
     """Two systems, two channels, two utterances."""
     files = []
     for number, samples in enumerate((speech, speech[::-1].copy())):
@@ -110,7 +121,7 @@ def small(models, speech, tmp_path) -> tuple[Setting, list[dict]]:
         files.append({"path": path.name, "corpus": "c", "file": str(path)})
     own = OwnSystem("ours", lm=models, codec=models, controller=models, concealer="repeat")
     systems = (own, Codec2("1200"))
-    return Setting(systems, grid([0.0, 0.3], [240.0]), ("stoi",), 2, "ours"), files
+    return Experiment(systems, grid([0.0, 0.3], [240.0]), ("stoi",), 2, "ours"), files
 
 
 def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkeypatch):
@@ -174,6 +185,24 @@ def test_report_has_tables_pictures_and_players(tmp_path):
     assert lines[1] == "|---|---|---|---|" and lines[2].startswith("| ours | 1500 | 3.1")
 
 
+def test_few_utterances_have_no_intervals_and_no_verdict(tmp_path):
+    folder = written(tmp_path, 2)
+    (folder / "differences.png").write_bytes(b"of an earlier run")
+    text = report.write_report(folder, "ours", {}).read_text()
+    tables = (folder / "tables.md").read_text()
+    for said in (text, tables):
+        assert "2 utterances are too few" in said
+        assert "±" not in said and "…" not in said and "less “" not in said
+    assert text.count("data:image/png") == len(report.PICTURES) - 1
+    assert not (folder / "differences.png").exists()
+    assert "| ours | 1500 | 3.00 | 3.00 |" in tables
+
+
+def test_quick_setting_claims_nothing():
+    assert EXPERIMENTS["quick"](Sources()).utterances < LEAST_UTTERANCES
+    assert EXPERIMENTS["sweep"](Sources()).utterances >= LEAST_UTTERANCES
+
+
 def test_absent_cluster_is_named(small, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray", reason="requirements-evaluation.txt is not installed")
 
@@ -183,6 +212,30 @@ def test_absent_cluster_is_named(small, tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(ValueError, match="no Ray cluster lets us in at nowhere:1"):
         sweep.run(*small, tmp_path / "a", address="nowhere:1")
+
+
+def test_interruption_is_one_line_and_keeps_what_is_finished(small, tmp_path):
+    pytest.importorskip("ray", reason="requirements-evaluation.txt is not installed")
+    _, files = small
+    output = tmp_path / "r"
+    speech = Path(files[0]["file"]).parent
+    command = [sys.executable, "-m", "gnuradio.largesc.cli", "evaluate", "--quick"]
+    command += ["--speech", str(speech), "--systems", "Codec 2 1200;Opus 6 kbit/s, 60 ms"]
+    done = subprocess.Popen(
+        [*command, "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while done.poll() is None and not list(output.glob("cells/*.json")):
+        time.sleep(0.1)
+    # As a terminal does: to all processes of the group.
+    os.killpg(done.pid, signal.SIGINT)
+    said = done.communicate(timeout=300)[1]
+    assert done.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("largesc: interrupted: what is finished is kept in")
+    assert list(output.glob("cells/*.json")) and not (output / "results.csv").exists()
 
 
 def test_command_line_names_what_is_wrong(tmp_path, capsys):

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.studies.radio import per
-from gnuradio.largesc.studies.radio.runs import Setting, energies, transmit
+from gnuradio.largesc.studies.radio import conditions, per
+from gnuradio.largesc.studies.radio.runs import Setting, energies, in_time, receive, transmit
 from gnuradio.largesc.studies.radio.theory import crossing, packet_error_rate
 
 UNCODED = [Setting("ssb_bpsk"), Setting("ssb", "qpsk", "none")]
@@ -49,6 +49,35 @@ def test_uncoded_is_within_a_decibel_and_a_half_of_theory(setting):
 def test_codes_gain_four_decibels(setting):
     row = per.measure(setting, 8.79 - 4.0, 200, 25, seed=1)
     assert row["lost"] <= 5 and row["false"] == 0
+
+
+@pytest.mark.parametrize("name", conditions.PROFILES)
+def test_fade_lies_on_the_samples_as_they_are(name):
+    setting = Setting(name)
+    radio, sizes = setting.radio, [25] * 20
+    sent = transmit(setting, [bytes([n] * 25) for n in range(20)])
+    whole, spans = in_time(setting, sent, sizes, 0.16)
+    x, touched = conditions.faded(setting, sent, sizes, seed=1)
+    # Nothing is put in and nothing is left out.
+    assert len(x) == len(whole) == spans[-1, 1]
+    changed = np.flatnonzero(x != whole)
+    begin, end = changed[0], changed[-1] + 1
+    assert not x[begin:end].any() and 0 <= begin / radio.sample_rate < 1.01
+    assert 1.7 < (end - begin) / radio.sample_rate <= 2.0
+    inside = [n for n, (a, b) in enumerate(spans) if begin <= a and b <= end]
+    assert touched[inside].all() and 10 <= len(inside) <= touched.sum() <= 14
+    # A packet each 160 ms, or as soon as the one before is over.
+    apart = np.diff(spans[:, 0]) / radio.sample_rate
+    assert apart == pytest.approx(max(0.16, radio.airtime(25)), abs=2e-4)
+
+
+def test_bursts_in_time_are_those_that_were_sent():
+    setting = Setting("ssb")
+    packets = [bytes([n] * 25) for n in range(3)]
+    x, _ = in_time(setting, transmit(setting, packets), [25] * 3, 0.4)
+    assert len(x) == pytest.approx((0.8 + setting.radio.airtime(25)) * setting.radio.sample_rate, 2)
+    received, _ = receive(setting, np.concatenate([x, np.zeros(1000, np.complex64)]), 1e-6, 1)
+    assert received == packets
 
 
 def test_command_writes_table_and_picture(tmp_path):

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "python" / "largesc"
 SHELL = {"blocks", "flowgraphs", "cli", "studies"}
 # Files of no stage, which may be imported from anywhere.
 GROUND = {"files", "tables", "options", "packages", "_core"}
-# What runs an in-tree codec or code by itself, without a flowgraph of this project.
-RUNS_GNU_RADIO = {"radio/codes.py", "evaluation/systems/codec2.py"}
+# What runs an in-tree code by itself, without a flowgraph of this project.
+RUNS_GNU_RADIO = {"radio/codes.py"}
 OWNER = "speech/format.py"
 OWNED_NAMES = {"SAMPLE_RATE_HZ", "FRAME_SAMPLES", "FRAME_S", "FRAME_MS"}
 

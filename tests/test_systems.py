@@ -12,7 +12,7 @@ from gnuradio.largesc.evaluation.systems import own
 from gnuradio.largesc.evaluation.systems.aac import Aac
 from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.evaluation.systems.lyra import Lyra
-from gnuradio.largesc.evaluation.systems.opus import Opus, has_dred
+from gnuradio.largesc.evaluation.systems.opus import Opus
 from gnuradio.largesc.evaluation.systems.own import OwnSystem
 from gnuradio.largesc.evaluation.systems.parity import Parity
 
@@ -84,11 +84,6 @@ def test_competitors_survive_losses(name, loss, speech):
     assert decoded.shape == speech.shape and np.isfinite(decoded).all()
     if loss == 1.0:
         assert np.sqrt(np.mean(decoded[48_000:] ** 2)) < 1e-2
-
-
-def test_opus_has_no_dred_here_or_says_so():
-    system = installed(OTHERS["opus 60"])
-    assert system.missing() == "" and has_dred() in (True, False)
 
 
 def test_loss_free_link_is_the_codec(models, speech):

@@ -46,8 +46,6 @@ class gilbert_elliott_loss : public loss_model
 public:
     gilbert_elliott_loss(double loss_probability, double mean_burst, std::uint64_t seed);
     bool lost() override;
-    /// Correlation of the state over one packet, 1 less both transition probabilities.
-    double correlation() const { return 1.0 - d_leave_bad - d_leave_good; }
 
 private:
     double d_leave_bad, d_leave_good;

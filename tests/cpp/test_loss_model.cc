@@ -99,14 +99,6 @@ BOOST_AUTO_TEST_CASE(both_packets_of_a_pair_are_lost_as_theory_says)
     BOOST_TEST(beyond <= count / 100);
 }
 
-BOOST_AUTO_TEST_CASE(correlation_is_the_formula)
-{
-    for (const auto& c : channel_cases())
-        if (c.burst > 0.0)
-            BOOST_TEST(std::abs(gilbert_elliott_loss(c.p, c.burst, 1).correlation() -
-                                correlation(c)) < 1e-12);
-}
-
 BOOST_AUTO_TEST_CASE(same_seed_same_losses)
 {
     for (const channel_case& c : { channel_case{ 0.2, 0.0 }, channel_case{ 0.2, 3.0 } }) {

@@ -12,18 +12,9 @@ from .._core import keys
 from ..codec.load import load_codec
 from ..codec.speech_encoder import SpeechEncoder
 from ..options import LinkOptions, SenderOptions
-from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ..speech.format import FRAME_SAMPLES
 from .block_base import STATUS_FRAMES, TokenBlock
 from .messages import end_of_stream, make_pdu, read_credit
-
-
-def check_sample_rate(sample_rate_hz: float) -> None:
-    """Raises ValueError for anything but 24 kHz."""
-    if sample_rate_hz != SAMPLE_RATE_HZ:
-        raise ValueError(
-            f"sample_rate_hz {sample_rate_hz} is not {SAMPLE_RATE_HZ}: put a rational resampler in "
-            "between"
-        )
 
 
 class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
@@ -37,7 +28,6 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         codec: model source, see ``models.store``.
         max_in_flight: from a file, frames under way at most; 0 for a live source.
         threads: of torch.
-        sample_rate_hz: of the input; only 24000 will do.
     """
 
     def __init__(
@@ -46,9 +36,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         codec: str = LinkOptions.codec,
         max_in_flight: int = SenderOptions.max_in_flight,
         threads: int = LinkOptions.threads,
-        sample_rate_hz: float = SAMPLE_RATE_HZ,
     ) -> None:
-        check_sample_rate(sample_rate_hz)
         if max_in_flight < 0:
             raise ValueError(f"max_in_flight {max_in_flight} is negative: use 0 for no limit")
         gr.basic_block.__init__(self, "mimi_encoder", [np.float32], None)

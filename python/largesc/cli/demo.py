@@ -15,8 +15,9 @@ from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.observer import Observer, PacketFates, observed
 from ..options import ChannelOptions, ReceiverOptions, SenderOptions
 from ..speech.files import write_audio
-from ..speech.format import FRAME_S, FRAME_SAMPLES
+from ..speech.format import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from ..studies.picture import STATES, Transmission, draw
+from ..tables import write_csv
 from .audio import default_speech, default_text, opened
 from .process import ending
 from .say import say
@@ -84,7 +85,7 @@ def run(tb: Loopback) -> bool:
 
 
 def words_kept(original: np.ndarray, decoded: np.ndarray, text: str | None) -> str:
-    """Share of the words that a recogniser still hears, for the table; - where it cannot tell."""
+    """Share of the words that a recogniser still hears, in %; - where it cannot tell."""
     if missing(["words_tiny"]):
         return "-"
     try:
@@ -93,6 +94,22 @@ def words_kept(original: np.ndarray, decoded: np.ndarray, text: str | None) -> s
         say(str(error))
         return "-"
     return f"{100 * (1 - counted['words_tiny']):.0f}" if "words_tiny" in counted else "-"
+
+
+def print_table(rows: list[dict]) -> None:
+    """The rows of ``demo.csv``, side by side."""
+    print(
+        "\n                     payload    radio   UDP/IP    lost  concealed  ms a frame   ViSQOL"
+        "    words\n                       bit/s    bit/s    bit/s       %     frames    p50    p95"
+        "           kept %"
+    )
+    for row in rows:
+        print(
+            f"{row['channel']:21}{row['payload_bps']:9}{row['radio_bps']:9}{row['udp_bps']:9}"
+            f"{100 * row['packets_lost']:8.1f}{row['frames_made_up']:6}/{row['frames']:<5}"
+            f"{row['compute_ms_p50']:7}{row['compute_ms_p95']:7}{row['visqol']:>8}"
+            f"{row['words_kept_percent']:>9}"
+        )
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -118,11 +135,19 @@ def demo(args: argparse.Namespace) -> int:
             score = None if missing(["visqol"]) else visqol(speech, out)
             times = tb.frame_ms()
             rows.append(
-                f"{title:21}{facts['payload_bps']:9.0f}{facts['total_bps_radio']:9.0f}"
-                f"{facts['total_bps_udp']:9.0f}{100 * facts['loss']:8.1f}"
-                f"{np.sum((states == CONCEALED).any(axis=1)):6d}/{facts['frames']:<5d}"
-                f"{np.percentile(times, 50):7.1f}{np.percentile(times, 95):7.1f}"
-                + (f"{score:8.2f}" if score is not None else "       -")
+                {
+                    "channel": title,
+                    "seconds": round(len(speech) / SAMPLE_RATE_HZ, 2),
+                    "payload_bps": round(facts["payload_bps"]),
+                    "radio_bps": round(facts["total_bps_radio"]),
+                    "udp_bps": round(facts["total_bps_udp"]),
+                    "packets_lost": round(facts["loss"], 4),
+                    "frames_made_up": int(np.sum((states == CONCEALED).any(axis=1))),
+                    "frames": facts["frames"],
+                    "compute_ms_p50": round(float(np.percentile(times, 50)), 1),
+                    "compute_ms_p95": round(float(np.percentile(times, 95)), 1),
+                    "visqol": "-" if score is None else round(score, 2),
+                }
             )
             shown.append(Transmission(title, speech, out, states, payload, lost))
             say(f"{title}: done in {time.monotonic() - begin:.0f} s")
@@ -131,24 +156,18 @@ def demo(args: argparse.Namespace) -> int:
     if ending.signal:
         say(f"interrupted: {len(rows)} of {len(SETTINGS)} settings are done, in {output}/")
         return ending.status()
-    rows = [
-        row + f"{words_kept(speech, of.received, text):>9}"
-        for row, of in zip(rows, shown, strict=True)
-    ]
+    for row, of in zip(rows, shown, strict=True):
+        row["words_kept_percent"] = words_kept(speech, of.received, text)
     figure = draw(shown)
     figure.savefig(output / "demo.png", dpi=80)
-    print(
-        "\n                     payload    radio   UDP/IP    lost  concealed  ms a frame   ViSQOL"
-        "    words\n                       bit/s    bit/s    bit/s       %     frames    p50    p95"
-        "           kept %"
-    )
-    print("\n".join(rows))
+    write_csv(rows, output / "demo.csv")
+    print_table(rows)
     print(
         "\nradio: header and CRC with each packet; UDP/IP: 28 bytes more. concealed: nothing of the"
         "\nframe arrived. ViSQOL: speech mode, polynomial mapping, comparable only within"
         "\nthis table. words: that Whisper tiny.en still hears, of those said, or that it hears in"
         "\nFILE; ./bootstrap evaluate installs it. ms a frame: processor time of encoder, concealer"
         "\nand decoder together."
-        f"\nWAVs and demo.png are in {output}/"
+        f"\nWAVs, demo.png and demo.csv are in {output}/"
     )
     return 0

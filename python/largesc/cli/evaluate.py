@@ -5,29 +5,27 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from ..evaluation.experiments import EXPERIMENTS, Experiment, Sources
+from ..evaluation.measures import usable
+from ..evaluation.recogniser import missing, weights_folder
+from ..evaluation.report import write_report
+from ..evaluation.sweep import run
+from ..evaluation.utterances import spread, utterances
+from ..evaluation.words import RECOGNISERS
 from ..files import writable_folder
 from ..speech.files import write_audio
 from .audio import default_speech
+from .process import ending
 from .say import say
 
-# Those of evaluation/experiments.py, which loads torch.
-SETTINGS = (
-    "quick",
-    "sweep",
-    "words",
-    "network",
-    "alone",
-    "ablation",
-    "concealment",
-    "prefixes",
-    "full",
-)
 
-
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of ``largesc evaluate``."""
+def parser() -> argparse.ArgumentParser:
+    """The options of ``largesc evaluate``."""
+    parser = argparse.ArgumentParser(
+        prog="largesc evaluate", description="Our link and others on the same speech and losses."
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for tables and report")
-    parser.add_argument("--setting", choices=SETTINGS, default="sweep", help="[%(default)s]")
+    parser.add_argument("--setting", choices=EXPERIMENTS, default="sweep", help="[%(default)s]")
     parser.add_argument("--quick", action="store_true", help="the same as --setting quick")
     parser.add_argument(
         "--speech", type=Path, help="folder, or tsv: path, corpus, speaker and, for words, text"
@@ -55,16 +53,15 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         help="one more language model in the settings ablation and concealment",
     )
     parser.add_argument("--report-only", action="store_true", help="from the CSVs in --output")
+    return parser
 
 
-def sources_of(args: argparse.Namespace) -> object:
+def sources_of(args: argparse.Namespace) -> Sources:
     """Models and folders that were given.
 
     Raises:
         ValueError: ``--more-lm`` without a name, or no traces in their folder.
     """
-    from ..evaluation.experiments import Sources
-
     if wrong := [text for text in args.more_lm if "=" not in text]:
         raise ValueError(f"--more-lm {wrong[0]!r} has no name: use NAME=SOURCE")
     traces = tuple(sorted(args.traces.glob("*.txt"))) if args.traces else ()
@@ -76,8 +73,6 @@ def sources_of(args: argparse.Namespace) -> object:
 
 def speech_rows(args: argparse.Namespace, count: int, most_seconds: float) -> list[dict]:
     """Utterances to send: of ``--speech``, or the recordings of alsa-utils in two parts."""
-    from ..evaluation.utterances import spread, utterances
-
     if args.speech:
         rows = spread(utterances(args.speech, count, most_seconds), count)
         if not rows:
@@ -94,38 +89,50 @@ def speech_rows(args: argparse.Namespace, count: int, most_seconds: float) -> li
     return rows[:count]
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    """Runs a setting and writes CSVs, plots, tables and ``report.html`` to ``args.output``."""
-    from ..evaluation import experiments
-    from ..evaluation.report import write_report
-    from ..evaluation.sweep import run
+def chosen(args: argparse.Namespace) -> tuple[Experiment, dict[str, str]]:
+    """The experiment with the systems that were asked for and can run; what the others need.
 
-    writable_folder(args.output)
-    name = "quick" if args.quick else args.setting
-    setting = getattr(experiments, name)(sources_of(args))
-    known = {s.name: s for s in setting.all_systems}
+    Raises:
+        ValueError: a system is unknown, or none can run.
+    """
+    experiment = EXPERIMENTS["quick" if args.quick else args.setting](sources_of(args))
+    known = {system.name: system for system in experiment.all_systems}
     wanted = args.systems.split(";") if args.systems else list(known)
     if unknown := set(wanted) - set(known):
         raise ValueError(f"system {min(unknown)!r} is not in this setting: {'; '.join(known)}")
-    absent = {name: known[name].missing() for name in wanted if known[name].missing()}
-    for name, why in absent.items():
-        say(f"left out: {name}, needs {why}")
+    absent = {name: why for name in wanted if (why := known[name].missing())}
 
     def here(systems: tuple) -> tuple:
         return tuple(s for s in systems if s.name in wanted and s.name not in absent)
 
-    setting = replace(setting, systems=here(setting.systems), lossless=here(setting.lossless))
-    if not setting.all_systems:
+    left = {"systems": here(experiment.systems), "lossless": here(experiment.lossless)}
+    experiment = replace(experiment, **left)
+    if not experiment.all_systems:
         raise ValueError("none of the systems can run: install what they need")
+    if experiment.reference not in wanted:
+        experiment = replace(experiment, reference=experiment.all_systems[0].name)
+    return experiment, absent
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Runs an experiment and writes CSVs, plots, tables and ``report.html`` to ``--output``."""
+    args = parser().parse_args(arguments)
+    writable_folder(args.output)
+    experiment, absent = chosen(args)
+    for name, why in absent.items():
+        say(f"left out: {name}, needs {why}")
     if not args.report_only:
-        setting = replace(setting, **judged(setting.measures, args.recogniser))
-        rows = speech_rows(args, args.utterances or setting.utterances, setting.most_seconds)
-        found = run(
-            setting, rows, args.output, args.seed, args.ray, args.processes, args.keep_audio
-        )
+        experiment = replace(experiment, **judged(experiment.measures, args.recogniser))
+        count = args.utterances or experiment.utterances
+        rows = speech_rows(args, count, experiment.most_seconds)
+        how = args.seed, args.ray, args.processes, args.keep_audio
+        try:
+            found = run(experiment, rows, args.output, *how)
+        except KeyboardInterrupt:
+            say(f"interrupted: what is finished is kept in {args.output}, run it again to go on")
+            return ending.status()
         say_uncounted(rows, found)
-    reference = setting.reference if setting.reference in wanted else setting.all_systems[0].name
-    report = write_report(args.output, reference, absent)
+    report = write_report(args.output, experiment.reference, absent)
     print((args.output / "tables.md").read_text())
     say(f"{report} has the plots and the speech, {args.output}/results.csv all values")
     return 0
@@ -137,10 +144,6 @@ def judged(measures: tuple[str, ...], recogniser: str) -> dict[str, object]:
     Raises:
         ValueError: none is installed, or the weights of a recogniser are not what they should be.
     """
-    from ..evaluation.measures import usable
-    from ..evaluation.recogniser import missing, weights_folder
-    from ..evaluation.words import RECOGNISERS
-
     more = ("words_given",) if recogniser else ()
     names = tuple(usable(list(measures))) + more
     if not names:

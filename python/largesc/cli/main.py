@@ -33,7 +33,6 @@ def parser() -> argparse.ArgumentParser:
         add_receiver,
         add_sender,
     )
-    from .evaluate import add_evaluate
 
     top = argparse.ArgumentParser(
         prog="largesc", description="Speech as tokens over lossy packet links."
@@ -104,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
     demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
-    add_evaluate(command("evaluate", "our link and others on the same speech and losses"))
+    command("evaluate", "our link and others on the same speech and losses")
     return top
 
 
@@ -161,11 +160,15 @@ def command_of(given: list[str]) -> int:
 
         return doctor()
     if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
-        # Recipes and studies have options of their own.
+        # Recipes, studies and the evaluation have options of their own.
         import_module(f"..training.recipes.{given[1]}", __package__).main(given[2:])
         return 0
     if given[:1] == ["study"]:
         return study(given[1:])
+    if given[:1] == ["evaluate"]:
+        from .evaluate import evaluate
+
+        return evaluate(given[1:])
     return run(parser().parse_args(given))
 
 
@@ -186,11 +189,7 @@ def study(arguments: list[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs a command other than ``train`` and ``study``."""
-    if args.command == "evaluate":
-        from .evaluate import evaluate
-
-        return evaluate(args)
+    """Runs a command whose options are in :func:`parser`."""
     if args.command == "demo":
         from .demo import demo
 

@@ -21,11 +21,11 @@ from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 PITCH_WINDOW_SAMPLES = FRAME_SAMPLES
 
 
-def mel_filterbank(n_mels: int, n_fft: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> torch.Tensor:
+def mel_filterbank(n_mels: int, n_fft: int) -> torch.Tensor:
     """Triangular HTK-mel filters with unit peak, shape ``[n_mels, n_fft // 2 + 1]``."""
-    top = 2595.0 * torch.log10(torch.tensor(1.0 + sample_rate_hz / 2 / 700.0))
+    top = 2595.0 * torch.log10(torch.tensor(1.0 + SAMPLE_RATE_HZ / 2 / 700.0))
     edges_hz = 700.0 * (10.0 ** (torch.linspace(0.0, float(top), n_mels + 2) / 2595.0) - 1.0)
-    bins_hz = torch.linspace(0.0, sample_rate_hz / 2, n_fft // 2 + 1)
+    bins_hz = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, n_fft // 2 + 1)
     left, centre, right = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     rising = (bins_hz - left) / (centre - left)
     falling = (right - bins_hz) / (right - centre)

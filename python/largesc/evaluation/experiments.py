@@ -20,8 +20,8 @@ NO_LOSS = LossChannel(0.0)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One comparison.
+class Experiment:
+    """One comparison; a setting of ``largesc evaluate``.
 
     Attributes:
         systems: their names are unique.
@@ -98,7 +98,7 @@ def published(sources: Sources, rate_bps: float) -> list[OwnSystem]:
     ]
 
 
-def quick(sources: Sources) -> Setting:
+def quick(sources: Sources) -> Experiment:
     """A few minutes on two cores."""
     systems = (
         ours(sources),
@@ -108,10 +108,11 @@ def quick(sources: Sources) -> Setting:
         Codec2("1200"),
         Lyra(sources.lyra, 3200),
     )
-    return Setting(systems, grid([0.0, 0.2], [0.0, 240.0]), ("visqol", "plcmos", "stoi"), 3, "ours")
+    channels, measures = grid([0.0, 0.2], [0.0, 240.0]), ("visqol", "plcmos", "stoi")
+    return Experiment(systems, channels, measures, 3, "ours")
 
 
-def sweep(sources: Sources) -> Setting:
+def sweep(sources: Sources) -> Experiment:
     """The comparison whose results are in docs/results."""
     systems = (
         ours(sources),
@@ -123,10 +124,10 @@ def sweep(sources: Sources) -> Setting:
         Opus(6000, 60),
     )
     measures = ("visqol", "visqol_lattice", "plcmos", "stoi", *WORDS, "f0", "speaker")
-    return Setting(systems, grid([0.0, 0.1, 0.2, 0.3], [0.0, 240.0]), measures, 24, "ours")
+    return Experiment(systems, grid([0.0, 0.1, 0.2, 0.3], [0.0, 240.0]), measures, 24, "ours")
 
 
-def words(sources: Sources) -> Setting:
+def words(sources: Sources) -> Experiment:
     """What is understood, by a recogniser; the original and bare tokens tell where words go."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
     systems = (
@@ -138,12 +139,12 @@ def words(sources: Sources) -> Setting:
     )
     bare = (ours(sources, name=f"{n} tokens alone", tokens=(n, 0), **plain) for n in (8, 4))
     channels = (*grid([0.0, 0.1, 0.3], [0.0]), LossChannel(0.2, 240.0))
-    return Setting(
+    return Experiment(
         systems, channels, WORDS, 24, "ours", (Original(), *bare), drawings=3, most_seconds=30.0
     )
 
 
-def network(sources: Sources) -> Setting:
+def network(sources: Sources) -> Experiment:
     """Over UDP/IP, where headers weigh most; also through the traces that are given."""
     two = {"layout": "two frames a packet", "deadline_ms": 160}
     systems = (
@@ -155,17 +156,17 @@ def network(sources: Sources) -> Setting:
     )
     plain = sweep(sources)
     channels = (*plain.channels, *traced(sources))
-    return Setting(systems, channels, plain.measures, 12, systems[0].name)
+    return Experiment(systems, channels, plain.measures, 12, systems[0].name)
 
 
-def alone(sources: Sources) -> Setting:
+def alone(sources: Sources) -> Experiment:
     """Every competitor by itself, without losses: one that looks weak here is a mistake of ours."""
     others = [s for s in full(sources).systems if isinstance(s, Opus | Codec2 | Lyra | Aac)]
     systems = (ours(sources), *others)
-    return Setting(systems, grid([0.0], []), sweep(sources).measures, 8, "ours")
+    return Experiment(systems, grid([0.0], []), sweep(sources).measures, 8, "ours")
 
 
-def ablation(sources: Sources) -> Setting:
+def ablation(sources: Sources) -> Experiment:
     """The paper's ablations at one rate, and other language models."""
     systems = [
         ours(sources),
@@ -180,10 +181,10 @@ def ablation(sources: Sources) -> Setting:
     ]
     losses = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
     measures = ("visqol", "plcmos", "stoi")
-    return Setting(tuple(systems), grid(losses, [0.0, 240.0]), measures, 8, "ours")
+    return Experiment(tuple(systems), grid(losses, [0.0, 240.0]), measures, 8, "ours")
 
 
-def concealment(sources: Sources) -> Setting:
+def concealment(sources: Sources) -> Experiment:
     """The concealers alone: all tokens once, no copies."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
     one = {"concealer": "lm", "samples": 1}
@@ -198,10 +199,10 @@ def concealment(sources: Sources) -> Setting:
     ]
     measures = ("visqol", "visqol_lattice", "plcmos", "stoi", WORDS[0])
     channels = grid([0.2, 0.4], [0.0, 240.0])
-    return Setting(tuple(systems), channels, measures, 8, "repeat")
+    return Experiment(tuple(systems), channels, measures, 8, "repeat")
 
 
-def prefixes(sources: Sources) -> Setting:
+def prefixes(sources: Sources) -> Experiment:
     """Only the first tokens of each frame are sent, nothing is lost: as they are, or completed."""
     plain = {"policy": "fixed", "rate_bps": 0.0}
     concealers = (("alone", "repeat"), ("and frames around", "interpolate"))
@@ -211,10 +212,10 @@ def prefixes(sources: Sources) -> Setting:
         for name, concealer in concealers
     ]
     measures = ("visqol", "visqol_lattice", "plcmos", "stoi")
-    return Setting(tuple(systems), grid([0.0], []), measures, 16, systems[0].name)
+    return Experiment(tuple(systems), grid([0.0], []), measures, 16, systems[0].name)
 
 
-def full(sources: Sources) -> Setting:
+def full(sources: Sources) -> Experiment:
     """Everything, for whoever has the machines: days on two cores."""
     rates = [ours(sources, name=f"ours, {r} bit/s", rate_bps=float(r)) for r in (1000, 2000, 2500)]
     offline = ours(sources, name="ours, copies up to 320 ms later", deadline_ms=320)
@@ -242,7 +243,7 @@ def full(sources: Sources) -> Setting:
     channels = [*grid(losses, [0.0, 160.0, 240.0, 400.0])]
     channels += traced(sources)
     measures = sweep(sources).measures
-    return Setting(tuple(systems), tuple(channels), measures, 106, "ours")
+    return Experiment(tuple(systems), tuple(channels), measures, 106, "ours")
 
 
 def traced(sources: Sources) -> list[LossChannel]:
@@ -263,3 +264,10 @@ def share_lost(trace: Path) -> float:
     if not flags:
         raise ValueError(f"trace {trace} holds no flags: expected 0 and 1")
     return flags.count("1") / len(flags)
+
+
+# Their names are those of ``--setting``.
+EXPERIMENTS = {
+    build.__name__: build
+    for build in (quick, sweep, words, network, alone, ablation, concealment, prefixes, full)
+}

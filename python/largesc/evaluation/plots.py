@@ -15,6 +15,8 @@ from ..speech.format import FRAME_MS  # noqa: E402
 from ..tables import by_utterance, mean_half, paired  # noqa: E402
 
 COLOURS = plt.get_cmap("tab20").colors
+# Of fewer no interval is shown, and nobody is called better: another few would say otherwise.
+LEAST_UTTERANCES = 8
 
 
 def systems_of(rows: list[dict]) -> list[str]:
@@ -29,9 +31,13 @@ def channels_of(rows: list[dict]) -> list[str]:
 
 
 def mean_of(rows: list[dict], name: str, **wanted: object) -> tuple[float, float]:
-    """Mean and half interval of ``name`` over the rows that have all that is ``wanted``."""
+    """Mean and half interval of ``name`` over the rows that have all that is ``wanted``.
+
+    The interval is NaN where there are fewer than :data:`LEAST_UTTERANCES`.
+    """
     chosen = [r for r in rows if all(str(r[k]) == str(v) for k, v in wanted.items())]
-    return mean_half(*by_utterance(chosen, name))
+    mean, half = mean_half(*by_utterance(chosen, name))
+    return mean, half if count_of(chosen) >= LEAST_UTTERANCES else float("nan")
 
 
 def losses_of(rows: list[dict], channel: str) -> list[str]:
@@ -93,8 +99,8 @@ def against_loss(rows: list[dict], measures: list[str], path: Path) -> None:
     def values(system: str, measure: str, channel: str) -> dict:
         own = [r for r in rows if r["system"] == system and r["channel"] in (channel, "none")]
         found = {p: mean_of(own, measure, loss=p) for p in losses_of(own, channel)}
-        shown = 1.0 if system == first else 0.0
-        return {p: (m, m - shown * half, m + shown * half) for p, (m, half) in found.items()}
+        drawn = {p: (m, half if system == first else 0.0) for p, (m, half) in found.items()}
+        return {p: (m, m - half, m + half) for p, (m, half) in drawn.items()}
 
     panels(rows, measures, values, path)
 

@@ -15,14 +15,19 @@ from .systems.original import Original
 from .words import RECOGNISERS, lost
 
 PICTURES = {
-    "against_loss.png": "Quality against loss: means over utterances, 95 % interval of one",
-    "differences.png": "Differences, utterance by utterance, with 95 % bootstrap intervals",
+    "against_loss.png": "Quality against loss: means over utterances",
+    "differences.png": "Differences, utterance by utterance",
     "against_rate.png": "Quality against the rate on a bare radio frame (header, payload and CRC)",
     "against_computing.png": "Quality against processor time of coder, decoder and concealer",
     "bars.png": "At the highest loss",
     "latency.png": "Delay by design and computing",
 }
 TEMPLATE = "report_template.html"
+FEW = (
+    "{count} utterances are too few to tell which system is better: what follows are means, "
+    "without intervals and differences. They show that all runs, and how it sounds. From {least} "
+    "utterances on both are there: --speech FOLDER."
+)
 
 
 def measures_in(rows: list[dict]) -> list[str]:
@@ -120,6 +125,41 @@ def heard(rows: list[dict], folder: Path) -> list[dict]:
     return found
 
 
+def tables_of(rows: list[dict], reference: str, many: bool) -> list[list[list[str]]]:
+    """All tables; means alone where there are not ``many`` utterances."""
+    measures = measures_in(rows)
+    tables = [paper_table(rows, m) for m in measures]
+    if many:
+        tables += [difference_table(rows, reference, m) for m in measures]
+        counted = [m for m in measures if m in RECOGNISERS]
+        tables += [table for m in counted for table in lost_tables(rows, reference, m)]
+    return tables
+
+
+def write_pictures(
+    rows: list[dict], times: list[dict], reference: str, folder: Path, many: bool
+) -> dict[str, str]:
+    """Draws the plots into ``folder``; returns each in base64 by its title.
+
+    Args:
+        many: whether there are enough utterances for intervals and differences.
+    """
+    measures, titles = measures_in(rows), dict(PICTURES)
+    plots.against_loss(rows, measures, folder / "against_loss.png")
+    if many:
+        plots.differences(rows, reference, measures, folder / "differences.png")
+        titles["against_loss.png"] += ", 95 % interval of the first system"
+        titles["differences.png"] += f", to {reference}, with 95 % bootstrap intervals"
+    else:
+        (folder / "differences.png").unlink(missing_ok=True)
+        del titles["differences.png"]
+    plots.against_rate(rows, measures[0], folder / "against_rate.png")
+    plots.against_computing(rows, times, measures[0], folder / "against_computing.png")
+    plots.bars(rows, measures[0], folder / "bars.png")
+    plots.latency(rows, times, folder / "latency.png")
+    return {title: encoded(folder / name) for name, title in titles.items()}
+
+
 def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
     """Writes the plots, ``tables.md`` and ``report.html`` beside the CSVs in ``folder``.
 
@@ -136,31 +176,21 @@ def write_report(folder: Path, reference: str, absent: dict[str, str]) -> Path:
     rows, times = read_csv(folder / "results.csv"), read_csv(folder / "times.csv")
     if not rows:
         raise ValueError(f"{folder}/results.csv has no rows: run largesc evaluate again")
-    # Of an earlier call with more at hand, they may be there all the same.
-    absent = {k: v for k, v in absent.items() if k not in plots.systems_of(rows)}
-    measures = measures_in(rows)
-    plots.against_loss(rows, measures, folder / "against_loss.png")
-    plots.differences(rows, reference, measures, folder / "differences.png")
-    plots.against_rate(rows, measures[0], folder / "against_rate.png")
-    plots.against_computing(rows, times, measures[0], folder / "against_computing.png")
-    plots.bars(rows, measures[0], folder / "bars.png")
-    plots.latency(rows, times, folder / "latency.png")
-    tables = [paper_table(rows, m) for m in measures]
-    tables += [difference_table(rows, reference, m) for m in measures]
-    counted = [m for m in measures if m in RECOGNISERS]
-    tables += [table for m in counted for table in lost_tables(rows, reference, m)]
-    (folder / "tables.md").write_text("\n\n".join(map(markdown, tables)) + "\n")
-    pictures = {
-        title + (f", to {reference}" if "Diff" in title else ""): encoded(folder / name)
-        for name, title in PICTURES.items()
-    }
+    count = plots.count_of(rows)
+    many = count >= plots.LEAST_UTTERANCES
+    few = "" if many else FEW.format(count=count, least=plots.LEAST_UTTERANCES)
+    tables = tables_of(rows, reference, many)
+    parts = [part for part in (few, *map(markdown, tables)) if part]
+    (folder / "tables.md").write_text("\n\n".join(parts) + "\n")
     loader = FileSystemLoader(Path(__file__).parent)
     page = Environment(loader=loader, autoescape=True).get_template(TEMPLATE)
     (folder / "report.html").write_text(
         page.render(
-            utterances=plots.count_of(rows),
-            absent=absent,
-            pictures=pictures,
+            utterances=count,
+            few=few,
+            # Of an earlier call with more at hand, they may be there all the same.
+            absent={k: v for k, v in absent.items() if k not in plots.systems_of(rows)},
+            pictures=write_pictures(rows, times, reference, folder, many),
             tables=tables,
             heard=heard(rows, folder / "audio"),
         )

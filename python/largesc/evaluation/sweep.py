@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a setting on Ray, here or on a cluster; every finished cell is kept and never done again.
+"""Runs an experiment on Ray, here or on a cluster; a finished cell is kept and never done again.
 
 A cell is one system on one utterance through one channel. Results are in ``results.csv`` and
 ``results.parquet``, times, which no seed can repeat, in ``times.csv``, decoded speech of the first
@@ -18,7 +18,7 @@ from ..speech.files import read_audio, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv
 from .cache import Cache, key_of
-from .experiments import NO_LOSS, Setting
+from .experiments import NO_LOSS, Experiment
 from .measures import ENGLISH_MEASURES, measure
 from .systems.system import UDP_BYTES, Packets, System
 
@@ -121,8 +121,8 @@ def run_group(cells: list[Cell], speech: np.ndarray) -> list[tuple[str, dict, np
     return found
 
 
-def cells_of(setting: Setting, utterances: list[dict], seed: int) -> list[Cell]:
-    """All cells of a setting, utterance by utterance.
+def cells_of(experiment: Experiment, utterances: list[dict], seed: int) -> list[Cell]:
+    """All cells of an experiment, utterance by utterance.
 
     Losses are drawn with ``seed``, one more thousand for each utterance, and one more million for
     each drawing. Where some utterances have a ``text`` and one has none, that one's words are not
@@ -132,10 +132,14 @@ def cells_of(setting: Setting, utterances: list[dict], seed: int) -> list[Cell]:
     cells = []
     for number, row in enumerate(utterances):
         text = (row.get("text") or "") if with_text else None
-        judged = {"measures": setting.measures, "text": text, "recogniser": setting.recogniser}
-        for system in setting.all_systems:
-            for channel in (NO_LOSS,) if system in setting.lossless else setting.channels:
-                drawings = setting.drawings if channel.loss else 1
+        judged = {
+            "measures": experiment.measures,
+            "text": text,
+            "recogniser": experiment.recogniser,
+        }
+        for system in experiment.all_systems:
+            for channel in (NO_LOSS,) if system in experiment.lossless else experiment.channels:
+                drawings = experiment.drawings if channel.loss else 1
                 for drawing in range(1, drawings + 1):
                     drawn = seed + 1000 * number + 1_000_000 * (drawing - 1)
                     about = row["path"], row["corpus"], drawn, system, channel
@@ -185,7 +189,7 @@ def audio_name(row: dict, number: int) -> str:
 
 
 def run(
-    setting: Setting,
+    experiment: Experiment,
     utterances: list[dict],
     output: Path,
     seed: int = 1,
@@ -193,10 +197,10 @@ def run(
     processes: int = 2,
     keep_audio: bool = False,
 ) -> list[dict]:
-    """Computes what is missing of a setting and returns all its rows.
+    """Computes what is missing of an experiment and returns all its rows.
 
     Args:
-        setting: its systems are all installed.
+        experiment: its systems are all installed.
         utterances: rows with ``path``, ``corpus`` and ``file``.
         output: folder; cells found in it are not computed again.
         seed: of the losses, see :func:`cells_of`.
@@ -208,7 +212,7 @@ def run(
         ValueError: Ray is not installed, or no cluster at ``address``.
     """
     results = Results(output, len(utterances) if keep_audio else HEARD)
-    cells = cells_of(setting, utterances, seed)
+    cells = cells_of(experiment, utterances, seed)
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.key() not in results.cells:
@@ -249,17 +253,16 @@ def _compute(
         remote = ray.remote(num_cpus=1, max_retries=5)(run_group)
         waiting, running = list(groups.items()), {}
         numbers = {utterance: number for number, utterance in enumerate(files, 1)}
-        bar = tqdm(total=sum(map(len, groups.values())), unit="cell", smoothing=0.1)
         width = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
-        while waiting or running:
-            while waiting and len(running) < width:
-                (utterance, _), group = waiting.pop(0)
-                speech = read_audio(files[utterance])
-                running[remote.remote(group, speech)] = group
-            (done, *_), _ = ray.wait(list(running), num_returns=1)
-            for (key, row, speech), cell in zip(ray.get(done), running.pop(done), strict=True):
-                results.add(key, row, speech, numbers[cell.utterance])
-                bar.update()
-        bar.close()
+        with tqdm(total=sum(map(len, groups.values())), unit="cell", smoothing=0.1) as bar:
+            while waiting or running:
+                while waiting and len(running) < width:
+                    (utterance, _), group = waiting.pop(0)
+                    speech = read_audio(files[utterance])
+                    running[remote.remote(group, speech)] = group
+                (done, *_), _ = ray.wait(list(running), num_returns=1)
+                for (key, row, speech), cell in zip(ray.get(done), running.pop(done), strict=True):
+                    results.add(key, row, speech, numbers[cell.utterance])
+                    bar.update()
     finally:
         ray.shutdown()

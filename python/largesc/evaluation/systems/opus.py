@@ -29,11 +29,6 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-def has_dred() -> bool:
-    """Whether the installed libopus has deep redundancy (1.5 and later, compiled in)."""
-    return library() is not None and hasattr(library(), "opus_dred_decoder_create")
-
-
 class Opus:
     """Opus in VoIP mode with LBRR where its encoder sends any.
 

@@ -5,7 +5,9 @@
 
 Every trial is an over of its own, with a receiver that has heard nothing before. Es/N0 is that of
 a payload symbol or carrier, 3 dB above what loses 1 % of the packets; 20 dB on average where
-the signal fades.
+the signal fades. In the over with a fade packets leave as live speech sends them, one in 160 ms or
+as soon as the one before is over; the fade begins somewhere in the first second and silences
+the samples in it.
 """
 
 import argparse
@@ -16,12 +18,12 @@ import numpy as np
 
 from ..processes import alone
 from ..study import add_common, at_least_one, save_rows
-from .runs import Setting, energies, random_packets, receive, transmit
+from .runs import Setting, energies, in_time, random_packets, receive, transmit
 
 # Es/N0 in dB.
 PROFILES = {"ssb": 6.5, "ssb_bpsk": 12.0, "narrow": 6.0, "wide": 12.0}
 FADING_DB = 20.0
-FADE_SECONDS = 2.0
+FADE_S, FADE_BEGINS_S, SLOT_S = 2.0, 1.0, 0.16
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Condition:
         key_up_ms: single carrier only.
         offset: of the carrier, as a share of the symbol rate; either sign in turn.
         clock_ppm: either sign in turn.
-        fade: silence of 2 s in the middle.
+        fade: 2 s of silence in an over at the pace of speech.
         doppler_hz, delay_us: of Rayleigh fading, by profile; a delay makes it selective.
     """
 
@@ -65,18 +67,43 @@ CONDITIONS = (
 )
 
 
-def over(setting: Setting, condition: Condition, seed: int) -> list[bool]:
-    """Which packets of one over arrive."""
+@dataclass(frozen=True)
+class Over:
+    """What became of the packets of one over.
+
+    Attributes:
+        arrived: bool, of each packet.
+        faded: bool, whether any of its burst lay in the fade.
+    """
+
+    arrived: np.ndarray
+    faded: np.ndarray
+
+
+def faded(
+    setting: Setting, samples: np.ndarray, sizes: list[int], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples at the pace of speech, silent in a fade, and which bursts it touches."""
+    x, spans = in_time(setting, samples, sizes, SLOT_S)
+    rate = setting.radio.sample_rate
+    begin = round(np.random.default_rng([2, seed]).uniform(0, FADE_BEGINS_S) * rate)
+    end = begin + round(FADE_S * rate)
+    x[begin:end] = 0
+    return x, (spans[:, 0] < end) & (spans[:, 1] > begin)
+
+
+def over(setting: Setting, condition: Condition, seed: int) -> Over:
+    """Sends one over."""
     radio, energy = setting.radio, energies(setting, condition.packet_bytes)
     es_n0_db = FADING_DB if condition.doppler_hz else PROFILES[setting.profile]
     packets = random_packets(condition.packets, condition.packet_bytes, seed)
     key_up_ms = 0.0 if radio.waveform == "ofdm" else condition.key_up_ms
     x = transmit(setting, packets, key_up_ms)
+    touched = np.zeros(len(packets), dtype=bool)
     if condition.fade:
-        half = len(x) // 2
-        gap = np.zeros(round(FADE_SECONDS * radio.sample_rate), dtype=np.complex64)
-        # As long as it lasts, what is sent is lost.
-        x = np.concatenate([x[:half], gap, x[half + len(x) // 25 :]])
+        x, touched = faded(setting, x, [len(packet) for packet in packets], seed)
+        # The receiver wants to see behind the last burst.
+        x = np.concatenate([x, np.zeros(1000, dtype=np.complex64)])
     # The receiver hears noise before the first burst.
     before = 1000 + np.random.default_rng(seed).integers(0, 500)
     x = np.concatenate([np.zeros(before, dtype=np.complex64), x])
@@ -92,13 +119,14 @@ def over(setting: Setting, condition: Condition, seed: int) -> list[bool]:
         channel["delay_us"] = condition.delay_us[setting.profile]
     noise_power = energy.symbol / 10 ** (es_n0_db / 10)
     received = set(receive(setting, x, noise_power, seed, **channel)[0])
-    return [packet in received for packet in packets]
+    return Over(np.array([packet in received for packet in packets]), touched)
 
 
 def measure(setting: Setting, condition: Condition, overs: int, seed: int) -> dict[str, object]:
-    """One row: packets lost, overs whose first packet was lost, longest run of losses."""
+    """One row: packets lost, those that lay in a fade, overs whose first packet was lost."""
     results = [over(setting, condition, number) for number in range(seed, seed + overs)]
-    sent = sum(map(len, results))
+    arrived = np.array([result.arrived for result in results])
+    in_fade = np.array([result.faded for result in results])
     return {
         "profile": setting.profile,
         "condition": condition.name,
@@ -106,14 +134,16 @@ def measure(setting: Setting, condition: Condition, overs: int, seed: int) -> di
         "doppler_hz": condition.doppler_hz.get(setting.profile, ""),
         "delay_us": condition.delay_us.get(setting.profile, ""),
         "overs": overs,
-        "packets": sent,
-        "lost": sent - sum(map(sum, results)),
-        "first_lost": sum(not got[0] for got in results),
-        "longest_loss": max(map(longest_loss, results)),
+        "packets": arrived.size,
+        "lost": int(np.sum(~arrived)),
+        "in_fade": int(np.sum(in_fade)) if condition.fade else "",
+        "lost_beside_fade": int(np.sum(~arrived & ~in_fade)) if condition.fade else "",
+        "first_lost": int(np.sum(~arrived[:, 0])),
+        "longest_loss": max(map(longest_loss, arrived)),
     }
 
 
-def longest_loss(got: list[bool]) -> int:
+def longest_loss(got: np.ndarray) -> int:
     """Length of the longest run of lost packets."""
     longest = now = 0
     for there in got:

@@ -9,6 +9,7 @@ import pmt
 from gnuradio import analog, blocks, gr
 
 from ... import keys, packet_radio_rx, packet_radio_tx, radio_channel
+from ...blocks.radio.packet_radio_tx import FIRST_SYMBOLS
 from ...radio.profiles import OFDM_LENGTH, RadioProfile, find_profile
 
 AMPLITUDE = 0.5
@@ -67,6 +68,32 @@ def transmit(setting: Setting, packets: list[bytes], key_up_ms: float = 0.0) -> 
     del tb, tx, sink
     gc.collect()
     return samples
+
+
+def in_time(
+    setting: Setting, samples: np.ndarray, sizes: list[int], slot_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bursts of ``samples`` as live speech sends them: each waits until its packet is complete.
+
+    Args:
+        samples: of :func:`transmit`, without key-up.
+        sizes: bytes of each packet.
+        slot_s: seconds from one packet to the next. Bursts that take longer queue up.
+
+    Returns:
+        Samples, and the first and the one behind the last of each burst, ``[packets, 2]``.
+    """
+    radio = setting.radio
+    at = 0 if radio.waveform == "ofdm" else FIRST_SYMBOLS * radio.samples_per_symbol
+    slot, free, spans, parts = round(slot_s * radio.sample_rate), 0, [], []
+    for number, size in enumerate(sizes):
+        length = radio.burst_symbols(size) * radio.samples_per_symbol
+        begin = max(free, number * slot)
+        parts.append(np.zeros(begin - free, dtype=np.complex64))
+        parts.append(samples[at : at + length])
+        at, free = at + length, begin + length
+        spans.append((begin, free))
+    return np.concatenate(parts), np.array(spans)
 
 
 def receive(

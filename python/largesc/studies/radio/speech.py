@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from ..._core import Depacketizer, PacketDecision, Packetizer
-from ...blocks.radio.packet_radio_tx import FIRST_SYMBOLS
 from ...channel.loss_timeline import LossChannel
 from ...concealment.concealer import METHODS, ReceivedFrame
 from ...control.policies import Channel, Controller, Frame
@@ -35,7 +34,7 @@ from ...tables import markdown, mean_half, means
 from ..processes import alone, results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .per import decibels
-from .runs import Setting, energies, receive, transmit
+from .runs import Setting, energies, in_time, receive, transmit
 
 NOISE_BANDWIDTH_HZ = 3000.0
 FRAMES_PER_PACKET = 2
@@ -110,16 +109,12 @@ def on_air(
     """Sends random packets of ``sizes`` bytes, each when its speech is complete."""
     setting, radio = contestant.setting, contestant.setting.radio
     packets = [np.random.default_rng([7, n]).bytes(size) for n, size in enumerate(sizes)]
-    samples = transmit(setting, packets)[FIRST_SYMBOLS * radio.samples_per_symbol :]
-    slot = round(contestant.packet_ms / 1000 * radio.sample_rate)
-    lengths = [radio.burst_symbols(size) * radio.samples_per_symbol for size in sizes]
+    slot_s = contestant.packet_ms / 1000
+    sent, spans = in_time(setting, transmit(setting, packets), sizes, slot_s)
+    slot, air = round(slot_s * radio.sample_rate), int(np.sum(spans[:, 1] - spans[:, 0]))
     # Half a second more: the receiver wants to see behind a burst.
-    x = np.zeros(slot * len(sizes) + sum(lengths) // 8 + 3600, dtype=np.complex64)
-    at = free = 0
-    for number, length in enumerate(lengths):
-        free = max(free, number * slot)
-        x[free : free + length] = samples[at : at + length]
-        at, free = at + length, free + length
+    x = np.zeros(slot * len(sizes) + air // 8 + 3600, dtype=np.complex64)
+    x[: len(sent)] = sent
     energy = energies(setting, round(float(np.mean(sizes))))
     es_n0 = 10 ** (snr_db / 10) * NOISE_BANDWIDTH_HZ / radio.symbol_rate
     noise_power = energy.symbol / es_n0
@@ -137,7 +132,7 @@ def on_air(
     lost = np.array([packet not in there for packet in packets])
     bits = 8 * float(np.mean(sizes))
     ebn0_db = decibels(energy.used / bits / noise_power)
-    return Losses(lost, ebn0_db, sum(lengths) / (slot * len(sizes)))
+    return Losses(lost, ebn0_db, air / (slot * len(sizes)))
 
 
 @cache
