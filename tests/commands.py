@@ -21,7 +21,6 @@ CONTEXT.set_forkserver_preload(
         "gnuradio.largesc.blocks.speech_tx",
         "gnuradio.largesc.blocks.speech_rx",
         "gnuradio.largesc.cli.arguments",
-        "gnuradio.largesc.cli.evaluate",
         "moshi.models",
         "safetensors.torch",
     ]
