@@ -219,9 +219,7 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
     meta = pmt::acons(k_received, counts[frame.received_tokens()], meta);
     if (frame.sent >= 0)
         meta = pmt::acons(k_sent, counts[frame.sent], meta);
-    // Only where something is missing, which it can help to guess.
-    if (frame.received_tokens() < ::largesc::TOKENS_PER_FRAME &&
-        ::largesc::any_known(frame.following))
+    if (::largesc::any_known(frame.following))
         meta = pmt::acons(k_following, to_pmt(frame.following), meta);
     meta = pmt::acons(k_index, pmt::from_long(frame.index), meta);
     message_port_pub(OUT, pmt::cons(meta, to_pmt(frame.tokens)));

@@ -116,8 +116,9 @@ class ReceiverOptions:
     """Of depacketizer, concealer and decoder.
 
     Attributes:
-        method: how lost tokens are filled: ``interpolate``, ``lm``, ``repeat`` or ``silence``.
-        model: source of the language model and of what interpolates.
+        method: how lost tokens are filled: ``context``, ``interpolate``, ``lm``,
+            ``repeat`` or ``silence``.
+        model: source of the context model, the language model and of what interpolates.
         mode: ``live`` (played by the clock) or ``offline`` (nothing is dropped).
         deadline_ms: time that a frame waits for its copies.
         max_deadline_ms: live, as far as the wait may grow where packets come late; 0: fixed.

@@ -24,6 +24,7 @@ constexpr const char* silence = "silence";
 constexpr const char* repair = "repair";
 constexpr const char* concealed_tokens = "concealed_tokens";
 constexpr const char* gain = "gain";
+constexpr const char* estimated_latent = "estimated_latent";
 constexpr const char* end_of_stream = "end_of_stream";
 constexpr const char* loss_probability = "loss_probability";
 constexpr const char* mean_burst_packets = "mean_burst_packets";
@@ -52,6 +53,7 @@ constexpr std::array all{
     repair,
     concealed_tokens,
     gain,
+    estimated_latent,
     end_of_stream,
     loss_probability,
     mean_burst_packets,

@@ -88,6 +88,7 @@ HINTS = {
     keys.level_dbfs: is_finite,
     keys.gain: is_finite,
     keys.latent: is_vector,
+    keys.estimated_latent: is_vector,
     keys.distortion: lambda value: is_vector(value) and value.shape == (TOKENS_PER_FRAME + 1,),
     keys.following_tokens: is_tokens,
 }

@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
     """Token frames to speech.
 
-    Input: message port `tokens` (from the concealer; the metadata `gain` fades to comfort noise).
-    Output: float stream 24 kHz; message ports `pull` (live: asks for the next frame), `credit`
-    (frames that are done with), `status`.
+    Input: message port `tokens` (from the concealer; the metadata `gain` fades to comfort noise, an
+    `estimated_latent` is decoded in place of the tokens). Output: float stream 24 kHz; message
+    ports `pull` (live: asks for the next frame), `credit` (frames that are done with), `status`.
 
     The output lags by the codec's own delay, 20 ms with the embedded codec. Live, comfort noise is
     played until the first frame and wherever a frame is not there in time (counted as underflow).
@@ -87,7 +87,8 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
             return
         if meta.get(keys.repair):
             return
-        self._frames.append((meta.get(keys.frame_index, 0), tokens, meta.get(keys.gain, 1.0)))
+        found = meta.get(keys.gain, 1.0), meta.get(keys.estimated_latent)
+        self._frames.append((meta.get(keys.frame_index, 0), tokens, *found))
         self._asked = False
         # Once is enough: after a frame the wires are right.
         self._unanswered = PATIENCE_PULLS
@@ -148,10 +149,12 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
                     REMEDY,
                 )
 
-    def _decode(self, index: int, tokens: np.ndarray, gain: float) -> None:
+    def _decode(
+        self, index: int, tokens: np.ndarray, gain: float, latent: np.ndarray | None
+    ) -> None:
         self._idle_samples = 0
         self.times.start()
-        if not self.attempt(self._play, tokens, gain):
+        if not self.attempt(self._play, tokens, gain, latent):
             self._samples = self._core.comfort_noise(FRAME_SAMPLES)
         self.times.stop()
         self.counters["frames"] += 1
@@ -159,8 +162,10 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
         if self.counters["frames"] % STATUS_FRAMES == 0:
             self.publish_status()
 
-    def _play(self, tokens: np.ndarray, gain: float) -> None:
-        self._samples = self._core.decode(tokens, gain)
+    def _play(self, tokens: np.ndarray, gain: float, latent: np.ndarray | None) -> None:
+        # One of another codec's dimension is none.
+        fits = latent is not None and latent.shape == (self._core.codec.dimension,)
+        self._samples = self._core.decode(tokens, gain, latent if fits else None)
 
     def _give(self, out: np.ndarray, most: int) -> int:
         count = min(len(out), most, len(self._samples))

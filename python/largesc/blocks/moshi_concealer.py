@@ -21,10 +21,11 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     """Completes token frames: what was received is kept, the rest is generated.
 
     Input: message port `tokens` (from the depacketizer, repairs among them). Output: message ports
-    `tokens` (metadata: frame_index, concealed_tokens, gain), `status`.
+    `tokens` (metadata: frame_index, concealed_tokens, gain, estimated_latent), `status`.
 
     Args:
-        method: ``interpolate`` (from the frames around), ``lm`` (moshi's LMModel, and the frames
+        method: ``context`` (a recurrent network, of every frame), ``interpolate`` (from the frames
+            around), ``lm`` (moshi's LMModel, and the frames
             around where the model has an estimator), ``repeat`` or ``silence``.
         model: source of language model and estimator, see ``models.store``.
         temperature: of the sampling, 0 for the most likely token.
@@ -166,6 +167,8 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             keys.concealed_tokens: done.concealed_tokens,
             keys.gain: done.gain,
         }
+        if done.latent is not None:
+            out[keys.estimated_latent] = done.latent
         self.publish("tokens", make_pdu(out, done.tokens))
         if self._core.counters["frames"] % STATUS_FRAMES == 0:
             self.publish_status()

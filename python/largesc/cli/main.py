@@ -17,7 +17,17 @@ from .process import ending, fill_descriptors, usable_home
 from .say import say
 
 ADDRESS = "HOST:PORT"
-RECIPES = ("codec", "export", "tokens", "lm", "lora", "interpolation", "controller", "card")
+RECIPES = (
+    "codec",
+    "export",
+    "tokens",
+    "lm",
+    "lora",
+    "interpolation",
+    "context",
+    "controller",
+    "card",
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -39,13 +39,16 @@ class SpeechDecoder:
         self._noise_rms = 0.0003
         self._last = np.zeros(self.codec.num_codebooks, dtype=np.int64)
 
-    def decode(self, tokens: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    def decode(
+        self, tokens: np.ndarray, gain: float = 1.0, latent: np.ndarray | None = None
+    ) -> np.ndarray:
         """Decodes one frame.
 
         Args:
             tokens: uint16 ``[8]``; those from the first erased one (0xFFFF) on are left out.
             gain: 1 for the decoded frame, 0 for comfort noise only, between them a mixture; a
                 change fades over the frame.
+            latent: float ``[dimension]``, decoded in place of the tokens.
 
         Returns:
             float32 ``[1920]`` within -1 to 1.
@@ -54,10 +57,10 @@ class SpeechDecoder:
         erased = np.flatnonzero(tokens == ERASED_TOKEN)
         prefix = tokens[: erased[0]] if len(erased) else tokens
         prefix = np.clip(prefix, 0, self.codec.model.cardinality - 1)
-        if len(prefix) == 0:
+        if len(prefix) == 0 and latent is None:
             gain, prefix = 0.0, self._last
-        self._last = prefix
-        speech = self._run(prefix)
+        self._last = prefix if len(prefix) else self._last
+        speech = self._run(prefix) if latent is None else self._run_latent(latent)
         if not np.all(np.isfinite(speech)):
             self.broken_frames += 1
             self.codec.model.reset_streaming()
@@ -91,6 +94,11 @@ class SpeechDecoder:
     def _run(self, prefix: np.ndarray) -> np.ndarray:
         latent = self.codec.model.decode_latent(torch.from_numpy(prefix)[None, :, None])
         return self._step(latent)[0, 0].float().numpy()
+
+    @torch.inference_mode()
+    def _run_latent(self, latent: np.ndarray) -> np.ndarray:
+        found = torch.from_numpy(np.asarray(latent, dtype=np.float32))
+        return self._step(found[None, :, None])[0, 0].float().numpy()
 
     def _follow_noise_floor(self, speech: np.ndarray) -> None:
         # The quietest 10 ms follow at once downwards, and slowly upwards.

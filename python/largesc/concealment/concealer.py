@@ -10,7 +10,7 @@ import numpy as np
 from .._core import ERASED_TOKEN
 from .interpolation import FrameCompleter
 
-METHODS = ("lm", "interpolate", "repeat", "silence")
+METHODS = ("context", "interpolate", "lm", "repeat", "silence")
 FADE_STEP = 1.0 / 3.0
 # Of a single sample; a mean is played whole. Chosen on development speech.
 FILL_TOKENS = 4
@@ -39,12 +39,16 @@ class ReceivedFrame:
 
 @dataclass(frozen=True)
 class ConcealedFrame:
-    """What the decoder gets: tokens, how many of them were made up, and a fade of 0 to 1."""
+    """What the decoder gets: tokens, how many of them were made up, and a fade of 0 to 1.
+
+    A ``latent`` ``[dimension]`` is decoded in place of the tokens.
+    """
 
     index: int
     tokens: np.ndarray
     concealed_tokens: int
     gain: float
+    latent: np.ndarray | None = None
 
 
 class RepeatConcealer:
@@ -323,6 +327,8 @@ def make_concealer(
                 "method 'interpolate' needs an estimator: `largesc train interpolation`"
             )
         return InterpolatingConcealer(completer, fade_after_frames)
+    if method == "context":
+        raise ValueError("method 'context' needs a model: use load_concealer")
     if method != "lm":
         raise ValueError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}")
     if model is None:

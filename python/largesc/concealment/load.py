@@ -66,9 +66,10 @@ def load_concealer(
     """A concealer with all that it needs.
 
     Args:
-        method: ``interpolate`` (from the frames around), ``lm`` (moshi's LMModel, and the frames
+        method: ``context`` (a recurrent network, of every frame), ``interpolate`` (from the frames
+            around), ``lm`` (moshi's LMModel, and the frames
             around where the model has an estimator), ``repeat`` or ``silence``.
-        model: source of language model and estimator.
+        model: source of context model, language model and estimator.
         codec: whose codebooks a mean is taken with.
         temperature: of the sampling, 0 for the most likely token.
         top_k: tokens to choose among.
@@ -96,6 +97,15 @@ def load_concealer(
                 f"model {model!r} has no estimator, which method 'interpolate' needs: make one "
                 "with `largesc train interpolation`, or use method 'lm'"
             )
+    if method == "context":
+        from ..codec.codebooks import codebooks_of
+        from .context import ContextConcealer, ContextStream
+
+        books = codebooks_of(load_codec(codec).model)
+        stream = ContextStream(load_context(model), books)
+        if (estimator := load_estimator(model)) is not None:
+            completer = FrameCompleter(estimator, books)
+        return ContextConcealer(stream, completer, fade_after_frames)
     if method != "lm":
         return make_concealer(method, None, fade_after_frames, completer)
     loaded = load_language_model(model)
@@ -165,6 +175,29 @@ def load_adapted(folder: Path, source: str) -> LanguageModel:
         base = load_language_model(read_config(folder, "adapter_config")["base_model_name_or_path"])
         model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload()
     return LanguageModel(model.eval(), base.acoustic_delay, source, (folder / WITH_TEXT).exists())
+
+
+def load_context(source: str = "embedded") -> object:
+    """Loads a ``ContextModel``.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    folder = resolve(source, "lm")
+    if not (folder / "context.json").is_file():
+        raise ModelError(
+            f"model {source!r} has no context model, which method 'context' needs: make one with "
+            "`largesc train context`, or use method 'interpolate'"
+        )
+    from .context_model import ContextConfig, ContextModel
+
+    facts = read_config(folder, "context")
+    try:
+        model = ContextModel(ContextConfig(**facts))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder / 'context.json'} has no sizes of a model: {error}") from error
+    load_weights(model, folder, "context")
+    return model.eval()
 
 
 def load_estimator(source: str = "embedded") -> LatentEstimator | None:

@@ -36,7 +36,7 @@ class OwnSystem:
         policy: as for ``Controller``.
         rate_bps: what is sent on a bare radio frame at most, by the budget that comes nearest.
         tokens: sent and repeated, for the policy ``fixed``; the rate is then what it is.
-        concealer: ``lm``, ``interpolate``, ``repeat`` or ``silence``.
+        concealer: ``context``, ``interpolate``, ``lm``, ``repeat`` or ``silence``.
         samples: drawn of a lost frame by the language model, whose mean is played.
         temperature: of what it draws; 0: the most likely token.
         wait: for copies. Otherwise a lost frame is made up at once, and a copy mends the context.
@@ -121,7 +121,7 @@ class OwnSystem:
                 played.add(frame.index)
                 done = concealer.step(frame)
                 made.append(done.tokens)
-                out.append(decoder.decode(done.tokens, done.gain))
+                out.append(decoder.decode(done.tokens, done.gain, done.latent))
             times[now] += milliseconds_since(begin)
         delay = decoder.codec.delay_samples
         speech = np.concatenate(out)[delay : delay + samples]

@@ -20,7 +20,7 @@ from .codec import STAGES as CODEC_STAGES
 from .interpolation import CONFIG_KEYS as ESTIMATOR_KEYS
 from .interpolation import DEFAULT_CONFIG as ESTIMATOR_CONFIG
 
-STAGES = (*CODEC_STAGES, "lm", "lora", "controller")
+STAGES = (*CODEC_STAGES, "lm", "lora", "context_latent", "context_words", "controller")
 HEAD = """\
 # Embedded models
 
