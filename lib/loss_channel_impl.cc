@@ -55,12 +55,12 @@ loss_channel_impl::loss_channel_impl(const std::string& model,
     : gr::block("loss_channel", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
       d_model(model),
       d_trace(trace),
-      d_packet_ms(how.packet_ms),
+      d_how(how),
       d_seed(seed),
       d_loss_probability(loss_probability),
-      d_mean_burst(mean_burst),
-      d_core(losses(loss_probability, mean_burst), how, seed + 0x9E3779B97F4A7C15u)
+      d_mean_burst(mean_burst)
 {
+    begin();
     message_port_register_in(PACKETS);
     message_port_register_out(PACKETS);
     message_port_register_out(CREDIT);
@@ -69,11 +69,30 @@ loss_channel_impl::loss_channel_impl(const std::string& model,
     set_msg_handler(pmt::mp("system"), [this](const pmt::pmt_t& msg) { on_system(msg); });
 }
 
+/// A channel as at first, with the losses as they were set last.
+void loss_channel_impl::begin()
+{
+    d_changes = d_refused = 0;
+    d_ended = false;
+    d_core.emplace(losses(d_loss_probability, d_mean_burst), d_how, d_seed + 0x9E3779B97F4A7C15u);
+}
+
+bool loss_channel_impl::start()
+{
+    if (d_ran) {
+        drop_waiting(*this);
+        gr::thread::scoped_lock lock(d_mutex);
+        begin();
+    }
+    d_ran = true;
+    return block::start();
+}
+
 std::unique_ptr<::largesc::loss_model> loss_channel_impl::losses(double p, double burst)
 {
     // A change of the sliders must not repeat the same draws.
     return ::largesc::make_loss_model(
-        d_model, p, burst, d_trace, d_packet_ms, TRACE_MS, d_seed + d_changes++);
+        d_model, p, burst, d_trace, d_how.packet_ms, TRACE_MS, d_seed + d_changes++);
 }
 
 void loss_channel_impl::change(double p, double burst)
@@ -86,7 +105,7 @@ void loss_channel_impl::change(double p, double burst)
         burst = p / (1.0 - p);
         d_logger->warn("loss_probability {} needs bursts of {} packets: set", p, burst);
     }
-    d_core.set_losses(losses(p, burst));
+    d_core->set_losses(losses(p, burst));
 }
 
 void loss_channel_impl::set_loss_probability(double loss_probability)
@@ -105,7 +124,7 @@ void loss_channel_impl::set_mean_burst(double mean_burst)
 
 void loss_channel_impl::set_mean_burst_ms(double burst_ms)
 {
-    set_mean_burst(std::max(1.0, burst_ms / d_packet_ms));
+    set_mean_burst(std::max(1.0, burst_ms / d_how.packet_ms));
 }
 
 void loss_channel_impl::on_system(const pmt::pmt_t& msg)
@@ -116,7 +135,6 @@ void loss_channel_impl::on_system(const pmt::pmt_t& msg)
 
 void loss_channel_impl::on_packet(const pmt::pmt_t& msg)
 {
-    static const pmt::pmt_t k_index = pmt::mp(keys::frame_index), k_frames = pmt::mp(keys::frames);
     if (d_ended)
         return;
     if (is_end_of_stream(msg)) {
@@ -127,25 +145,34 @@ void loss_channel_impl::on_packet(const pmt::pmt_t& msg)
         gr::thread::scoped_lock lock(d_mutex);
         if (d_refused++ == 0)
             d_logger->warn("refused a message on 'packets': expected a PDU of bytes (u8)");
+        lock.unlock();
+        give_credit(msg);
         return;
     }
     std::vector<pmt::pmt_t> arrived;
-    bool kept = false, report = false;
+    ::largesc::fate fate;
+    bool report = false;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        kept = d_core.send(msg, 8 * pmt::length(pmt::cdr(msg)), invert_bit);
+        fate = d_core->send(msg, 8 * pmt::length(pmt::cdr(msg)), invert_bit);
         pmt::pmt_t item;
-        while (d_core.receive(item))
+        while (d_core->receive(item))
             arrived.push_back(item);
-        report = d_core.counters().sent % STATUS_PACKETS == 0;
+        report = d_core->counters().sent % STATUS_PACKETS == 0;
     }
     for (const auto& item : arrived)
         message_port_pub(PACKETS, item);
-    const pmt::pmt_t meta = pmt::car(msg);
-    if (!kept && pmt::is_dict(meta) && pmt::dict_has_key(meta, k_index))
-        message_port_pub(CREDIT, credit(get_long(meta, k_index, 0), get_long(meta, k_frames, 1)));
+    // What is held comes out when others are sent, which must not wait for it.
+    if (fate != ::largesc::fate::arrived)
+        give_credit(msg);
     if (report)
         message_port_pub(STATUS, statistics());
+}
+
+void loss_channel_impl::give_credit(const pmt::pmt_t& msg)
+{
+    if (const pmt::pmt_t given = credit_of(msg); !pmt::is_null(given))
+        message_port_pub(CREDIT, given);
 }
 
 void loss_channel_impl::on_end(const pmt::pmt_t& msg)
@@ -155,7 +182,7 @@ void loss_channel_impl::on_end(const pmt::pmt_t& msg)
     {
         gr::thread::scoped_lock lock(d_mutex);
         pmt::pmt_t item;
-        while (d_core.receive(item, true))
+        while (d_core->receive(item, true))
             arrived.push_back(item);
     }
     for (const auto& item : arrived)
@@ -168,7 +195,7 @@ void loss_channel_impl::on_end(const pmt::pmt_t& msg)
 pmt::pmt_t loss_channel_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
-    const auto& c = d_core.counters();
+    const auto& c = d_core->counters();
     facts out;
     c.for_each(out);
     out("refused", d_refused);

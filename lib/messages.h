@@ -5,6 +5,7 @@
 #include <gnuradio/largesc/keys.h>
 #include <pmt/pmt.h>
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -51,12 +52,32 @@ inline pmt::pmt_t credit(uint64_t frame_index, int64_t frames)
     return pmt::dict_add(meta, pmt::mp(keys::frames), pmt::from_long(frames));
 }
 
+/// Credit for what a block refuses: it may carry the numbers of its frames.
+inline pmt::pmt_t credit_of(const pmt::pmt_t& msg)
+{
+    static const pmt::pmt_t k_index = pmt::mp(keys::frame_index), k_frames = pmt::mp(keys::frames);
+    if (!pmt::is_pair(msg) || !pmt::is_dict(pmt::car(msg)))
+        return pmt::PMT_NIL;
+    const int64_t index = get_long(pmt::car(msg), k_index, -1);
+    return index < 0 ? pmt::PMT_NIL : credit(index, get_long(pmt::car(msg), k_frames, 1));
+}
+
+/// Drops what a run has left in front of a block. A first run takes what was posted before it.
+inline void drop_waiting(gr::basic_block& block)
+{
+    const pmt::pmt_t ports = block.message_ports_in();
+    for (std::size_t n = 0; n < pmt::length(ports); ++n)
+        while (block.delete_head_nowait(pmt::vector_ref(ports, n))) {
+        }
+}
+
 /// Counters and measured values, as a dict in the order in which they were added.
 class facts
 {
 public:
     void operator()(const char* name, uint64_t value) { add(name, pmt::from_uint64(value)); }
     void operator()(const char* name, double value) { add(name, pmt::from_double(value)); }
+    void operator()(const char* name, const std::string& value) { add(name, pmt::mp(value)); }
 
     pmt::pmt_t dict() const
     {

@@ -30,6 +30,12 @@ real_time_impl::real_time_impl()
     set_max_noutput_items(MOST_SAMPLES);
 }
 
+bool real_time_impl::start()
+{
+    d_pace = ::largesc::pace(RATE_HZ);
+    return sync_block::start();
+}
+
 int real_time_impl::work(int noutput_items,
                          gr_vector_const_void_star& input_items,
                          gr_vector_void_star& output_items)

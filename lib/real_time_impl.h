@@ -10,6 +10,7 @@ class real_time_impl : public real_time
 {
 public:
     real_time_impl();
+    bool start() override;
     int work(int noutput_items,
              gr_vector_const_void_star& input_items,
              gr_vector_void_star& output_items) override;

@@ -15,6 +15,7 @@ const pmt::pmt_t IN = pmt::mp("packets");
 const pmt::pmt_t PULL = pmt::mp("pull");
 const pmt::pmt_t OUT = pmt::mp("tokens");
 const pmt::pmt_t REPORT = pmt::mp("report");
+const pmt::pmt_t CREDIT = pmt::mp("credit");
 const pmt::pmt_t STATUS = pmt::mp("status");
 /// Counters go out once a second of speech or so.
 constexpr int STATUS_FRAMES = 12;
@@ -75,7 +76,7 @@ uep_depacketizer_impl::uep_depacketizer_impl(const ::largesc::depacketizer_confi
     : gr::block(
           "uep_depacketizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
       d_config(config),
-      d_core(config),
+      d_core(std::in_place, config),
       d_report_interval(report_interval_packets),
       d_end_with_sender(end_with_sender)
 {
@@ -87,10 +88,25 @@ uep_depacketizer_impl::uep_depacketizer_impl(const ::largesc::depacketizer_confi
     message_port_register_in(PULL);
     message_port_register_out(OUT);
     message_port_register_out(REPORT);
+    message_port_register_out(CREDIT);
     message_port_register_out(STATUS);
     set_msg_handler(IN, [this](const pmt::pmt_t& msg) { on_packet(msg); });
     set_msg_handler(PULL, [this](const pmt::pmt_t&) { on_pull(); });
     set_msg_handler(pmt::mp("system"), [this](const pmt::pmt_t& msg) { on_system(msg); });
+}
+
+bool uep_depacketizer_impl::start()
+{
+    if (d_ran) {
+        drop_waiting(*this);
+        gr::thread::scoped_lock lock(d_mutex);
+        d_core.emplace(d_config);
+        d_ended = d_pulled = d_ending = false;
+        d_reported = d_status_frames = d_refused_messages = 0;
+        d_said.clear();
+    }
+    d_ran = true;
+    return block::start();
 }
 
 void uep_depacketizer_impl::on_system(const pmt::pmt_t& msg)
@@ -107,9 +123,12 @@ void uep_depacketizer_impl::on_packet(const pmt::pmt_t& msg)
         gr::thread::scoped_lock lock(d_mutex);
         if (d_refused_messages++ == 0)
             d_logger->warn("refused a message on 'packets': expected a PDU of bytes (u8)");
+        lock.unlock();
+        give_credit(msg);
         return;
     }
-    take(pmt::u8vector_elements(pmt::cdr(msg)));
+    if (!take(pmt::u8vector_elements(pmt::cdr(msg))))
+        give_credit(msg);
     publish_ready();
     if (is_end_of_stream(msg))
         on_end(get_long(pmt::car(msg), pmt::mp(keys::frame_index), -1));
@@ -119,16 +138,35 @@ void uep_depacketizer_impl::on_packet(const pmt::pmt_t& msg)
 
 void uep_depacketizer_impl::end_if_sender_has()
 {
-    if (d_end_with_sender && d_core.ended())
-        on_end(-1);
+    if ((d_end_with_sender || d_ending) && d_core->ended())
+        finish(-1);
 }
 
-void uep_depacketizer_impl::take(const std::vector<uint8_t>& data)
+/// False for what is no packet of this link.
+bool uep_depacketizer_impl::take(const std::vector<uint8_t>& data)
 {
-    gr::thread::scoped_lock lock(d_mutex);
     // The end of a stream may come without a packet.
-    if (!data.empty())
-        d_core.push(data.data(), data.size(), now_ns());
+    if (data.empty())
+        return true;
+    gr::thread::scoped_lock lock(d_mutex);
+    const bool taken = d_core->push(data.data(), data.size(), now_ns());
+    lock.unlock();
+    say_why_refused();
+    return taken;
+}
+
+void uep_depacketizer_impl::give_credit(const pmt::pmt_t& msg)
+{
+    if (const pmt::pmt_t given = credit_of(msg); !pmt::is_null(given))
+        message_port_pub(CREDIT, given);
+}
+
+/// Says once what both ends should change.
+void uep_depacketizer_impl::say_why_refused()
+{
+    const std::string& reason = d_core->refusal_reason();
+    if (!reason.empty() && d_said.insert(reason).second)
+        d_logger->warn("{}", reason);
 }
 
 void uep_depacketizer_impl::publish_ready()
@@ -137,7 +175,7 @@ void uep_depacketizer_impl::publish_ready()
         std::optional<::largesc::received_frame> frame;
         {
             gr::thread::scoped_lock lock(d_mutex);
-            frame = d_core.pop();
+            frame = d_core->pop();
         }
         if (!frame)
             break;
@@ -152,7 +190,7 @@ void uep_depacketizer_impl::publish_reports()
     pmt::pmt_t report;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        const auto& c = d_core.counters();
+        const auto& c = d_core->counters();
         released = c.frames_released;
         // In silence, too: who hears nothing of a receiver takes it for gone.
         packets = released / d_config.frames_per_packet;
@@ -177,10 +215,10 @@ pmt::pmt_t uep_depacketizer_impl::make_report() const
                             k_received = pmt::mp(keys::packets_received),
                             k_lost = pmt::mp(keys::packets_lost),
                             k_buffered = pmt::mp(keys::buffered_frames);
-    const auto& c = d_core.counters();
-    const auto& losses = d_core.losses();
+    const auto& c = d_core->counters();
+    const auto& losses = d_core->losses();
     pmt::pmt_t report = pmt::make_dict();
-    report = pmt::acons(k_buffered, pmt::from_long(d_core.buffered_frames()), report);
+    report = pmt::acons(k_buffered, pmt::from_long(d_core->buffered_frames()), report);
     report = pmt::acons(k_lost, pmt::from_uint64(c.packets_lost), report);
     report = pmt::acons(k_received, pmt::from_uint64(c.packets_received), report);
     report = pmt::acons(k_burst, pmt::from_double(losses.mean_burst()), report);
@@ -191,10 +229,11 @@ void uep_depacketizer_impl::on_pull()
 {
     if (d_ended || !d_config.live)
         return;
+    d_pulled = true;
     std::optional<::largesc::received_frame> frame;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        frame = d_core.pull(now_ns());
+        frame = d_core->pull(now_ns());
     }
     if (frame)
         publish(*frame);
@@ -225,15 +264,31 @@ void uep_depacketizer_impl::publish(const ::largesc::received_frame& frame)
     message_port_pub(OUT, pmt::cons(meta, to_pmt(frame.tokens)));
 }
 
+/// No packet follows. Live, whoever pulls plays what waits; where nobody does, it goes out at once.
 void uep_depacketizer_impl::on_end(int64_t total_frames)
+{
+    if (!d_config.live || !d_pulled) {
+        finish(total_frames);
+        return;
+    }
+    d_ending = true;
+    {
+        gr::thread::scoped_lock lock(d_mutex);
+        d_core->expect_end();
+    }
+    end_if_sender_has();
+}
+
+void uep_depacketizer_impl::finish(int64_t total_frames)
 {
     d_ended = true;
     uint64_t frames = 0;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        d_core.flush(total_frames);
-        frames = d_core.counters().frames_released;
+        d_core->flush(total_frames);
+        frames = d_core->counters().frames_released;
     }
+    say_why_refused();
     publish_ready();
     message_port_pub(STATUS, statistics());
     message_port_pub(OUT, end_of_stream(frames, pmt::make_u16vector(0, 0)));
@@ -244,9 +299,10 @@ pmt::pmt_t uep_depacketizer_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
     facts out;
-    d_core.counters().for_each(out);
+    d_core->counters().for_each(out);
     out("refused_messages", d_refused_messages);
-    out("playout_delay_ms", static_cast<uint64_t>(d_core.playout_delay_ns() / 1'000'000));
+    out("playout_delay_ms", static_cast<uint64_t>(d_core->playout_delay_ns() / 1'000'000));
+    out("refusal_reason", d_core->refusal_reason());
     return out.dict();
 }
 

@@ -40,7 +40,10 @@ uep_packetizer::make(int frames_per_packet, const std::string& layout, bool crc)
 
 uep_packetizer_impl::uep_packetizer_impl(int frames_per_packet, const std::string& layout, bool crc)
     : gr::block("uep_packetizer", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)),
-      d_core(frames_per_packet, ::largesc::layout_from_string(layout), crc)
+      d_frames_per_packet(frames_per_packet),
+      d_layout(::largesc::layout_from_string(layout)),
+      d_crc(crc),
+      d_core(std::in_place, frames_per_packet, d_layout, crc)
 {
     message_port_register_in(IN);
     message_port_register_out(OUT);
@@ -48,6 +51,19 @@ uep_packetizer_impl::uep_packetizer_impl(int frames_per_packet, const std::strin
     message_port_register_out(STATUS);
     set_msg_handler(IN, [this](const pmt::pmt_t& msg) { on_tokens(msg); });
     set_msg_handler(SYSTEM, [this](const pmt::pmt_t& msg) { on_system(msg); });
+}
+
+bool uep_packetizer_impl::start()
+{
+    if (d_ran) {
+        drop_waiting(*this);
+        gr::thread::scoped_lock lock(d_mutex);
+        d_core.emplace(d_frames_per_packet, d_layout, d_crc);
+        d_refused = 0;
+        d_ended = false;
+    }
+    d_ran = true;
+    return block::start();
 }
 
 void uep_packetizer_impl::on_system(const pmt::pmt_t& msg)
@@ -95,6 +111,15 @@ bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
     return true;
 }
 
+/// Counts what is no frame; true where it has the number of one all the same.
+bool uep_packetizer_impl::refuse(const pmt::pmt_t& msg)
+{
+    gr::thread::scoped_lock lock(d_mutex);
+    if (d_refused++ == 0)
+        d_logger->warn("refused a message on 'tokens': expected a PDU of 8 tokens (u16)");
+    return !pmt::is_null(credit_of(msg));
+}
+
 void uep_packetizer_impl::on_tokens(const pmt::pmt_t& msg)
 {
     if (d_ended)
@@ -106,17 +131,18 @@ void uep_packetizer_impl::on_tokens(const pmt::pmt_t& msg)
     ::largesc::tokens_t tokens;
     ::largesc::decision how;
     if (!read(msg, tokens, how)) {
-        gr::thread::scoped_lock lock(d_mutex);
-        if (d_refused++ == 0)
-            d_logger->warn("refused a message on 'tokens': expected a PDU of 8 tokens (u16)");
-        return;
+        if (!refuse(msg))
+            return;
+        // It keeps its slot, so that the frames behind it keep their numbers.
+        tokens = ::largesc::erased_frame();
+        how = {};
     }
     bool report = false;
     ::largesc::push_result result;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        result = d_core.push(tokens, how);
-        report = d_core.counters().frames % STATUS_FRAMES == 0;
+        result = d_core->push(tokens, how);
+        report = d_core->counters().frames % STATUS_FRAMES == 0;
     }
     publish(result);
     if (report)
@@ -144,9 +170,9 @@ void uep_packetizer_impl::on_end(const pmt::pmt_t& msg)
     int64_t frames = 0;
     {
         gr::thread::scoped_lock lock(d_mutex);
-        rest = d_core.flush();
-        end = d_core.end_packet();
-        frames = d_core.counters().frames;
+        rest = d_core->flush();
+        end = d_core->end_packet();
+        frames = d_core->counters().frames;
     }
     publish(rest);
     frames = get_long(pmt::car(msg), pmt::mp(keys::frame_index), frames);
@@ -159,7 +185,7 @@ pmt::pmt_t uep_packetizer_impl::statistics() const
 {
     gr::thread::scoped_lock lock(d_mutex);
     facts out;
-    d_core.counters().for_each(out);
+    d_core->counters().for_each(out);
     out("refused", d_refused);
     return out.dict();
 }

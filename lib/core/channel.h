@@ -48,6 +48,9 @@ struct channel_counters {
     }
 };
 
+/// What becomes of a packet: it is lost, on its way for longer, or there.
+enum class fate { lost, held, arrived };
+
 /// A packet channel in packet time: no clock, the n-th packet leaves at n packet_ms, and a late
 /// one comes out when the first packet leaves that is not earlier than its arrival. `Item` is
 /// what travels; bit errors are drawn as positions, and applied by the caller.
@@ -65,10 +68,9 @@ public:
 
     void set_losses(std::unique_ptr<loss_model> losses) { d_losses = std::move(losses); }
 
-    /// Sends one packet; returns false when the channel drops it. `corrupt(item, bit)` inverts
-    /// one of its `bits`.
+    /// Sends one packet. `corrupt(item, bit)` inverts one of its `bits`.
     template <typename Corrupt>
-    bool send(Item item, std::size_t bits, Corrupt corrupt)
+    fate send(Item item, std::size_t bits, Corrupt corrupt)
     {
         const std::uint64_t number = d_counters.sent++;
         d_now = d_how.packet_ms * number;
@@ -77,7 +79,7 @@ public:
         d_last_lost = lost;
         if (lost) {
             ++d_counters.dropped;
-            return false;
+            return fate::lost;
         }
         double late = d_how.jitter_ms * uniform(d_rng);
         if (uniform(d_rng) < d_how.reorder_probability)
@@ -97,7 +99,7 @@ public:
             d_waiting.emplace(d_now + late, flying{ item, number });
         }
         d_waiting.emplace(d_now + late, flying{ std::move(item), number });
-        return true;
+        return late > 0.0 ? fate::held : fate::arrived;
     }
 
     /// Next packet that has arrived by now; with `all`, whatever is still on its way.

@@ -18,6 +18,8 @@ constexpr std::uint64_t BASE = 256;
 /// Frames, an hour, that the end of a stream may lie behind its last packet.
 constexpr std::uint64_t MAX_TAIL = 45'000;
 constexpr std::size_t MAX_REPAIRS = 1024;
+/// Live, so many slots may wait: the ring has room for those, and for what comes late.
+constexpr std::uint64_t MOST_WAITING = 96;
 
 /// Writes a token that is not known yet; returns whether it was news.
 bool fill(std::uint16_t& place, std::uint16_t token)
@@ -42,7 +44,8 @@ depacketizer::depacketizer(const depacketizer_config& config)
       d_least_ns(with_margin_ns(config.deadline_ms)),
       d_most_ns(with_margin_ns(std::max(config.deadline_ms, config.max_deadline_ms))),
       d_start_ns(d_least_ns),
-      d_skew(config.deadline_ms, d_most_ns, config.frames_per_packet)
+      d_skew(config.deadline_ms, d_most_ns, config.frames_per_packet),
+      d_refusals({ config.frames_per_packet, config.kind, config.crc })
 {
     if (config.deadline_ms < 0 || config.deadline_ms > 5000)
         throw std::invalid_argument("deadline_ms " + std::to_string(config.deadline_ms) +
@@ -58,6 +61,13 @@ depacketizer::depacketizer(const depacketizer_config& config)
 }
 
 bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t now_ns)
+{
+    const bool taken = take(data, size, now_ns);
+    d_refusals.add(data, size, taken, now_ns);
+    return taken;
+}
+
+bool depacketizer::take(const std::uint8_t* data, std::size_t size, std::int64_t now_ns)
 {
     if (d_config.crc) {
         if (!has_right_crc(data, size)) {
@@ -89,6 +99,8 @@ bool depacketizer::push(const std::uint8_t* data, std::size_t size, std::int64_t
     // A long gap must not push frames out of the ring before they are released.
     if (!d_config.live && slot > d_highest + FAR_AHEAD)
         release_until(slot - FAR_AHEAD);
+    if (d_config.live && slot > d_next_slot + MOST_WAITING)
+        skip_until(slot - MOST_WAITING, now_ns);
     record& r = at(slot);
     if (r.received) {
         ++d_counters.duplicates;
@@ -215,7 +227,7 @@ void depacketizer::stop()
     d_started = d_playing = d_in_silence = false;
     d_first_stream = false;
     d_end_slot.reset();
-    d_next_frame = d_candidates = d_correction = 0;
+    d_next_frame = d_candidates = d_correction = d_backlog_pulls = 0;
     d_start_ns = std::clamp(d_skew.delay_ns(), d_least_ns, d_most_ns);
     d_skew.reset();
     for (record& r : d_records)
@@ -370,6 +382,7 @@ std::optional<received_frame> depacketizer::pop()
 
 void depacketizer::flush(std::int64_t total_frames)
 {
+    d_refusals.settle();
     if (total_frames >= 0 && !d_config.live) {
         const auto total = std::min<std::uint64_t>(total_frames, d_next_index + MAX_TAIL);
         while (d_next_index < total)

@@ -4,6 +4,7 @@
 #include "jitter_tracker.h"
 #include "loss_estimator.h"
 #include "packet_format.h"
+#include "refusal_watch.h"
 #include "skew_tracker.h"
 
 #include <deque>
@@ -86,11 +87,15 @@ public:
     std::optional<received_frame> pop();
     /// Makes everything ready. Offline, `total_frames` >= 0 tells how many frames were sent.
     void flush(std::int64_t total_frames = -1);
+    /// Live: no packet follows; what waits is pulled as before, and then the stream has ended.
+    void expect_end();
     /// The sender has ended: offline its end packet has come, live its last frame has been pulled.
     bool ended() const { return d_config.live ? d_finished : d_end_slot.has_value(); }
 
     const depacketizer_counters& counters() const { return d_counters; }
     const loss_estimator& losses() const { return d_losses; }
+    /// Why most packets are refused, in words; empty while they are not.
+    const std::string& refusal_reason() const { return d_refusals.reason(); }
     /// Live: what the packet that was fastest lately waited for its playout.
     std::int64_t playout_delay_ns() const;
     /// Frames up to the newest packet that still wait for their playout.
@@ -108,6 +113,7 @@ private:
         std::array<tokens_t, MAX_FRAMES_PER_PACKET> tokens{};
     };
 
+    bool take(const std::uint8_t* data, std::size_t size, std::int64_t now_ns);
     void take_end(std::uint8_t sequence);
     std::optional<std::uint64_t> place(const packet_fields& fields);
     bool confirmed(std::uint8_t sequence);
@@ -128,7 +134,10 @@ private:
     void choose_correction();
     bool correction_is_due();
     received_frame insert_frame();
+    void rewind(int frames);
     void drop_frame(std::int64_t now_ns);
+    void skip_until(std::uint64_t slot, std::int64_t now_ns);
+    void skip_backlog(std::int64_t now_ns);
     bool next_is_calm();
 
     const depacketizer_config d_config;
@@ -145,7 +154,8 @@ private:
     int d_next_frame = 0;
     std::uint64_t d_next_index = 0;
     std::int64_t d_first_ns = 0, d_last_ns = 0, d_pulled_ns = 0;
-    std::int64_t d_start_ns; ///< that the first frame waits, as long as the last stream did
+    std::int64_t d_resumed_ns = 0; ///< live: the first pull behind a time without any
+    std::int64_t d_start_ns;       ///< that the first frame waits, as long as the last stream did
     std::optional<std::uint64_t> d_end_slot;
     std::uint8_t d_candidate = 0;
     int d_candidates = 0;
@@ -153,9 +163,12 @@ private:
     skew_tracker d_skew;
     jitter_tracker d_jitter;
     int d_correction = 0, d_pulls_waited = 0, d_patience = 0, d_fewest_tokens = 0;
+    int d_backlog_pulls = 0;
     bool d_adapting = false; ///< the correction follows the jitter, not the skew
+    bool d_skipping = false; ///< frames are left out, and how long they waited tells nothing
     depacketizer_counters d_counters;
     loss_estimator d_losses;
+    refusal_watch d_refusals;
 };
 
 } // namespace largesc

@@ -3,8 +3,6 @@
 // long it waits for packets that come late.
 #include "depacketizer.h"
 
-#include <cstdlib>
-
 namespace largesc {
 
 namespace {
@@ -16,6 +14,10 @@ constexpr std::uint64_t IDLE_SLOTS = 64;
 constexpr int PATIENCE = 64;
 constexpr int GROWTH_PATIENCE = 12;
 constexpr std::int64_t FRAME_NS = FRAME_MS * 1'000'000LL;
+/// Pulls come each 80 ms: behind such a gap the player stood still, and not the network.
+constexpr std::int64_t STALL_NS = 400'000'000;
+/// So many frames too many, for a second of pulls, are skipped at once.
+constexpr int BACKLOG = 4, BACKLOG_PULLS = 12;
 
 } // namespace
 
@@ -27,7 +29,11 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         if (now_ns - d_first_ns < d_start_ns)
             return std::nullopt;
         d_playing = true;
+    } else if (now_ns - d_pulled_ns > STALL_NS) {
+        // What waited while nobody pulled was not slow, nor has the sender gone.
+        d_resumed_ns = d_last_ns = now_ns;
     }
+    d_pulled_ns = now_ns;
     const bool over = d_end_slot && d_next_slot >= *d_end_slot;
     const bool idle = d_next_slot > d_highest &&
                       (now_ns - d_last_ns > IDLE_NS || d_next_slot > d_highest + IDLE_SLOTS);
@@ -36,14 +42,13 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         d_finished = over;
         return std::nullopt;
     }
+    skip_backlog(now_ns);
     if (d_correction == 0)
         choose_correction();
     if (d_correction != 0 && correction_is_due()) {
-        if (d_correction > 0) {
-            d_pulled_ns = now_ns;
+        if (d_correction > 0)
             return insert_frame();
-        }
-        while (d_correction < 0)
+        for (; d_correction < 0; ++d_correction)
             drop_frame(now_ns);
     }
     return next_frame(now_ns);
@@ -58,9 +63,7 @@ std::int64_t depacketizer::playout_delay_ns() const
 void depacketizer::choose_correction()
 {
     d_correction = d_skew.take_correction();
-    // More than one frame is missing only when every packet is late, and too many only behind a
-    // backlog: nothing is left to spoil.
-    d_patience = std::abs(d_correction) > 1 ? 0 : PATIENCE;
+    d_patience = PATIENCE;
     d_adapting = d_correction == 0;
     if (d_adapting) {
         d_correction = d_jitter.take_correction(d_skew.delay_ns(), d_least_ns, d_most_ns);
@@ -69,10 +72,64 @@ void depacketizer::choose_correction()
     }
     d_pulls_waited = 0;
     d_fewest_tokens = TOKENS_PER_FRAME;
-    if (d_correction != 0) {
-        d_skew.moved(d_correction);
-        d_jitter.moved(d_correction);
+    if (d_correction == 0)
+        return;
+    d_skew.moved(d_correction);
+    d_jitter.moved(d_correction);
+    // More than one frame is missing only when every packet is late.
+    if (!d_adapting && d_correction > 1)
+        rewind(d_correction);
+}
+
+/// What was played in place of the packets that are all late was the longer wait: their frames
+/// come now, behind it.
+void depacketizer::rewind(int frames)
+{
+    d_correction = 0;
+    d_counters.skew_inserted += frames;
+    const std::uint64_t first = d_first_slot * d_frames;
+    const std::uint64_t next = d_next_slot * d_frames + d_next_frame;
+    const std::uint64_t back = std::max(first, next - std::min<std::uint64_t>(frames, next));
+    const std::uint64_t end = d_next_slot;
+    d_next_slot = back / d_frames;
+    d_next_frame = static_cast<int>(back % d_frames);
+    for (std::uint64_t slot = d_next_slot; slot <= end; ++slot) {
+        record& r = at(slot);
+        r.released_ns = 0;
+        r.index.fill(-1);
     }
+}
+
+/// More has waited for a second than was ever asked for: the player stood still, not the network,
+/// which would have made it late instead.
+void depacketizer::skip_backlog(std::int64_t now_ns)
+{
+    const int packets = d_config.kind == layout::pair ? 2 : 1;
+    const int asked = static_cast<int>((d_most_ns + FRAME_NS - 1) / FRAME_NS) + packets * d_frames;
+    d_backlog_pulls = buffered_frames() >= asked + BACKLOG ? d_backlog_pulls + 1 : 0;
+    if (d_backlog_pulls < BACKLOG_PULLS)
+        return;
+    d_backlog_pulls = d_correction = 0;
+    skip_until(d_highest + 1 - asked / d_frames, now_ns);
+    d_skew.reset();
+    d_jitter = jitter_tracker();
+}
+
+void depacketizer::skip_until(std::uint64_t slot, std::int64_t now_ns)
+{
+    d_adapting = false;
+    d_skipping = true;
+    while (d_next_slot < slot)
+        drop_frame(now_ns);
+    d_skipping = false;
+}
+
+void depacketizer::expect_end()
+{
+    if (!d_started)
+        d_finished = true;
+    else if (!d_end_slot)
+        d_end_slot = d_highest + 1;
 }
 
 /// The next frame is calm; or the last quarter of the patience is left, and it has as few tokens as
@@ -113,7 +170,7 @@ void depacketizer::measure_wait(const record& r, std::int64_t played_ns, std::in
 {
     // The second packet of a pair comes with the first and always waits longer.
     const bool second = d_config.kind == layout::pair && r.slot % 2 == 1;
-    if (!second && d_correction == 0)
+    if (!second && d_correction == 0 && !d_skipping && came_ns >= d_resumed_ns)
         d_skew.add(played_ns - came_ns, std::max(played_ns, came_ns));
 }
 
@@ -121,6 +178,9 @@ void depacketizer::measure_wait(const record& r, std::int64_t played_ns, std::in
 void depacketizer::measure_slack(std::uint64_t slot, std::int64_t now_ns)
 {
     if (!d_playing || d_correction != 0 || d_most_ns == d_least_ns)
+        return;
+    // Nobody knows when the next pull comes.
+    if (now_ns - d_pulled_ns > STALL_NS)
         return;
     const record& r = at(slot);
     const bool released = slot < d_next_slot || r.index[0] >= 0;
@@ -135,7 +195,6 @@ void depacketizer::measure_slack(std::uint64_t slot, std::int64_t now_ns)
 
 std::optional<received_frame> depacketizer::next_frame(std::int64_t now_ns)
 {
-    d_pulled_ns = now_ns;
     // Slots without a frame fill at most one packet.
     for (int tries = 0; tries <= d_frames; ++tries) {
         record& r = at(d_next_slot);
@@ -155,8 +214,6 @@ void depacketizer::drop_frame(std::int64_t now_ns)
 {
     ++(d_adapting ? d_counters.playout_shrunk : d_counters.skew_dropped);
     const auto dropped = next_frame(now_ns);
-    // Only now: what a dropped frame has waited is not measured.
-    ++d_correction;
     if (!dropped)
         return;
     --d_next_index;

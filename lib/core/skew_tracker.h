@@ -34,10 +34,8 @@ public:
             return;
         if (at_ns - d_window_start_ns < WINDOW_NS)
             return;
-        // Clocks drift by one frame at a time; a backlog is many, and skipped at once.
-        const std::int64_t excess = (d_best_ns - d_most_ns) / FRAME_NS;
         if (d_best_ns > d_most_ns + FRAME_NS)
-            d_correction = excess < BACKLOG ? -1 : -static_cast<int>(std::min(excess, MOST_FRAMES));
+            d_correction = -1;
         // Not even the fastest packet would find its frame's copy in time. Of one window alone the
         // jitter may have taken all that were punctual.
         d_short_windows = d_best_ns < d_deadline_ns ? d_short_windows + 1 : 0;
@@ -83,7 +81,7 @@ private:
     static constexpr std::int64_t WINDOW_NS = 5'000 * MS;
     static constexpr std::int64_t NEVER = std::numeric_limits<std::int64_t>::min();
     static constexpr int LATE_RUN = 4, SHORT_WINDOWS = 2;
-    static constexpr std::int64_t BACKLOG = 4, MOST_FRAMES = 64;
+    static constexpr std::int64_t MOST_FRAMES = 64;
 
     /// A sender that stalled and did not catch up makes every packet late: that must not take a
     /// window a frame. A burst of packets that were held up together is over at once, and no stall.

@@ -72,6 +72,9 @@ public:
         }
     }
 
+    /// Stands still for so long.
+    void pause(std::int64_t ns) { d_due_ns += ns; }
+
     std::vector<received_frame> frames, repairs;
 
 private:

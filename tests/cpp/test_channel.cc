@@ -35,13 +35,16 @@ outcome run(const impairments& how,
     outcome out;
     packet item;
     for (int n = 0; n < count; ++n) {
-        const bool kept =
+        const fate what =
             link.send({ n, {} }, bits, [](packet& p, std::size_t bit) { p.hits.push_back(bit); });
-        out.lost.push_back(!kept);
+        out.lost.push_back(what == fate::lost);
+        bool came = false;
         while (link.receive(item)) {
+            came |= item.number == n;
             out.arrived.push_back(item);
             out.packets_late.push_back(n - item.number);
         }
+        BOOST_REQUIRE(came == (what == fate::arrived));
     }
     while (link.receive(item, true))
         out.arrived.push_back(item);

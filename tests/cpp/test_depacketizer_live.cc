@@ -120,6 +120,129 @@ BOOST_AUTO_TEST_CASE(live_stall_that_is_not_caught_up_is_followed)
     BOOST_TEST(good == 100);
 }
 
+namespace {
+
+/// Whole frames among those that were played, but for the first `from`.
+int whole_frames(const player& out, std::size_t from)
+{
+    return std::count_if(out.frames.begin() + from, out.frames.end(), [](const auto& f) {
+        return f.received_tokens() == TOKENS_PER_FRAME;
+    });
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(live_pause_of_sender_and_player_together_costs_nothing)
+{
+    // Both stand still, as in one process that is suspended: the clock goes on, nothing else does.
+    for (int pause_ms : { 500, 2000, 4000, 6000, 60000 })
+        for (int most : { 0, 400 }) {
+            depacketizer_config config = live();
+            config.max_deadline_ms = most;
+            depacketizer rx(config);
+            player out(rx);
+            const auto packets = stream(400);
+            std::int64_t begin = 0;
+            for (int n = 0; n < 400; ++n) {
+                if (n == 100) {
+                    begin += pause_ms * MS;
+                    out.pause(pause_ms * MS);
+                }
+                out.play_until(begin + n * 80 * MS);
+                push(rx, packets[n], begin + n * 80 * MS);
+            }
+            BOOST_TEST_CONTEXT("pause " << pause_ms << " ms, up to " << most)
+            {
+                const auto& c = rx.counters();
+                BOOST_TEST(c.late + c.skew_dropped + c.skew_inserted + c.frames_lost == 0u);
+                BOOST_TEST(whole_frames(out, 0) == static_cast<int>(out.frames.size()));
+                BOOST_TEST(rx.playout_delay_ns() <= 200 * MS);
+            }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(live_player_that_pauses_alone_catches_up_within_a_second)
+{
+    // The network keeps what comes meanwhile, and gives it at once.
+    for (int pause_ms : { 1000, 4000, 8000, 20000 }) {
+        depacketizer rx(live());
+        player out(rx);
+        const auto packets = stream(600);
+        std::size_t resumed = 0;
+        for (int n = 0; n < 600; ++n) {
+            const std::int64_t sent = n * 80 * MS, end = 100 * 80 * MS + pause_ms * MS;
+            if (n == 100)
+                out.pause(pause_ms * MS);
+            if (n >= 100 && sent < end) {
+                push(rx, packets[n], end);
+                continue;
+            }
+            if (resumed == 0 && n > 100)
+                resumed = out.frames.size();
+            out.play_until(sent);
+            push(rx, packets[n], sent);
+        }
+        BOOST_TEST_CONTEXT("pause " << pause_ms << " ms")
+        {
+            BOOST_TEST(whole_frames(out, resumed) == static_cast<int>(out.frames.size() - resumed));
+            BOOST_TEST(rx.counters().late == 0u);
+            BOOST_TEST(rx.playout_delay_ns() <= 200 * MS);
+            BOOST_TEST(out.frames.size() >= 590u - pause_ms / 80 - 2);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(live_sender_that_pauses_alone_is_heard_at_once)
+{
+    for (int frames : { 1, 2 })
+        for (int pause_ms : { 1000, 2000, 4000, 4900, 6000 }) {
+            depacketizer_config config = live(80 * frames);
+            config.frames_per_packet = frames;
+            depacketizer rx(config);
+            player out(rx);
+            const auto packets = stream(400, {}, 0, frames);
+            std::size_t resumed = 0;
+            for (std::size_t n = 0; n < packets.size(); ++n) {
+                const bool behind = n >= packets.size() / 2;
+                const std::int64_t now = (80 * frames * n + (behind ? pause_ms : 0)) * MS;
+                out.play_until(now);
+                if (behind && resumed == 0)
+                    resumed = out.frames.size();
+                push(rx, packets[n], now);
+            }
+            BOOST_TEST_CONTEXT("pause " << pause_ms << " ms, frames " << frames)
+            {
+                // Four packets show that it is no jitter, and the deadline passes.
+                const int gap = 4 * frames + 4;
+                BOOST_TEST(whole_frames(out, resumed) >=
+                           static_cast<int>(out.frames.size() - resumed) - gap);
+                BOOST_TEST(rx.playout_delay_ns() <= (80 * frames + 120) * MS);
+            }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(live_end_that_is_told_lets_the_player_play_all)
+{
+    for (int deadline : { 80, 400, 1000, 5000 }) {
+        depacketizer rx(live(deadline));
+        player out(rx);
+        const auto packets = stream(40);
+        for (int n = 0; n < 40; ++n) {
+            out.play_until(n * 80 * MS);
+            push(rx, packets[n], n * 80 * MS);
+        }
+        rx.expect_end();
+        BOOST_TEST(!rx.ended());
+        out.play_until(20'000 * MS);
+        BOOST_TEST(rx.ended());
+        BOOST_TEST(whole_frames(out, 0) == 40);
+        BOOST_TEST(out.frames.size() == 40u);
+    }
+    depacketizer nothing(live());
+    nothing.expect_end();
+    BOOST_TEST(nothing.ended());
+}
+
 BOOST_AUTO_TEST_CASE(live_burst_after_a_jam_inserts_nothing)
 {
     depacketizer rx(live());

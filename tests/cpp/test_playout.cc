@@ -49,10 +49,11 @@ public:
         }
         now_ns = order.back().first;
     }
+    /// What is sent next begins so much later than what was sent last.
     void pause(std::int64_t ms)
     {
         d_begin_ns += ms * MS;
-        out.play_until(now_ns + ms * MS);
+        out.play_until(d_begin_ns);
     }
     /// Frames played from the `from`-th on that are not whole.
     int broken(std::size_t from = 0) const
@@ -263,7 +264,8 @@ BOOST_AUTO_TEST_CASE(sequence_wraps_and_senders_start_anew)
         late = now_late;
     }
     BOOST_TEST(l.rx.counters().playout_grown <= 4u);
-    BOOST_TEST(l.most_ms <= 340);
+    // The first packet of a stream may be late, and then all others wait so much longer.
+    BOOST_TEST(l.most_ms <= MOST_MS + 40);
     l.check_continuity();
 }
 
@@ -287,7 +289,8 @@ BOOST_AUTO_TEST_CASE(backlog_is_skipped)
         jittery_link l(adaptive(LEAST_MS, most));
         l.send(
             stream(1000), [](int n) { return std::max(0, 3000 - 80 * n); }, 0, 1000);
-        BOOST_TEST(l.most_ms >= 2500);
+        // A second of it is played.
+        BOOST_TEST(l.most_ms <= 1200);
         BOOST_TEST(l.delay_ms <= std::max(most, LEAST_MS) + 80);
         BOOST_TEST(l.rx.counters().skew_dropped <= 40u);
         BOOST_TEST(l.broken() == 0);

@@ -34,7 +34,7 @@ constexpr const char* buffered_frames = "buffered_frames";
 constexpr const char* snr_db = "snr_db";
 
 /// Every one of them, for bindings and tests.
-constexpr std::array all{
+inline constexpr std::array all{
     frame_index,
     frames,
     capture_time_ns,

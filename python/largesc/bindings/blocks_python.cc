@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The C++ blocks for Python.
+#include "messages.h"
 #include "real_time.h"
 
 #include <gnuradio/largesc/loss_channel.h>
@@ -21,7 +22,9 @@ py::dict to_dict(const pmt::pmt_t& counters)
     for (pmt::pmt_t rest = pmt::dict_items(counters); pmt::is_pair(rest); rest = pmt::cdr(rest)) {
         const py::str name(pmt::symbol_to_string(pmt::caar(rest)));
         const pmt::pmt_t value = pmt::cdar(rest);
-        if (pmt::is_real(value))
+        if (pmt::is_symbol(value))
+            out[name] = pmt::symbol_to_string(value);
+        else if (pmt::is_real(value))
             out[name] = pmt::to_double(value);
         else
             out[name] = pmt::to_uint64(value);
@@ -36,7 +39,7 @@ auto bind(py::module_& m, const char* name, const char* doc)
         .def(
             "statistics",
             [](const Block& self) { return to_dict(self.statistics()); },
-            "Counters by name, a dict of integers and measured values.");
+            "Counters and measured values by name.");
 }
 
 } // namespace
@@ -143,6 +146,11 @@ PYBIND11_MODULE(_blocks, m)
         "running fast afterwards, which empties a receiver's playout; this one loses the time\n"
         "of those above 60 ms.")
         .def(py::init(&real_time::make));
+
+    m.def("drop_waiting",
+          &drop_waiting,
+          py::arg("block"),
+          "Drops all messages that wait in front of a block, as those of the run before.");
 
     m.def(
         "input_done",
