@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The C++ blocks for Python.
-#include "messages.h"
 #include "real_time.h"
 
 #include <gnuradio/largesc/loss_channel.h>
@@ -146,11 +145,6 @@ PYBIND11_MODULE(_blocks, m)
         "running fast afterwards, which empties a receiver's playout; this one loses the time\n"
         "of those above 60 ms.")
         .def(py::init(&real_time::make));
-
-    m.def("drop_waiting",
-          &drop_waiting,
-          py::arg("block"),
-          "Drops all messages that wait in front of a block, as those of the run before.");
 
     m.def(
         "input_done",

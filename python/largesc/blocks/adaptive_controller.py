@@ -7,7 +7,14 @@ import numpy as np
 from gnuradio import gr
 
 from .._core import keys
-from ..control.policies import Channel, Controller, Frame, checked_burst, checked_probability
+from ..control.policies import (
+    Channel,
+    Controller,
+    Decision,
+    Frame,
+    checked_burst,
+    checked_probability,
+)
 from ..options import LinkOptions, SenderOptions
 from .block_base import STATUS_FRAMES, TokenBlock, setter
 from .messages import make_pdu, read_report
@@ -48,8 +55,10 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         tokens_repeated: int = SenderOptions.tokens_repeated,
         model: str = SenderOptions.controller,
     ) -> None:
-        self.loss_probability = checked_probability(loss_probability)
-        self.mean_burst_packets = checked_burst(mean_burst_packets)
+        # As set; a report overrides it until the next run.
+        self._set_loss = checked_probability(loss_probability)
+        self._set_burst = checked_burst(mean_burst_packets)
+        self._believe_settings()
         network = None
         if policy == "learned":
             from ..control.load import load_controller
@@ -74,6 +83,14 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         self.counters |= {"frames": 0, "tokens_sent": 0, "tokens_repeated": 0, "skipped": 0}
         self.counters |= {"reports": 0}
 
+    def _believe_settings(self) -> None:
+        self.loss_probability, self.mean_burst_packets = self._set_loss, self._set_burst
+
+    def begin(self) -> None:
+        with self._lock:
+            self._core.reset()
+            self._believe_settings()
+
     @setter
     def set_budget_bps(self, budget_bps: float) -> None:
         """Changes the budget while running."""
@@ -83,7 +100,8 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
     @setter
     def set_loss_probability(self, loss_probability: float) -> None:
         """Sets p; the next report overrides it."""
-        self.loss_probability = checked_probability(loss_probability)
+        with self._lock:
+            self._set_loss = self.loss_probability = checked_probability(loss_probability)
 
     def _on_tokens(self, message: object) -> None:
         if self._ended:
@@ -96,15 +114,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
             self.finish()
             return
         latent = np.asarray(meta.get(keys.latent, np.zeros(1)), dtype=np.float32)
-        level = meta.get(keys.level_dbfs, 0.0)
-        try:
-            channel = Channel(self.loss_probability, self.mean_burst_packets)
-            frame = Frame(latent, float(level), meta.get(keys.distortion))
-            with self._lock:
-                how = self._core.decide(frame, channel)
-        except ValueError as error:
-            self.refuse(f"no decision for it: {error}")
-            return
+        how = self._decide(latent, meta)
         self.counters["frames"] += 1
         self.counters["tokens_sent"] += how.tokens_sent
         self.counters["tokens_repeated"] += how.tokens_repeated
@@ -121,6 +131,18 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
         if self.counters["frames"] % STATUS_FRAMES == 0:
             self.publish_status()
 
+    def _decide(self, latent: np.ndarray, meta: dict) -> Decision:
+        """What becomes of a frame; nothing of it is sent where nothing can be decided."""
+        frame = Frame(latent, float(meta.get(keys.level_dbfs, 0.0)), meta.get(keys.distortion))
+        try:
+            with self._lock:
+                channel = Channel(self.loss_probability, self.mean_burst_packets)
+                return self._core.decide(frame, channel)
+        except Exception as error:
+            # The frame goes on: without it the frames behind it would have other numbers.
+            self.refuse(f"no decision for it: {error}")
+            return Decision(0, 0, 0)
+
     def _on_report(self, message: object) -> None:
         try:
             report = read_report(message)
@@ -128,5 +150,6 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
             self.refuse(str(error))
             return
         self.counters["reports"] += 1
-        self.loss_probability = report.loss_probability
-        self.mean_burst_packets = report.mean_burst_packets
+        with self._lock:
+            self.loss_probability = report.loss_probability
+            self.mean_burst_packets = report.mean_burst_packets

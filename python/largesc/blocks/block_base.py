@@ -11,7 +11,7 @@ from functools import wraps
 import numpy as np
 import pmt
 
-from .messages import DONE, end_of_stream, read_pdu, to_pmt, unusable_hints
+from .messages import DONE, credit_of, end_of_stream, lost_frame, read_pdu, to_pmt, unusable_hints
 
 # Counters go out once a second of speech or so.
 STATUS_FRAMES = 12
@@ -48,13 +48,18 @@ class FrameTimes:
             self._sum = (0.0, 0.0)
 
 
-def count_once(block: object, counter: str, key: str, text: str) -> None:
-    """Adds to a counter of a block; the log tells of the first time for each ``key``."""
-    block.counters[counter] = block.counters.get(counter, 0) + 1
+def log_once(block: object, key: str, text: str) -> None:
+    """The log tells of each ``key`` of a block once a run."""
     said = vars(block).setdefault("_said", set())
     if key not in said:
         said.add(key)
         log.warning("%s: %s", block.name(), text)
+
+
+def count_once(block: object, counter: str, key: str, text: str) -> None:
+    """Adds to a counter of a block; the log tells of the first time for each ``key``."""
+    block.counters[counter] = block.counters.get(counter, 0) + 1
+    log_once(block, key, text)
 
 
 def setter(change: Callable) -> Callable:
@@ -82,11 +87,16 @@ class TokenBlock:
     docs/architecture.md. The class that uses it calls :meth:`open_ports` in its constructor.
 
     No message ends the block: what a handler raises is counted as ``refused``.
+
+    A flowgraph may be stopped and started again. Each run begins anew, with the settings as they
+    are: what waits is dropped, counters begin at 0, and :meth:`begin` puts back the rest.
     """
+
+    _ran = False
 
     def open_ports(self, inputs: dict, outputs: list[str], end_port: str | None) -> None:
         """``inputs`` maps port names to handlers; `end_port` is where frames come in."""
-        self._ended = self._ran = False
+        self._ended = False
         # For whoever measures.
         self.times = FrameTimes()
         self.counters: dict[str, int] = {"refused": 0}
@@ -98,6 +108,27 @@ class TokenBlock:
         if end_port is not None:
             self._end_port = pmt.intern(end_port)
             self.set_msg_handler(pmt.intern("system"), self._on_system)
+
+    def start(self) -> bool:
+        # What was posted before the first run is for it.
+        if self._ran:
+            self._drop_waiting()
+            self._ended = False
+            self.times = FrameTimes()
+            self.counters = dict.fromkeys(self.counters, 0)
+            self._said = set()
+            self.begin()
+        self._ran = True
+        return True
+
+    def _drop_waiting(self) -> None:
+        ports = self.gateway.message_ports_in()
+        for port in (pmt.vector_ref(ports, n) for n in range(pmt.length(ports))):
+            while self.gateway.delete_head_nowait(port) is not None:
+                pass
+
+    def begin(self) -> None:
+        """Puts the state of a stream back to what it was when the block was made."""
 
     def _guarded(self, port: str, handler: Callable) -> Callable:
         def guarded(message: object) -> None:
@@ -116,15 +147,6 @@ class TokenBlock:
             self.refuse(f"{type(error).__name__}: {error}")
             return False
         return True
-
-    def drop_waiting(self) -> None:
-        """Drops what an earlier run has left; a first run takes what was posted before it."""
-        if self._ran:
-            ports = self.gateway.message_ports_in()
-            for port in (pmt.vector_ref(ports, n) for n in range(pmt.length(ports))):
-                while self.gateway.delete_head_nowait(port) is not None:
-                    pass
-        self._ran = True
 
     def _on_system(self, message: object) -> None:
         if pmt.is_pair(message) and pmt.eqv(pmt.car(message), pmt.intern("done")):
@@ -151,15 +173,22 @@ class TokenBlock:
         """Counts a message that cannot be used; the first one is logged."""
         count_once(self, "refused", "refused", f"refused a message: {what}")
 
+    def give_credit(self, message: object) -> None:
+        """Gives the credit of the frames of a PDU back that goes no further, on port `credit`."""
+        if (credit := credit_of(message)) is not None:
+            self.publish("credit", credit)
+
     def read_frame(self, message: object) -> tuple[dict, np.ndarray] | None:
         """Metadata and tokens of a `tokens` PDU; None, and counted, where it cannot be used.
 
-        A hint that cannot be used is left out and counted: the frame is good without it.
+        A hint that cannot be used is left out and counted: the frame is good without it. A frame
+        that cannot be used and has a number is a lost one, and counted: the frames behind it keep
+        their numbers, and its credit comes back.
         """
         found = read_pdu(message)
         if found is None:
             self.refuse("expected a PDU of 8 tokens (u16), with the metadata of its port")
-            return None
+            return lost_frame(message)
         for hint in unusable_hints(found[0]):
             value = found[0].pop(hint)
             text = f"{hint} {value!r} of a frame cannot be used, the frame goes on without it"
@@ -180,6 +209,7 @@ class ThreadedBlock(TokenBlock):
     _thread: threading.Thread | None = None
 
     def start(self) -> bool:
+        super().start()
         self.stopped = threading.Event()
         self._thread = threading.Thread(target=self._run_guarded, daemon=True)
         self._thread.start()

@@ -10,13 +10,15 @@ from .._core import ERASED_TOKEN, TOKEN_VALUES, TOKENS_PER_FRAME, keys
 from ..packets.report import Report
 
 DONE = pmt.cons(pmt.intern("done"), pmt.from_long(1))
+FRAME_INDEX = pmt.intern(keys.frame_index)
 
 
 def to_pmt(value: object) -> object:
     """bool, int, float, numpy vector or dict to a PMT."""
     if isinstance(value, dict):
         out = pmt.make_dict()
-        for key, item in value.items():
+        # A PMT dict lists what was added last first.
+        for key, item in reversed(value.items()):
             out = pmt.dict_add(out, pmt.intern(key), to_pmt(item))
         return out
     if isinstance(value, bool | np.bool_):
@@ -125,6 +127,17 @@ def read_pdu(message: object) -> tuple[dict, np.ndarray] | None:
     return (meta, tokens) if is_tokens(tokens) else None
 
 
+def lost_frame(message: object) -> tuple[dict, np.ndarray] | None:
+    """Metadata and tokens of a frame of which only the number is good; None without a number."""
+    try:
+        index = pmt.to_python(pmt.dict_ref(pmt.car(message), FRAME_INDEX, pmt.PMT_NIL))
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    if not is_count(index):
+        return None
+    return {keys.frame_index: index}, np.full(TOKENS_PER_FRAME, ERASED_TOKEN, dtype=np.uint16)
+
+
 def read_report(message: object) -> Report:
     """A report from its dict, see docs/architecture.md.
 
@@ -217,6 +230,15 @@ def read_credit(message: object) -> tuple[int, int]:
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError("credit without frame_index and frames") from error
     return first, count
+
+
+def credit_of(message: object) -> object | None:
+    """The credit of the frames that a PDU carries; None where its metadata has no numbers."""
+    lost = lost_frame(message)
+    if lost is None:
+        return None
+    count = pmt.to_python(pmt.dict_ref(pmt.car(message), pmt.intern(keys.frames), pmt.PMT_NIL))
+    return make_credit(lost[0][keys.frame_index], count if is_count(count) else 1)
 
 
 def make_credit(first: int, count: int = 1) -> object:

@@ -65,14 +65,23 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
         self.delay_samples = loaded.delay_samples
         self._core = SpeechDecoder(loaded, seed)
         self._live = mode == "live"
+        self._clear()
+        if self._live:
+            self.set_max_output_buffer(1024)
+
+    def _clear(self) -> None:
         self._frames: deque = deque()
         self._samples = np.zeros(0, dtype=np.float32)
         self._input_over = self._playing = self._asked = False
         self._idle_samples = self._unanswered = 0
-        if self._live:
-            self.set_max_output_buffer(1024)
+
+    def begin(self) -> None:
+        self._core.reset()
+        self._core.broken_frames = 0
+        self._clear()
 
     def start(self) -> bool:
+        super().start()
         if self._live and pmt.is_null(self.message_subscribers(pmt.intern("pull"))):
             log.warning("%s: nothing is connected to `pull`. %s", self.name(), REMEDY)
             self._unanswered = PATIENCE_PULLS

@@ -16,6 +16,9 @@ from ..speech.format import FRAME_SAMPLES
 from .block_base import STATUS_FRAMES, TokenBlock
 from .messages import end_of_stream, make_pdu, read_credit
 
+# Frames that one message gives back at most: it may come from anywhere.
+MOST_CREDIT = 64
+
 
 class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
     """24 kHz speech to `tokens` PDUs, one for each 80 ms.
@@ -46,6 +49,11 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         self.max_in_flight = max_in_flight
         self._core = SpeechEncoder(load_codec(codec))
         self._in_flight: set[int] = set()
+
+    def begin(self) -> None:
+        self._core.reset()
+        self._core.invalid_samples = 0
+        self._in_flight = set()
 
     def forecast(self, noutput_items: int, ninputs: int) -> list[int]:
         return [1] * ninputs
@@ -97,7 +105,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         except ValueError as error:
             self.refuse(str(error))
             return
-        self._in_flight.difference_update(range(first, first + min(count, 64)))
+        self._in_flight.difference_update(range(first, first + min(count, MOST_CREDIT)))
 
     def statistics(self) -> dict[str, int]:
         """Counters: frames, invalid_samples (NaN or infinite), in_flight, refused."""

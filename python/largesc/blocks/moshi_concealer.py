@@ -94,7 +94,14 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             new.follow(self._core)
             self._core = new
 
+    def begin(self) -> None:
+        with self._core_lock:
+            self._core.reset()
+            self._core.counters = dict.fromkeys(self._core.counters, 0)
+        self._waiting.clear()
+
     def start(self) -> bool:
+        super().start()
         self._worker = threading.Thread(target=self._run, name="concealer", daemon=True)
         self._worker.start()
         return True
@@ -102,6 +109,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
     def stop(self) -> bool:
         # After the end of the stream the queue is empty; else this is an early stop.
         with self._ready:
+            self._waiting.clear()
             self._waiting.append(None)
             self._ready.notify()
         if self._worker is not None and self._worker is not threading.current_thread():
@@ -135,7 +143,11 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
                 return
             late = self._live and behind > MAX_WAITING_FRAMES
             with self._core_lock:
-                self.attempt(self._take, meta, tokens, late)
+                taken = self.attempt(self._take, meta, tokens, late)
+            if not taken and not meta.get(keys.repair):
+                # The decoder plays comfort noise for it, and gives its credit back.
+                lost = {keys.frame_index: meta.get(keys.frame_index, 0), keys.gain: 0.0}
+                self.publish("tokens", make_pdu(lost, tokens))
 
     def _flush(self) -> None:
         self._publish_frame(self._core.finish())

@@ -3,6 +3,7 @@
 
 import threading
 import time
+from functools import partial
 
 from gnuradio import gr
 
@@ -47,12 +48,16 @@ class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
         mean_burst_packets: float = SenderOptions.mean_burst_packets,
     ) -> None:
         first = Report(checked_probability(loss_probability), checked_burst(mean_burst_packets))
-        self._core = ReportFollower(timeout_ms, cautious_loss, first)
+        self._make = partial(ReportFollower, timeout_ms, cautious_loss, first)
+        self._core = self._make()
         self._crc = crc
         self._lock = threading.Lock()
         gr.basic_block.__init__(self, "report_rx", None, None)
         self.open_ports({"packets": self._on_packet}, ["report"], None)
         self.counters |= {"other_packets": 0}
+
+    def begin(self) -> None:
+        self._core = self._make()
 
     def run(self) -> None:
         """Makes the sender cautious while no report comes."""

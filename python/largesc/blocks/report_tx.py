@@ -35,6 +35,7 @@ class report_tx(TokenBlock, gr.basic_block):  # noqa: N801
         self, *, interval_ms: float = ReportOptions.interval_ms, crc: bool = LinkOptions.crc
     ) -> None:
         self._pacer = ReportPacer(interval_ms)
+        self._interval_ms = interval_ms
         self._crc = crc
         self._report: Report | None = None
         self._snr_db: float | None = None
@@ -43,6 +44,11 @@ class report_tx(TokenBlock, gr.basic_block):  # noqa: N801
         inputs = {"report": self._on_report, "status": self._on_status, "send": self._on_send}
         self.open_ports(inputs, ["packets"], None)
         self.counters |= {"reports": 0, "packets": 0, "bytes": 0}
+
+    def begin(self) -> None:
+        # The numbers of the reports go on, for a receiver that has not stopped.
+        self._pacer = ReportPacer(self._interval_ms)
+        self._report = self._snr_db = None
 
     def _on_report(self, message: object) -> None:
         try:

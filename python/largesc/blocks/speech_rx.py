@@ -78,7 +78,8 @@ class speech_rx(gr.hier_block2):  # noqa: N801
         self.msg_connect(self.depacketizer, "tokens", self.concealer, "tokens")
         self.msg_connect(self.concealer, "tokens", self.decoder, "tokens")
         self.msg_connect(self.decoder, "pull", self.depacketizer, "pull")
-        self.msg_connect(self.decoder, "credit", self, "credit")
+        for block in (self.depacketizer, self.decoder):
+            self.msg_connect(block, "credit", self, "credit")
         self.msg_connect(self.depacketizer, "report", self, "report")
         self.connect(self.decoder, self)
         for block in (self.depacketizer, self.concealer, self.decoder):

@@ -122,14 +122,26 @@ class Controller:
         self.distance = _core.copy_distance(deadline_ms, frames_per_packet)
         if layout == "pair":
             self.distance = 0
+        self.set_budget(budget_bps)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all frames; the settings stay."""
         self._gate = SilenceGate()
         self._silent_frames = 0
-        self.set_budget(budget_bps)
+        self.set_budget(self._budget_bps)
+        if self.network is not None:
+            self.network.reset()
 
     def set_budget(self, budget_bps: float) -> None:
-        """Starts a new window of 25 frames with another budget."""
+        """Starts a new window of 25 frames with another budget.
+
+        Raises:
+            ValueError: it is out of range; the old one stays.
+        """
         self._window = _core.BudgetWindow(float(budget_bps))
         self._price = TokenPrice(float(budget_bps))
+        self._budget_bps = float(budget_bps)
 
     def decide(self, frame: Frame, channel: Channel) -> Decision:
         """Decides on the next frame.

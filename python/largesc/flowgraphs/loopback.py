@@ -13,7 +13,11 @@ from ..speech.format import FRAME_S
 from .parts import make_channel, make_rx, make_tx, signed, verified
 from .speech_reader import speech_reader
 
-MAX_IN_FLIGHT = 64
+# Frames under way: enough to keep every block busy, and above what the receiver holds back.
+LEAST_IN_FLIGHT = 64
+# Packets beyond those that the receiver holds back: a pair at the sender, and what reordering and
+# the concealer keep.
+MORE_PACKETS = 6
 
 
 class Loopback(gr.top_block):
@@ -40,7 +44,9 @@ class Loopback(gr.top_block):
         gr.top_block.__init__(self, "largesc loopback", catch_exceptions=False)
         pieces = [speech] if isinstance(speech, np.ndarray) else speech
         self.source = speech_reader(pieces=pieces)
-        self.tx = make_tx(link, replace(sender, max_in_flight=MAX_IN_FLIGHT))
+        held = (receiver.hold_packets + MORE_PACKETS) * link.frames_per_packet
+        sender = replace(sender, max_in_flight=max(LEAST_IN_FLIGHT, held))
+        self.tx = make_tx(link, sender)
         self.channel = make_channel(replace(channel, packet_ms=link.packet_ms))
         self.rx = make_rx(link, replace(receiver, mode="offline", end_with_sender=False))
         delay_samples = self.rx.delay_samples
@@ -53,7 +59,7 @@ class Loopback(gr.top_block):
         self.msg_connect(self.verifier, port, self.rx, "packets")
         self.signature_bytes = overhead_bytes() if link.key else 0
         self.msg_connect(self.rx, "report", self.tx, "report")
-        for block in (self.channel, self.rx):
+        for block in (self.channel, self.rx, *([self.verifier] if link.key else [])):
             self.msg_connect(block, "credit", self.tx, "credit")
 
     def output(self, length: int) -> np.ndarray:

@@ -3,11 +3,11 @@
 
 import logging
 import socket
-from binascii import crc_hqx
 
 import pmt
 from gnuradio import gr, zeromq
 
+from .._core import has_right_crc
 from ..blocks.block_base import ThreadedBlock
 from ..blocks.messages import make_packet, packet_bytes
 from .packet_pipe import packet_reader, packet_writer
@@ -15,8 +15,6 @@ from .packet_pipe import packet_reader, packet_writer
 ZMQ = "zmq://"
 POLL_MS = 100
 MOST_BYTES = 2048
-# Of a packet with CRC.
-LEAST_BYTES = 4
 PACKETS = pmt.intern("packets")
 PEER = pmt.intern("peer")
 log = logging.getLogger(__name__)
@@ -156,11 +154,6 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
     def statistics(self) -> dict[str, int]:
         """Counters: received, sent, send_errors, receive_errors, refused."""
         return dict(self.counters)
-
-
-def has_right_crc(data: bytes) -> bool:
-    """Whether a packet ends with its CRC, see docs/packet-format.md."""
-    return len(data) >= LEAST_BYTES and crc_hqx(data, 0xFFFF) == 0
 
 
 def zmq_block(make: object, text: str, bind: bool) -> object:

@@ -2,12 +2,10 @@
 """Receiver reports on the wire; the bytes are defined in docs/packet-format.md."""
 
 import math
-from binascii import crc_hqx
 from dataclasses import dataclass
 
-from .._core import CODE_REPORT, REPORT_BYTES
+from .._core import CODE_REPORT, CRC_BYTES, REPORT_BYTES, append_crc, has_right_crc
 
-CRC_BYTES = 2
 LOWEST_SNR_DB, UNKNOWN_SNR = -16, 63
 UNKNOWN_FRAMES = 15
 
@@ -46,7 +44,7 @@ def encode(report: Report, sequence: int, crc: bool) -> bytes:
         frames = clamped(report.buffered_frames, 0, UNKNOWN_FRAMES - 1)
     fields = loss << 10 | burst << 6 | snr
     data = bytes([sequence % 256, CODE_REPORT << 4 | frames]) + fields.to_bytes(2, "big")
-    return data + crc_hqx(data, 0xFFFF).to_bytes(2, "big") if crc else data
+    return append_crc(data) if crc else data
 
 
 def is_report(data: bytes, crc: bool) -> bool:
@@ -57,7 +55,7 @@ def is_report(data: bytes, crc: bool) -> bool:
 
 def decode(data: bytes, crc: bool) -> tuple[int, Report] | None:
     """Sequence number and report; None for what is no report or has a wrong CRC."""
-    if not is_report(data, crc) or (crc and crc_hqx(data, 0xFFFF) != 0):
+    if not is_report(data, crc) or (crc and not has_right_crc(data)):
         return None
     fields = int.from_bytes(data[2:4], "big")
     snr, frames = fields & 63, data[1] & 15

@@ -4,7 +4,8 @@
 HMAC keeps its strength when truncated (RFC 2104, section 5) and is in every crypto library. The
 counter is the number of sixteenths of a second since 1970, or one more than the last one where
 packets follow faster: a sender that starts anew goes on above what it sent before. All of its 8
-bytes are signed, two are sent: the receiver knows the others from its clock or the last packet.
+bytes are signed, two are sent: the receiver knows the others from its clock or the last packet, or
+searches for them where the clocks are hours apart.
 """
 
 import hmac
@@ -24,6 +25,11 @@ LABELS = {"forward": b"gr-largesc packet 1", "back": b"gr-largesc report 1"}
 REPLAY_WINDOW = 64
 # A receiver that has heard nothing yet takes packets this much older than its own start.
 CLOCK_TOLERANCE_S = 120.0
+# Spans of the two bytes, 68 minutes each, by which the sender's clock may be off: 14.8 hours, more
+# than any time zone.
+FAR_SPANS = [sign * n for n in range(1, 14) for sign in (1, -1)]
+# Packets without a right tag, behind one far off, after which the search goes on.
+FAR_MISSES = 8
 
 
 class _Tags:
@@ -46,6 +52,8 @@ class _Tags:
         return hmac.digest(self._key, signed, "sha256")[: self._bytes]
 
     def fits(self, tag: bytes, counter: int, packet: bytes) -> bool:
+        if not 0 <= counter < 1 << 8 * COUNTER_BYTES:
+            return False
         return hmac.compare_digest(tag, self.tag(counter, packet))
 
 
@@ -87,6 +95,28 @@ class PacketSigner:
         return packet + sent + self._tags.tag(self._counter, packet)
 
 
+class _Window:
+    """Counters that were accepted: the newest one, and which of the few before it."""
+
+    def __init__(self, counter: int) -> None:
+        self.newest, self._bits = counter, 1
+
+    def refusal(self, counter: int) -> str:
+        """Why a counter is refused; empty, and it is noted, where it is not."""
+        ahead = counter - self.newest
+        if ahead <= -REPLAY_WINDOW:
+            return "refused_old"
+        if ahead <= 0 and self._bits >> -ahead & 1:
+            return "refused_replay"
+        if ahead > 0:
+            self.newest = counter
+            kept = self._bits << ahead if ahead < REPLAY_WINDOW else 0
+            self._bits = (1 | kept) & ((1 << REPLAY_WINDOW) - 1)
+        else:
+            self._bits |= 1 << -ahead
+        return ""
+
+
 class PacketVerifier:
     """Keeps of any bytes the packets that were signed with the key, each once.
 
@@ -97,8 +127,10 @@ class PacketVerifier:
         as there.
 
     Attributes:
-        counters: ``accepted``; ``refused_short``; ``refused_tag`` (forged, damaged, another key, or
-            clocks half an hour apart); ``refused_replay`` (came before); ``refused_old``.
+        counters: ``accepted``; ``refused_short``; ``refused_tag`` (forged, damaged, or another
+            key); ``refused_replay`` (came before); ``refused_old``.
+        sender_ahead_s: so much the sender's counter is ahead of the clock here, by the last packet
+            with a right tag.
     """
 
     def __init__(
@@ -107,13 +139,20 @@ class PacketVerifier:
         tag_bytes: int = 4,
         clock: Callable[[], float] = time.time,
         direction: str = "forward",
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tags = _Tags(key, tag_bytes, direction)
         self._tail_bytes = overhead_bytes(tag_bytes)
-        self._clock = clock
-        self._oldest = int((clock() - CLOCK_TOLERANCE_S) * COUNTS_PER_SECOND)
-        # The newest counter that was accepted; bit n of the window: so was the one n before it.
-        self._newest, self._window = self._oldest - 1, 0
+        self._clock, self._monotonic = clock, monotonic
+        self._started = monotonic()
+        self._lag = clock() - self._started
+        self._window: _Window | None = None
+        # Of a sender whose clock is far ahead, apart from the others: it must not shut them out.
+        self._ahead: _Window | None = None
+        self._ahead_from = 0
+        # Of the search: whose turn it is, what it has found, and how often that did not fit since.
+        self._turn, self._far, self._misses = 0, None, 0
+        self.sender_ahead_s = 0.0
         self.counters = dict.fromkeys(
             ("accepted", "refused_short", "refused_tag", "refused_replay", "refused_old"), 0
         )
@@ -125,34 +164,83 @@ class PacketVerifier:
             return None
         packet, tail = data[: -self._tail_bytes], data[-self._tail_bytes :]
         sent, tag = tail[:SENT_COUNTER_BYTES], tail[SENT_COUNTER_BYTES:]
-        for counter in self._candidates(int.from_bytes(sent, "big")):
+        counter = self._found(packet, int.from_bytes(sent, "big"), tag)
+        if counter is None:
+            self.counters["refused_tag"] += 1
+            return None
+        self.sender_ahead_s = counter / COUNTS_PER_SECOND - self._clock()
+        refusal = self._refusal(counter)
+        self.counters[refusal or "accepted"] += 1
+        return None if refusal else packet
+
+    def _found(self, packet: bytes, sent: int, tag: bytes) -> int | None:
+        """The whole counter under which the tag is right; None where there is none."""
+        known = [w.newest for w in (self._window, self._ahead) if w is not None]
+        for counter in {_nearest(sent, n) for n in (self._now(), *known)}:
             if self._tags.fits(tag, counter, packet):
-                return packet if self._is_new(counter) else None
-        self.counters["refused_tag"] += 1
+                return counter
+        return self._searched(packet, sent, tag)
+
+    def _searched(self, packet: bytes, sent: int, tag: bytes) -> int | None:
+        """One try a packet, and two hits: that luck is no help, and garbage costs little."""
+        if self._far is None:
+            self._turn = (self._turn + 1) % len(FAR_SPANS)
+            counter = _nearest(sent, self._now()) + FAR_SPANS[self._turn] * COUNTER_SPAN
+            if self._tags.fits(tag, counter, packet):
+                self._far, self._misses = counter, 0
+            return None
+        counter = _nearest(sent, self._far)
+        if self._tags.fits(tag, counter, packet):
+            self._far, self._misses = counter, 0
+            return counter
+        self._misses += 1
+        if self._misses == FAR_MISSES:
+            self._far = None
         return None
 
-    def _candidates(self, sent: int) -> list[int]:
-        """Whole counters that end with what was sent, nearest to the clock and to the newest."""
-        near = int(self._clock() * COUNTS_PER_SECOND), self._newest
-        half = COUNTER_SPAN // 2
-        found = {n - half + (sent - n + half) % COUNTER_SPAN for n in near}
-        return [counter for counter in found if 0 <= counter < 1 << (8 * COUNTER_BYTES)]
+    def _now(self) -> int:
+        return int(self._clock() * COUNTS_PER_SECOND)
 
-    def _is_new(self, counter: int) -> bool:
-        """Whether a counter of a right tag came neither before nor too late; notes it."""
-        if counter < self._oldest:
-            self.counters["refused_old"] += 1
-            return False
-        ahead = counter - self._newest
-        if ahead <= 0 and self._window >> -ahead & 1:
-            self.counters["refused_replay"] += 1
-            return False
-        if ahead > 0:
-            self._newest = counter
-            self._oldest = max(self._oldest, counter - REPLAY_WINDOW + 1)
-            self._window = 1 | self._window << ahead if ahead < REPLAY_WINDOW else 1
-            self._window &= (1 << REPLAY_WINDOW) - 1
-        else:
-            self._window |= 1 << -ahead
-        self.counters["accepted"] += 1
-        return True
+    def _floor(self) -> int:
+        """The least counter of a receiver that has heard nothing.
+
+        It follows a clock that is set back, since that was ahead when this receiver started.
+        """
+        self._lag = min(self._lag, self._clock() - self._monotonic())
+        return int((self._started + self._lag - CLOCK_TOLERANCE_S) * COUNTS_PER_SECOND)
+
+    def _refusal(self, counter: int) -> str:
+        """Why a counter of a right tag is refused: it came before, or too late; else it is noted.
+
+        Counters from the first one of a sender far ahead on have a window of their own, until the
+        clock has come there.
+        """
+        if self._ahead is not None and counter >= self._ahead_from:
+            refusal = self._ahead.refusal(counter)
+            if not refusal and _is_near(counter, self._now()):
+                self._window, self._ahead = self._ahead, None
+            return refusal
+        if counter < self._floor():
+            return "refused_old"
+        if _is_near(counter, self._now()) or (
+            self._window is not None and _is_near(counter, self._window.newest)
+        ):
+            if self._window is not None:
+                return self._window.refusal(counter)
+            self._window = _Window(counter)
+            return ""
+        if self._ahead is not None or counter < self._now():
+            return "refused_old"
+        self._ahead, self._ahead_from = _Window(counter), counter
+        return ""
+
+
+def _is_near(counter: int, other: int) -> bool:
+    """Whether two bytes of a counter and another one tell the whole."""
+    return abs(counter - other) <= COUNTER_SPAN // 2
+
+
+def _nearest(sent: int, counter: int) -> int:
+    """The whole counter that ends with what was sent, nearest to another one."""
+    half = COUNTER_SPAN // 2
+    return counter - half + (sent - counter + half) % COUNTER_SPAN

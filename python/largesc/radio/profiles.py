@@ -13,9 +13,10 @@ An OFDM burst is, in OFDM symbols of 64 + 16 samples:
 
 from dataclasses import dataclass, replace
 
+from .._core import CRC_BYTES
+
 SYNC_SYMBOLS = 32
 HEADER_BITS = 32
-CRC_BYTES = 2
 # Silence in which the pulses of the last symbols, 8 symbols long to each side, die away.
 GUARD_SYMBOLS = 12
 ROLL_OFF = 0.25

@@ -5,9 +5,10 @@ import logging
 
 import numpy as np
 import pmt
-from gnuradio import digital, gr
+from gnuradio import gr
 
-from ...radio.profiles import CRC_BYTES, RadioProfile
+from ..._core import CRC_BYTES, has_right_crc
+from ...radio.profiles import RadioProfile
 from ...radio.receiver import BurstReceiver
 from ...speech.format import FRAME_S
 from ..block_base import STATUS_FRAMES, TokenBlock
@@ -16,11 +17,6 @@ from ..messages import make_packet
 # Counters that pass without a packet, two seconds or so, before the log says what is heard.
 UNREAD_STATUS = 2
 log = logging.getLogger(__name__)
-
-
-def packet_crc() -> object:
-    """In-tree CRC-16/CCITT-FALSE, as that of the packet format."""
-    return digital.crc(8 * CRC_BYTES, 0x1021, 0xFFFF, 0, False, False)
 
 
 class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
@@ -43,34 +39,27 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         gr.sync_block.__init__(self, "burst_sink", [np.complex64], None)
         self.open_ports({}, ["packets", "symbols"], None)
         self._profile, self._search_hz = profile, search_hz
-        self._crc = packet_crc()
         self._status_samples = int(STATUS_FRAMES * FRAME_S * profile.sample_rate)
-        self._begin()
+        self.counters |= {"accepted": 0, "crc_failures": 0}
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         self._core = BurstReceiver(self._profile, self._search_hz)
         self._since_status = self._unread_status = 0
         self._told = False
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
-        self.counters |= {"accepted": 0, "crc_failures": 0}
-
-    def start(self) -> bool:
-        self.drop_waiting()
-        self._begin()
-        return True
 
     def work(self, input_items: list, output_items: list) -> int:
         samples = input_items[0]
         for found in self._core.push(samples):
-            body, check = found.packet[:-CRC_BYTES], found.packet[-CRC_BYTES:]
-            if self._crc.compute(list(body)) != int.from_bytes(check, "big"):
+            if not has_right_crc(found.packet):
                 self.counters["crc_failures"] += 1
                 continue
             self.counters["accepted"] += 1
             self._core.accepted(found)
             self._measured["es_n0_db"] = found.es_n0_db
             self._measured["carrier_offset_hz"] = found.offset * self._profile.symbol_rate
-            self.publish("packets", make_packet(body))
+            self.publish("packets", make_packet(found.packet[:-CRC_BYTES]))
             self.publish("symbols", pmt.cons(pmt.make_dict(), pmt.to_pmt(found.symbols)))
         self._since_status += len(samples)
         if self._since_status >= self._status_samples:

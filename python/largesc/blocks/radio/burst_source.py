@@ -18,8 +18,8 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
     """Queue of packets in front of a modulator.
 
     Input: message port `packets` (PDUs of bytes). Output: stream of items, each burst with the tag
-    `packet_len`; message port `status`. Behind the packet that is the end of the stream come the
-    items of ``last``, then the block ends.
+    `packet_len`; message ports `credit` (dicts for packets that are not sent), `status`. Behind the
+    packet that is the end of the stream come the items of ``last``, then the block ends.
 
     Args:
         item: type of an item.
@@ -45,23 +45,18 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         gr.sync_block.__init__(self, "burst_source", None, [item])
-        self.open_ports({"packets": self._on_packet}, [], "packets")
+        self.open_ports({"packets": self._on_packet}, ["credit"], "packets")
+        self.counters |= {"packets": 0, "dropped": 0}
         self._make, self._most_bytes, self._on_stop = make, most_bytes, on_stop
         self._queue_packets = queue_packets
         self._first, self._last = first, last
         self._idle = np.zeros(idle_items, dtype=item)
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
-        self.counters = {"refused": 0, "packets": 0, "dropped": 0}
-        self._packets: deque[bytes] = deque()
+    def begin(self) -> None:
+        self._packets: deque[tuple[bytes, object]] = deque()
         self._items = self._idle[:0]
-        self._input_over = self._flushed = self._ended = False
-
-    def start(self) -> bool:
-        self.drop_waiting()
-        self._begin()
-        return True
+        self._input_over = self._flushed = False
 
     def stop(self) -> bool:
         self._on_stop()
@@ -70,17 +65,19 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
     def _on_packet(self, message: object) -> None:
         over, packet = read_packet(message)
         self._input_over |= over
-        if packet is None:
-            # The end of a stream may come without a packet.
-            if not over:
-                self.refuse("expected a PDU of bytes")
-        elif 1 <= len(packet) <= self._most_bytes:
-            self._packets.append(packet)
+        if packet is not None and 1 <= len(packet) <= self._most_bytes:
+            self._packets.append((packet, message))
             if len(self._packets) > self._queue_packets:
-                self._packets.popleft()
+                _, oldest = self._packets.popleft()
                 self.counters["dropped"] += 1
-        elif not over:
-            self.refuse(f"a packet of {len(packet)} bytes: 1 to {self._most_bytes} go on the air")
+                self.give_credit(oldest)
+            return
+        # The end of a stream may come without a packet.
+        if over:
+            return
+        what = "no bytes" if packet is None else f"{len(packet)} bytes"
+        self.refuse(f"a packet of {what}: 1 to {self._most_bytes} bytes go on the air")
+        self.give_credit(message)
 
     def work(self, input_items: list, output_items: list) -> int:
         out = output_items[0]
@@ -96,7 +93,7 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
     def _next_items(self) -> bool:
         """Fetches what comes next; False when nothing ever will."""
         if self._packets:
-            items = self._make(self._packets.popleft())
+            items = self._make(self._packets.popleft()[0])
             if not self.counters["packets"]:
                 items = np.concatenate([self._first, items])
             self.counters["packets"] += 1

@@ -8,11 +8,11 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from ..._core import keys
+from ..._core import CRC_BYTES, has_right_crc, keys
 from ...radio.ofdm import OfdmReader
-from ...radio.profiles import CRC_BYTES, RadioProfile
+from ...radio.profiles import RadioProfile
 from ..block_base import STATUS_FRAMES, TokenBlock
-from .burst_sink import packet_crc
+from ..messages import make_packet
 from .ofdm_demodulator import carrier_order
 
 CHANNEL_TAG = "ofdm_sync_chan_taps"
@@ -42,19 +42,13 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
         inputs = {"symbols": self._on_symbols, "header": self._on_header}
         self.open_ports(inputs, ["packets"], "symbols")
         self._reader = OfdmReader(profile, carrier_order())
-        self._crc = packet_crc()
         self._on_stop = on_stop
-        self._begin()
+        self.counters |= dict.fromkeys(COUNTERS, 0)
+        self.begin()
 
-    def _begin(self) -> None:
-        self.counters = {"refused": 0} | dict.fromkeys(COUNTERS, 0)
+    def begin(self) -> None:
         self._es_n0_db = 0.0
-        self._ended = self._told = False
-
-    def start(self) -> bool:
-        self.drop_waiting()
-        self._begin()
-        return True
+        self._told = False
 
     def stop(self) -> bool:
         self._on_stop()
@@ -101,13 +95,12 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
         if found is None:
             self.counters["other_lengths"] += 1
             return
-        body, check = found[0][:-CRC_BYTES], found[0][-CRC_BYTES:]
-        if self._crc.compute(list(body)) != int.from_bytes(check, "big"):
+        if not has_right_crc(found[0]):
             self.counters["crc_failures"] += 1
             return
         self.counters["accepted"] += 1
         self._es_n0_db = found[1]
-        self.publish("packets", pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(body), list(body))))
+        self.publish("packets", make_packet(found[0][:-CRC_BYTES]))
         if self.counters["accepted"] % STATUS_FRAMES == 0:
             self.publish_status()
 

@@ -4,13 +4,13 @@
 import numpy as np
 from gnuradio import blocks, digital, filter, gr
 
+from ..._core import append_crc
 from ...radio.burst import make_burst
 from ...radio.codes import PacketCode
 from ...radio.ofdm import make_payload
 from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
 from ...radio.pulses import pulse_taps, to_symbols, whitening
 from ..block_base import setter
-from .burst_sink import packet_crc
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer
 
@@ -46,17 +46,13 @@ def scaled_pulse(samples_per_symbol: int, rms: float) -> list[float]:
     return (rms * pulse_taps(samples_per_symbol)).tolist()
 
 
-def with_crc(packet: bytes, crc: object) -> bytes:
-    """The packet, and its CRC behind it."""
-    return packet + crc.compute(list(packet)).to_bytes(2, "big")
-
-
 class packet_radio_tx(gr.hier_block2):  # noqa: N801
     """Packets on the air: CRC, code, header, sync and pulses; or OFDM.
 
     Input: message port `packets`, PDUs of 1 to 110 bytes. Output: complex stream, mean power
     ``amplitude``² within a burst, each burst with the tag `packet_len` (in samples; without
-    ``sample_rate`` only); message port `status`.
+    ``sample_rate`` only); message ports `credit` (dicts for the frames of packets that are not
+    sent), `status`.
 
     A packet that is the end of the stream is sent, then the stream ends.
 
@@ -114,9 +110,10 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         self._buffer = buffer_for(sample_rate or self.profile.sample_rate) if continuous else 0
         self._build()
         self.message_port_register_hier_in("packets")
-        self.message_port_register_hier_out("status")
         self.msg_connect(self, "packets", self.source, "packets")
-        self.msg_connect(self.source, "status", self, "status")
+        for port in ("credit", "status"):
+            self.message_port_register_hier_out(port)
+            self.msg_connect(self.source, port, self, port)
 
     def _build(self) -> None:
         modulator = self._ofdm() if self.profile.waveform == "ofdm" else self._single_carrier()
@@ -134,10 +131,10 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         self._build()
 
     def _symbol_source(self, key_up_ms: float, continuous: bool, queue_packets: int) -> object:
-        profile, code, crc = self.profile, PacketCode(self.profile.code), packet_crc()
+        profile, code = self.profile, PacketCode(self.profile.code)
 
         def make(packet: bytes) -> np.ndarray:
-            return make_burst(with_crc(packet, crc), profile, code)
+            return make_burst(append_crc(packet), profile, code)
 
         key_up = to_symbols(whitening(round(key_up_ms / 1000 * profile.symbol_rate)), 1)
         first = np.concatenate([np.zeros(FIRST_SYMBOLS, dtype=np.complex64), key_up])
@@ -159,10 +156,10 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         return [pulses, length]
 
     def _ofdm_source(self, queue_packets: int) -> object:
-        code, crc = PacketCode(self.profile.code), packet_crc()
+        code = PacketCode(self.profile.code)
 
         def make(packet: bytes) -> np.ndarray:
-            return make_payload(with_crc(packet, crc), code)
+            return make_payload(append_crc(packet), code)
 
         return burst_source(
             item=np.uint8,

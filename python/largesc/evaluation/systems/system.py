@@ -6,14 +6,15 @@ from typing import Protocol
 
 import numpy as np
 
+from ..._core import CRC_BYTES
 from ...channel.loss_timeline import LossChannel
 from ...speech.files import resampled
 from ...speech.format import SAMPLE_RATE_HZ
 
 # IPv4 and UDP.
 UDP_BYTES = 28
-# What a coder without packets of its own needs on a bare radio frame: sequence number and CRC-16.
-SEQUENCE_BYTES, CRC_BYTES = 1, 2
+# What a coder without packets of its own needs on a bare radio frame, beside a CRC-16.
+SEQUENCE_BYTES = 1
 
 
 @dataclass(frozen=True)
