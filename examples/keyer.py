@@ -9,6 +9,7 @@ import numpy as np
 import pmt
 from gnuradio import gr
 from gnuradio.largesc import keys
+from gnuradio.largesc.speech.conditioning import InputConditioner
 from gnuradio.largesc.speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from gnuradio.largesc.speech.silence import SilenceGate
 
@@ -38,7 +39,7 @@ class keyer(gr.sync_block):  # noqa: N801
         self.set_max_output_buffer(2048)
         self.voice, self.down = voice, False
         self.level_dbfs = -100.0
-        self._gate = SilenceGate()
+        self._conditioner, self._gate = InputConditioner(), SilenceGate()
         self._late = deque([np.zeros(PART, dtype=np.float32)] * BEFORE_PARTS)
         self._open = self._hang = self._samples = 0
         # First and last frame of each over, tail included.
@@ -51,7 +52,8 @@ class keyer(gr.sync_block):  # noqa: N801
         return len(out)
 
     def _part(self, part: np.ndarray) -> np.ndarray:
-        power = float(np.mean(np.nan_to_num(part) ** 2))
+        part = self._conditioner.push(np.nan_to_num(part, posinf=0.0, neginf=0.0))
+        power = float(np.mean(part**2))
         self.level_dbfs = 10 * np.log10(max(power, 1e-10))
         heard = not self._gate.silent(self.level_dbfs)
         self._hang = round(HANG_S * SAMPLE_RATE_HZ / PART) if heard else max(0, self._hang - 1)

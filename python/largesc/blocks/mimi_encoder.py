@@ -12,6 +12,7 @@ from .._core import keys
 from ..codec.load import load_codec
 from ..codec.speech_encoder import SpeechEncoder
 from ..options import LinkOptions, SenderOptions
+from ..speech.conditioning import InputConditioner
 from ..speech.format import FRAME_SAMPLES
 from .block_base import STATUS_FRAMES, TokenBlock
 from .messages import end_of_stream, make_pdu, read_credit
@@ -22,6 +23,9 @@ MOST_CREDIT = 64
 
 class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
     """24 kHz speech to `tokens` PDUs, one for each 80 ms.
+
+    An offset is taken out of the input, far too quiet speech is raised, and what goes beyond full
+    scale is lowered; the log says so once. Speech that needs none of it stays as it is.
 
     Input: float stream; message port `credit` (dicts of frames that are done with). Output: message
     ports `tokens` (8 tokens, metadata: frame_index, capture_time_ns, latent,
@@ -47,7 +51,8 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         self.counters |= {"frames": 0, "invalid_samples": 0, "in_flight": 0}
         torch.set_num_threads(threads)
         self.max_in_flight = max_in_flight
-        self._core = SpeechEncoder(load_codec(codec))
+        self._conditioner = InputConditioner()
+        self._core = SpeechEncoder(load_codec(codec), self._conditioner)
         self._in_flight: set[int] = set()
 
     def begin(self) -> None:
@@ -108,7 +113,10 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         self._in_flight.difference_update(range(first, first + min(count, MOST_CREDIT)))
 
     def statistics(self) -> dict[str, int]:
-        """Counters: frames, invalid_samples (NaN or infinite), in_flight, refused."""
+        """Counters: frames, invalid_samples (NaN or infinite), in_flight, refused.
+
+        Of the frames: frames_offset_removed, frames_raised and frames_lowered.
+        """
         self.counters["invalid_samples"] = self._core.invalid_samples
         self.counters["in_flight"] = len(self._in_flight)
-        return dict(self.counters)
+        return self.counters | self._conditioner.counters

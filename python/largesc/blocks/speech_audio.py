@@ -8,6 +8,7 @@ from pathlib import Path
 from gnuradio import audio, blocks, filter, gr
 
 from .._blocks import real_time
+from ..speech.files import channels_to_mix
 from ..speech.format import SAMPLE_RATE_HZ
 
 # What every sound card has.
@@ -79,11 +80,12 @@ class speech_source(gr.hier_block2):  # noqa: N801
             wav = blocks.wavfile_source(wav_file, repeat)
         except RuntimeError as error:
             raise ValueError(f"{wav_file} is no WAV file that can be read: {error}") from error
-        mixed, channels = blocks.add_ff(), wav.channels()
-        for channel in range(channels):
-            self.connect((wav, channel), (mixed, channel))
-        scaled = blocks.multiply_const_ff(1.0 / channels)
-        parts = [mixed, scaled]
+        mixed, taken = blocks.add_ff(), channels_to_mix(wav_file)
+        for place, channel in enumerate(taken):
+            self.connect((wav, channel), (mixed, place))
+        for channel in set(range(wav.channels())) - set(taken):
+            self.connect((wav, channel), blocks.null_sink(gr.sizeof_float))
+        parts = [mixed, blocks.multiply_const_ff(1.0 / len(taken))]
         if wav.sample_rate() != SAMPLE_RATE_HZ:
             parts.append(resampler(wav.sample_rate(), SAMPLE_RATE_HZ))
         self.connect(*parts, real_time(), self)

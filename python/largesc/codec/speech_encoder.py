@@ -8,6 +8,7 @@ import torch
 
 from ..codec.load import Codec
 from ..models.recorded_step import record
+from ..speech.conditioning import InputConditioner
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .codebooks import codebooks_of
 
@@ -41,10 +42,11 @@ class SpeechEncoder:
 
     Args:
         codec: from ``codec.load.load_codec``.
+        conditioner: of the input; None: it is taken as it is.
     """
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
+    def __init__(self, codec: Codec, conditioner: InputConditioner | None = None) -> None:
+        self.codec, self.conditioner = codec, conditioner
         self.invalid_samples = 0
         self._codebooks = codebooks_of(codec.model, codec.num_codebooks)
         codec.model.streaming_forever(1)
@@ -65,10 +67,13 @@ class SpeechEncoder:
         if not valid.all():
             self.invalid_samples += int(np.count_nonzero(~valid))
             samples = np.where(valid, samples, np.float32(0.0))
-        self._pending = np.concatenate([self._pending, np.clip(samples, -1.0, 1.0)])
+        self._pending = np.concatenate([self._pending, samples])
         frames = []
         while len(self._pending) >= FRAME_SAMPLES:
-            frames.append(self._encode(self._pending[:FRAME_SAMPLES]))
+            frame = self._pending[:FRAME_SAMPLES]
+            if self.conditioner is not None:
+                frame = self.conditioner.push(frame)
+            frames.append(self._encode(np.clip(frame, -1.0, 1.0)))
             self._pending = self._pending[FRAME_SAMPLES:]
         return frames
 

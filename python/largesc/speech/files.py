@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from .conditioning import Mixer
 from .format import SAMPLE_RATE_HZ
 
 FULL_SCALE = 32768
@@ -114,9 +115,15 @@ def decoded(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
         return np.concatenate(pieces), file.samplerate
 
 
-def mixed(audio: np.ndarray) -> np.ndarray:
-    """``[samples, channels]`` as mono ``[samples]``; what is no number becomes 0."""
-    return np.nan_to_num(audio.mean(axis=1), posinf=0.0, neginf=0.0)
+def channels_to_mix(source: Path | str) -> list[int]:
+    """Channels of a file whose mean is its speech: the louder one of two in opposite phase.
+
+    Told by the first minute.
+    """
+    with soundfile.SoundFile(encoded_path(source)) as file:
+        mixer = Mixer(file.samplerate)
+        mixer.push(file.read(60 * file.samplerate, dtype="float32", always_2d=True))
+        return list(range(file.channels)) if mixer.taken is None else [mixer.taken]
 
 
 def as_speech(audio: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -124,7 +131,7 @@ def as_speech(audio: np.ndarray, rate_hz: int) -> np.ndarray:
 
     What is no number becomes 0.
     """
-    return resampled(mixed(audio), rate_hz).astype(np.float32)
+    return resampled(Mixer(rate_hz).push(audio), rate_hz).astype(np.float32)
 
 
 def read_audio(path: Path) -> np.ndarray:

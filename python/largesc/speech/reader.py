@@ -12,7 +12,8 @@ from contextlib import suppress
 import numpy as np
 import soundfile
 
-from .files import AudioError, Resampler, encoded_path, from_pcm16, mixed, resampling_steps
+from .conditioning import Mixer
+from .files import AudioError, Resampler, encoded_path, from_pcm16, resampling_steps
 from .format import SAMPLE_RATE_HZ
 
 # A piece of a file with a header: 40 ms.
@@ -84,11 +85,12 @@ class SpeechReader:
             yield piece.astype(np.float32, copy=False)
 
     def _all(self) -> Iterator[np.ndarray]:
+        mixer = Mixer(self.rate_hz)
         if self._first is not None:
-            yield mixed(self._first)
+            yield mixer.push(self._first)
         self._first = None
         for piece in self._pieces:
-            yield mixed(piece)
+            yield mixer.push(piece)
 
     def read(self) -> np.ndarray:
         """All of it, float32 ``[samples]``."""
