@@ -3,6 +3,7 @@
 
 import logging
 import threading
+import time
 
 import numpy as np
 import pmt
@@ -203,8 +204,9 @@ def test_what_a_handler_raises_is_counted_and_said_once(caplog):
     for n in range(10):
         block.gateway._post(pmt.intern("in"), pmt.from_long(n))
     tb.start()
-    while block.seen < 10:
-        pass
+    end = time.monotonic() + 60.0
+    while (block.seen < 10 or sink.num_messages() < 5) and time.monotonic() < end:
+        time.sleep(0.01)
     tb.stop()
     tb.wait()
     assert sink.num_messages() == 5 and block.counters["refused"] == 5

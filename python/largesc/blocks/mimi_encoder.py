@@ -56,6 +56,7 @@ class mimi_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         self._in_flight: set[int] = set()
 
     def begin(self) -> None:
+        self._conditioner = self._core.conditioner = InputConditioner()
         self._core.reset()
         self._core.invalid_samples = 0
         self._in_flight = set()
