@@ -19,6 +19,7 @@ from gnuradio.largesc.evaluation.recogniser import (
     word_errors,
 )
 from gnuradio.largesc.evaluation.sweep import audio_name
+from gnuradio.largesc.evaluation.utterances import utterances
 from gnuradio.largesc.evaluation.words import count_words, lost
 from gnuradio.largesc.speech.files import read_audio, rows_of, write_audio
 from gnuradio.largesc.tables import read_csv, write_csv
@@ -234,3 +235,14 @@ def test_words_are_counted_again_from_kept_audio(phrase, tmp_path, capsys):
     assert "has no a.flac: give the speech of" in capsys.readouterr().err
     assert main([*command[:3], str(tmp_path), *command[4:]]) == 2
     assert "holds no results.csv" in capsys.readouterr().err
+
+
+def test_utterances_that_do_not_fit_are_counted(tmp_path, capsys):
+    for name, seconds in (("brief", 0.1), ("right", 1.0), ("long", 13.0)):
+        write_audio(tmp_path / f"{name}.flac", np.zeros(int(24000 * seconds), dtype=np.float32))
+    names = ("brief", "right", "long", "absent")
+    table = "path\tcorpus\tspeaker\n" + "".join(f"{n}.flac\tc\ts\n" for n in names)
+    (tmp_path / "speech.tsv").write_text(table)
+    assert [r["path"] for r in utterances(tmp_path / "speech.tsv", 9)] == ["right.flac"]
+    said = capsys.readouterr().out
+    assert "wanted 0.5 to 12 s: 1 missing, 1 shorter, 1 longer" in said
