@@ -44,10 +44,21 @@ def run(first, messages, outputs, *links, timeout_s=20.0):
     tb.start()
     try:
         wait_for(lambda: len(debugs) == 0 or ended(debugs[0]), timeout_s)
+        # The first output has ended; what the others were sent may still lie in their queues.
+        wait_for(lambda: settled(debugs), timeout_s)
     finally:
         tb.stop()
         tb.wait()
     return [[d.get_message(i) for i in range(d.num_messages())] for d in debugs]
+
+
+def settled(debugs) -> bool:
+    """Whether no message waits, and none came within a tenth of a second."""
+    store = pmt.intern("store")
+    counts = [d.num_messages() for d in debugs]
+    time.sleep(0.1)
+    waiting = any(d.nmsgs(store) for d in debugs)
+    return not waiting and counts == [d.num_messages() for d in debugs]
 
 
 def ended(debug) -> bool:
