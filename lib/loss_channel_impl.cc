@@ -72,7 +72,7 @@ loss_channel_impl::loss_channel_impl(const std::string& model,
 /// A channel as at first, with the losses as they were set last.
 void loss_channel_impl::begin()
 {
-    d_changes = d_refused = 0;
+    d_changes = d_refused = d_refused_settings = 0;
     d_ended = false;
     d_core.emplace(losses(d_loss_probability, d_mean_burst), d_how, d_seed + 0x9E3779B97F4A7C15u);
 }
@@ -108,23 +108,38 @@ void loss_channel_impl::change(double p, double burst)
     d_core->set_losses(losses(p, burst));
 }
 
+bool loss_channel_impl::changed(double p, double burst)
+{
+    // A number typed into a field of a running flowgraph must not end the program.
+    try {
+        change(p, burst);
+        return true;
+    } catch (const std::invalid_argument& error) {
+        if (d_refused_settings++ == 0)
+            d_logger->warn("{}; the old value stays", error.what());
+        return false;
+    }
+}
+
 void loss_channel_impl::set_loss_probability(double loss_probability)
 {
     gr::thread::scoped_lock lock(d_mutex);
-    change(loss_probability, d_mean_burst);
-    d_loss_probability = loss_probability;
+    if (changed(loss_probability, d_mean_burst))
+        d_loss_probability = loss_probability;
 }
 
 void loss_channel_impl::set_mean_burst(double mean_burst)
 {
     gr::thread::scoped_lock lock(d_mutex);
-    change(d_loss_probability, mean_burst);
-    d_mean_burst = mean_burst;
+    if (changed(d_loss_probability, mean_burst))
+        d_mean_burst = mean_burst;
 }
 
 void loss_channel_impl::set_mean_burst_ms(double burst_ms)
 {
-    set_mean_burst(std::max(1.0, burst_ms / d_how.packet_ms));
+    // A burst shorter than a packet is one packet; a negative one or none at all is refused there.
+    const double packets = burst_ms / d_how.packet_ms;
+    set_mean_burst(burst_ms >= 0.0 ? std::max(1.0, packets) : packets);
 }
 
 void loss_channel_impl::on_system(const pmt::pmt_t& msg)
@@ -199,6 +214,7 @@ pmt::pmt_t loss_channel_impl::statistics() const
     facts out;
     c.for_each(out);
     out("refused", d_refused);
+    out("refused_settings", d_refused_settings);
     out(keys::loss_probability, c.loss_probability());
     out(keys::mean_burst_packets, c.mean_burst());
     return out.dict();

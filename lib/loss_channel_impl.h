@@ -33,12 +33,13 @@ private:
     std::unique_ptr<::largesc::loss_model> losses(double p, double burst);
     void begin();
     void change(double p, double burst);
+    bool changed(double p, double burst);
 
     const std::string d_model, d_trace;
     const ::largesc::impairments d_how;
     const uint64_t d_seed;
     double d_loss_probability, d_mean_burst;
-    uint64_t d_changes = 0, d_refused = 0;
+    uint64_t d_changes = 0, d_refused = 0, d_refused_settings = 0;
     bool d_ended = false, d_ran = false;
     mutable gr::thread::mutex d_mutex;
     std::optional<::largesc::channel<pmt::pmt_t>> d_core;

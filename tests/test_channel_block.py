@@ -181,11 +181,21 @@ def test_sliders_cannot_leave_the_possible():
     assert stats[keys.mean_burst_packets] == pytest.approx(4.0, abs=0.2)
     channel.set_loss_probability(1.0)
     channel.set_mean_burst(1.0)
+
+
+def test_a_setting_out_of_range_is_counted_and_the_old_one_stays():
+    channel = largesc.loss_channel(model="gilbert_elliott", loss_probability=0.2, mean_burst=3.0)
     for bad in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="loss_probability"):
-            channel.set_loss_probability(bad)
-    with pytest.raises(ValueError, match="mean_burst 0.5"):
-        channel.set_mean_burst(0.5)
+        channel.set_loss_probability(bad)
+    for bad in (0.5, float("nan"), float("inf")):
+        channel.set_mean_burst(bad)
+    for bad in (-1.0, float("nan")):
+        channel.set_mean_burst_ms(bad)
+    assert channel.statistics()["refused_settings"] == 8
+    run(channel, [packet(n) for n in range(20000)] + [end(20000)])
+    stats = channel.statistics()
+    assert stats[keys.loss_probability] == pytest.approx(0.2, abs=0.03)
+    assert stats[keys.mean_burst_packets] == pytest.approx(3.0, abs=0.3)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ public:
 
     /// Neither setter does anything to a trace. In `gilbert_elliott` a loss p needs bursts of at
     /// least p / (1 - p) packets: the constructor refuses shorter ones, a setter prolongs them.
+    /// A value that is out of range is counted (`refused_settings`), and the old one stays.
     virtual void set_loss_probability(double loss_probability) = 0;
     virtual void set_mean_burst(double mean_burst) = 0;
     /// The same as a time: mean_burst = burst_ms / packet_ms, at least one packet.
