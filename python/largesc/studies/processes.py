@@ -8,7 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 def results_of(score: Callable, jobs: list, processes: int) -> Iterator:
     """What ``score`` returns for each of ``jobs``, in their order and as it comes."""
-    with ProcessPoolExecutor(processes, initializer=_one_thread) as pool:
+    # A fork would keep the locks of libraries whose threads it does not have, and wait for ever.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_one_thread) as pool:
         for done, found in enumerate(pool.map(score, jobs), 1):
             yield found
             if done % 10 == 0 or done == len(jobs):
