@@ -291,14 +291,21 @@ def test_doctor_checks_each_of_the_weights(tmp_path, monkeypatch, models):
             doctor._models()
 
 
-def test_bare_python_has_a_doctor_and_remedies():
+@pytest.fixture
+def bare(tmp_path) -> list[str]:
+    """Runs `largesc` without site-packages: neither GNU Radio, numpy nor torch is there."""
     import gnuradio.largesc
 
-    packages = Path(gnuradio.largesc.__file__).parents[2]
-    begin = f"import sys; sys.path.insert(0, {str(packages)!r}); sys.modules['torch'] = None; "
+    # Nothing that may lie beside the module is on the path.
+    alone = tmp_path / "alone"
+    (alone / "gnuradio").mkdir(parents=True)
+    (alone / "gnuradio" / "largesc").symlink_to(Path(gnuradio.largesc.__file__).parent)
     run = "from gnuradio.largesc.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    # No site-packages: neither GNU Radio, numpy nor torch.
-    bare = [sys.executable, "-I", "-S", "-c", begin + run]
+    program = f"import sys; sys.path.insert(0, {str(alone)!r}); {run}"
+    return [sys.executable, "-I", "-S", "-c", program]
+
+
+def test_bare_python_has_a_doctor_and_remedies(bare):
     done = subprocess.run([*bare, "doctor"], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     for name in ("GNU Radio", "numpy", "soundfile", "torch", "moshi"):
@@ -306,7 +313,11 @@ def test_bare_python_has_a_doctor_and_remedies():
     assert "found    models" in done.stdout
     done = subprocess.run([*bare, "tx", "in.wav"], capture_output=True, text=True)
     assert done.returncode == 2 and "install" in done.stderr and done.stderr.count("\n") == 1
-    block = begin + "from gnuradio import largesc; largesc.mimi_encoder"
+
+
+def test_block_without_torch_names_the_remedy():
+    block = "import sys; sys.modules['torch'] = None; from gnuradio import largesc; "
+    block += "largesc.mimi_encoder"
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
     assert "mimi_encoder: the Python package torch is missing" in done.stderr
     assert "pip install" in done.stderr
