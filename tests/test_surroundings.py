@@ -311,6 +311,12 @@ def test_bare_python_has_a_doctor_and_remedies(bare):
     for name in ("GNU Radio", "numpy", "soundfile", "torch", "moshi"):
         assert re.search(f"missing  {name} .*\n *remedy: .*install", done.stdout), done.stdout
     assert "found    models" in done.stdout
+    for option in ("--version", "--help"):
+        done = subprocess.run([*bare, option], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith(("largesc ", "usage: largesc"))
+    for command in ("loopback", "tx", "channel", "rx", "demo"):
+        done = subprocess.run([*bare, command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0 and f"usage: largesc {command}" in done.stdout, done.stderr
     done = subprocess.run([*bare, "tx", "in.wav"], capture_output=True, text=True)
     assert done.returncode == 2 and "install" in done.stderr and done.stderr.count("\n") == 1
 

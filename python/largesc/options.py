@@ -12,6 +12,8 @@ from .speech.format import FRAME_MS
 LAYOUTS = ("sequential", "pair")
 MODES = ("live", "offline")
 LOSS_MODELS = ("bernoulli", "gilbert_elliott", "trace")
+METHODS = ("context", "interpolate", "lm", "repeat", "silence")
+POLICIES = ("learned", "table", "fixed", "exact")
 MOST_DEADLINE_MS = 5000
 MOST_REPORT_MS = 600_000
 MOST_THREADS = 1024

@@ -3,10 +3,10 @@
 
 import argparse
 
-from ..concealment.concealer import METHODS
-from ..control.policies import POLICIES
 from ..options import (
     LAYOUTS,
+    METHODS,
+    POLICIES,
     ChannelOptions,
     LinkOptions,
     ReceiverOptions,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._core import ERASED_TOKEN
+from ..options import METHODS
 from .interpolation import FrameCompleter
 
-METHODS = ("context", "interpolate", "lm", "repeat", "silence")
 FADE_STEP = 1.0 / 3.0
 # Of a single sample; a mean is played whole. Chosen on development speech.
 FILL_TOKENS = 4

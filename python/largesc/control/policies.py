@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _core
+from ..options import POLICIES, check_choice
 from ..speech.format import FRAME_MS, FRAME_S
 from ..speech.silence import SilenceGate
 
-POLICIES = ("learned", "table", "fixed", "exact")
 # DTX: this many silent frames are sent before the gap, then one comfort frame in so many.
 HANGOVER_FRAMES = 5
 COMFORT_INTERVAL_FRAMES = 25
@@ -108,8 +108,7 @@ class Controller:
         tokens_repeated: int = 0,
         network: object | None = None,
     ) -> None:
-        if policy not in POLICIES:
-            raise ValueError(f"policy {policy!r} is unknown: use one of {', '.join(POLICIES)}")
+        check_choice("policy", policy, POLICIES)
         if not 0 <= tokens_repeated <= tokens_sent <= _core.TOKENS_PER_FRAME:
             raise ValueError(
                 f"tokens_sent {tokens_sent} and tokens_repeated {tokens_repeated} do not fit: "

@@ -26,7 +26,7 @@ from .. import (
     speech_rx,
     speech_tx,
 )
-from ..concealment.concealer import METHODS
+from ..options import METHODS
 from ..radio.profiles import PROFILES
 from ..speech.files import read_audio, rows_of
 from ..speech.format import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..._core import Depacketizer, PacketDecision, Packetizer
 from ...channel.loss_timeline import LossChannel
-from ...concealment.concealer import METHODS, ReceivedFrame
+from ...concealment.concealer import ReceivedFrame
 from ...control.policies import Channel, Controller, Frame
 from ...evaluation.cache import Cache, key_of
 from ...evaluation.measures import measure, usable
@@ -28,6 +28,7 @@ from ...evaluation.systems.codec2 import Codec2
 from ...evaluation.systems.own import OwnSystem, encoded
 from ...evaluation.systems.system import Packets
 from ...evaluation.utterances import spread, utterances
+from ...options import METHODS
 from ...speech.files import read_audio
 from ...speech.format import FRAME_MS
 from ...tables import markdown, mean_half, means

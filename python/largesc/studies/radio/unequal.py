@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...concealment.concealer import METHODS, ReceivedFrame
+from ...concealment.concealer import ReceivedFrame
 from ...evaluation.measures import measure, usable
 from ...evaluation.systems.own import OwnSystem
 from ...evaluation.systems.system import Packets
 from ...evaluation.utterances import spread, utterances
+from ...options import METHODS
 from ...radio.codes import PacketCode
 from ...radio.profiles import PROFILES, TAIL_BITS
 from ...tables import markdown, mean_half, means
