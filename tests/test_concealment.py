@@ -12,6 +12,7 @@ from gnuradio.largesc.concealment.concealer import (
     make_concealer,
 )
 from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
+from gnuradio.largesc.concealment.dynamic_int8 import quantised
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream, mean_tokens
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.recipes.lm import CONFIG_KEYS, DEFAULT_CONFIG
@@ -88,6 +89,15 @@ def test_delay_keeps_what_was_received(mode):
         assert np.all(out.tokens[:played] < 2048) and np.all(out.tokens[played:] == ERASED_TOKEN)
         assert out.concealed_tokens == played - np.count_nonzero(known)
     assert concealer.statistics()["failures"] == 0
+
+
+def test_weights_of_eight_bit_run_as_well():
+    frames, model = frames_of(6), tiny_model(0)
+    exact, packed = LanguageModelStream(model), LanguageModelStream(quantised(tiny_model(0)))
+    for frame in frames:
+        assert np.array_equal(packed.step(frame), exact.step(frame))
+    assert 0.0 < (packed._hidden - exact._hidden).abs().max() < 0.1 * exact._hidden.abs().max()
+    assert np.max(packed.step(LOST)) < 2048
 
 
 def test_waiting_completes_with_the_next_first_token():
