@@ -13,6 +13,7 @@ def models(tmp_path_factory) -> str:
     from gnuradio.largesc.concealment.build_lm import build_language_model
     from gnuradio.largesc.control.network import ControllerNetwork
     from gnuradio.largesc.models.store import save_model, write_sha256
+    from gnuradio.largesc.tasks.model import TaskModel, task_config
     from gnuradio.largesc.training.config import read_config
     from gnuradio.largesc.training.recipes.lm import CONFIG_KEYS, DEFAULT_CONFIG
     from safetensors.numpy import save_file
@@ -35,6 +36,12 @@ def models(tmp_path_factory) -> str:
     lm |= {"depformer_num_heads": 2, "depformer_num_layers": 1, "depformer_dim_feedforward": 32}
     save_model(build_language_model(lm), lm, folder, "lm")
     save_model(ControllerNetwork(16), {"dimension": 16}, folder, "controller")
+    task = {
+        "labels": ["on", "off", "_unknown_", "_silence_"],
+        "student": {"labels": 4, "bands": 10, "channels": 8, "blocks": 2, "kernel": 3, "steps": 2},
+        "codec": {"classes": 4, "symbols": [8, 32], "hidden": 8, "adaptive": True},
+    }
+    save_model(TaskModel(task_config(task)), task, folder, "task")
     # As before where nothing else is known, between both frames where the one behind is.
     on = np.vstack([np.eye(16), np.zeros((1, 16))]).astype(np.float32)
     between = np.vstack([np.eye(16) / 2, np.eye(16) / 2, np.zeros((1, 16))]).astype(np.float32)

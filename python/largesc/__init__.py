@@ -37,6 +37,10 @@ _EXPORTS = {
     "packet_verifier": "blocks.packet_security",
     "report_tx": "blocks.report_tx",
     "report_rx": "blocks.report_rx",
+    "task_encoder": "blocks.task_encoder",
+    "task_decider": "blocks.task_decider",
+    "task_tx": "blocks.radio.task_tx",
+    "task_rx": "blocks.radio.task_rx",
 }
 
 __all__ = sorted(_EXPORTS)

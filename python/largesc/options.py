@@ -17,6 +17,7 @@ POLICIES = ("learned", "table", "fixed", "exact")
 MOST_DEADLINE_MS = 5000
 MOST_REPORT_MS = 600_000
 MOST_THREADS = 1024
+MOST_TASK_SYMBOLS = 4096
 MOST_SEED = 2**32 - 1
 # Memory and time of the language model grow with them.
 MOST_SAMPLES = 1024
@@ -236,4 +237,31 @@ class ReportOptions:
         check_range("interval_ms", self.interval_ms, 0, MOST_REPORT_MS)
         check_range("timeout_ms", self.timeout_ms, 1, MOST_REPORT_MS)
         check_range("cautious_loss", self.cautious_loss, 0, 1)
+        return self
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """Of the task link, both ends.
+
+    Attributes:
+        model: source of the task's model.
+        symbols: a command, one of the model's (32, 128 or 512 of the embedded one).
+        snr_db: of a symbol, while nothing else is known.
+        margin_db: speech lies so far over the noise, 3 to 40.
+        confidence: least probability of a command that is understood, 0 to 1.
+    """
+
+    model: str = "embedded"
+    symbols: int = 128
+    snr_db: float = 0.0
+    margin_db: float = 10.0
+    confidence: float = 0.7
+
+    def checked(self) -> "TaskOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_range("symbols", self.symbols, 1, MOST_TASK_SYMBOLS)
+        check_range("snr_db", self.snr_db, -100, 100)
+        check_range("margin_db", self.margin_db, 3, 40)
+        check_range("confidence", self.confidence, 0, 1)
         return self

@@ -32,6 +32,11 @@ constexpr const char* packets_received = "packets_received";
 constexpr const char* packets_lost = "packets_lost";
 constexpr const char* buffered_frames = "buffered_frames";
 constexpr const char* snr_db = "snr_db";
+constexpr const char* command_index = "command_index";
+constexpr const char* channel_gain = "channel_gain";
+constexpr const char* label = "label";
+constexpr const char* probability = "probability";
+constexpr const char* understood = "understood";
 
 /// Every one of them, for bindings and tests.
 inline constexpr std::array all{
@@ -61,6 +66,11 @@ inline constexpr std::array all{
     packets_lost,
     buffered_frames,
     snr_db,
+    command_index,
+    channel_gain,
+    label,
+    probability,
+    understood,
 };
 
 } // namespace gr::largesc::keys

@@ -180,6 +180,40 @@ def make_packet(data: bytes) -> object:
     return pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(data), list(data)))
 
 
+def make_burst(meta: dict, symbols: np.ndarray) -> object:
+    """A `bursts` PDU of complex symbols."""
+    return pmt.cons(to_pmt(meta), pmt.to_pmt(np.asarray(symbols, dtype=np.complex64)))
+
+
+def read_burst(message: object) -> tuple[dict, np.ndarray] | None:
+    """Metadata and symbols, complex ``[n]``, of a `bursts` PDU; None when it is none."""
+    try:
+        if not pmt.is_pair(message) or not pmt.is_c32vector(pmt.cdr(message)):
+            return None
+        head = pmt.car(message)
+        meta = pmt.to_python(head) if pmt.is_dict(head) else {}
+        symbols = np.array(pmt.c32vector_elements(pmt.cdr(message)), dtype=np.complex64)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    return (meta if isinstance(meta, dict) else {}), symbols
+
+
+def read_snr_db(message: object) -> float:
+    """The SNR in dB of a report or of a number.
+
+    Raises:
+        ValueError: it is neither, or no finite number.
+    """
+    try:
+        found = pmt.to_python(message)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError("expected snr_db, a number or a dict with it") from error
+    value = found.get(keys.snr_db) if isinstance(found, dict) else found
+    if isinstance(value, bool) or not is_finite(value):
+        raise ValueError(f"snr_db {value!r} is no finite number")
+    return float(value)
+
+
 def packet_bytes(message: object) -> bytes | None:
     """Bytes of a `packets` PDU; None when it is none."""
     if not pmt.is_pair(message) or not pmt.is_u8vector(pmt.cdr(message)):

@@ -26,6 +26,9 @@ RECIPES = (
     "interpolation",
     "context",
     "controller",
+    "task-teacher",
+    "task-logits",
+    "task",
     "card",
 )
 
@@ -109,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     train = command("train", "train a model; each recipe has a --help of its own")
     train.add_argument("recipe", choices=RECIPES)
     command("doctor", "say what is installed and what is missing")
+    command("task", "spoken commands over few symbols: say, listen, demo")
     command("study", "answer one question about the link; without a name, list them")
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
@@ -171,8 +175,13 @@ def command_of(given: list[str]) -> int:
         return doctor()
     if given[:1] == ["train"] and given[1:2] and given[1] in RECIPES:
         # Recipes, studies and the evaluation have options of their own.
-        import_module(f"..training.recipes.{given[1]}", __package__).main(given[2:])
+        module = given[1].replace("-", "_")
+        import_module(f"..training.recipes.{module}", __package__).main(given[2:])
         return 0
+    if given[:1] == ["task"]:
+        from .task import task
+
+        return task(given[1:])
     if given[:1] == ["study"]:
         return study(given[1:])
     if given[:1] == ["evaluate"]:

@@ -19,5 +19,6 @@ STUDIES = {
     "radio_unequal": "radio.unequal",
     "restarts": "restarts",
     "steps": "steps",
+    "task": "task",
     "words": "words",
 }

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Turns an antenna by spoken commands, over hamlib's rotctld.
+
+    rotctld -m 1 -t 4533                          # hamlib's dummy rotator, or your own
+    largesc task listen --listen 127.0.0.1:52010 | python examples/rotator.py
+    largesc task say commands.wav --to 127.0.0.1:52010
+
+left, right: 10 degrees of azimuth; up, down: 10 of elevation; stop: stops; go: back to north.
+With a label as an argument it does that alone, for `largesc task listen --exec`.
+"""
+
+import argparse
+import json
+import socket
+import sys
+
+STEP = 10.0
+MOVES = {"left": (-STEP, 0.0), "right": (STEP, 0.0), "up": (0.0, STEP), "down": (0.0, -STEP)}
+TIMEOUT_S = 5.0
+
+
+class Rotator:
+    """A rotator behind rotctld.
+
+    Args:
+        host, port: of rotctld.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = socket.create_connection((host, port), TIMEOUT_S)
+        self._lines = self._socket.makefile("r", encoding="ascii", errors="replace")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def ask(self, command: str, answers: int) -> list[str]:
+        """Sends a command of rotctld's protocol and reads so many lines.
+
+        Raises:
+            OSError: it ended the connection, or refused with an RPRT other than 0.
+        """
+        self._socket.sendall(f"{command}\n".encode("ascii"))
+        found = []
+        while len(found) < answers:
+            line = self._lines.readline()
+            if not line:
+                raise OSError("rotctld has closed the connection")
+            found.append(line.strip())
+            if found[-1].startswith("RPRT ") and found[-1] != "RPRT 0":
+                raise OSError(f"rotctld refuses {command!r}: {found[-1]}")
+        return found
+
+    def position(self) -> tuple[float, float]:
+        """Azimuth and elevation in degrees."""
+        azimuth, elevation = self.ask("p", 2)
+        return float(azimuth), float(elevation)
+
+    def turn(self, azimuth: float, elevation: float) -> None:
+        """Begins to turn to a position in degrees."""
+        self.ask(f"P {azimuth:.1f} {elevation:.1f}", 1)
+
+    def do(self, label: str) -> bool:
+        """Does what a command says; returns whether it is one of a rotator's."""
+        if label == "stop":
+            self.ask("S", 1)
+        elif label == "go":
+            self.turn(0.0, 0.0)
+        elif label in MOVES:
+            azimuth, elevation = self.position()
+            more, higher = MOVES[label]
+            self.turn(
+                max(-180.0, min(180.0, azimuth + more)), max(0.0, min(90.0, elevation + higher))
+            )
+        else:
+            return False
+        return True
+
+
+def labels_of(lines: object) -> object:
+    """Labels that were understood, of the JSON lines of ``largesc task listen``."""
+    for line in lines:
+        try:
+            decision = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(decision, dict) and decision.get("understood") is True:
+            yield str(decision.get("label"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("label", nargs="?", help="do this, and end; without it, read stdin")
+    parser.add_argument("--rotctld", default="127.0.0.1:4533", metavar="HOST:PORT")
+    args = parser.parse_args()
+    host, _, port = args.rotctld.rpartition(":")
+    try:
+        rotator = Rotator(host or "127.0.0.1", int(port))
+    except (OSError, ValueError) as error:
+        print(f"rotator: {args.rotctld}: {error}; is rotctld running?", file=sys.stderr)
+        return 2
+    try:
+        for label in [args.label] if args.label else labels_of(sys.stdin):
+            done = rotator.do(label)
+            azimuth, elevation = rotator.position()
+            said = label if done else f"{label} is no command of a rotator"
+            print(f"{said}: azimuth {azimuth:.1f}, elevation {elevation:.1f}", flush=True)
+    except OSError as error:
+        print(f"rotator: {error}", file=sys.stderr)
+        return 1
+    finally:
+        rotator.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

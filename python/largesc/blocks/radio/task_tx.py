@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hierarchical block: speech to complex samples with a burst for each spoken command."""
+
+import numpy as np
+from gnuradio import filter, gr
+
+from ...options import TaskOptions
+from ...radio.profiles import find_profile
+from ...radio.task_burst import make_task_burst
+from ..block_base import setter
+from ..messages import read_burst, read_packet
+from ..task_encoder import task_encoder
+from .burst_source import burst_source
+from .packet_radio_tx import FIRST_SYMBOLS, IDLE_SYMBOLS, checked_amplitude, scaled_pulse
+
+# Bursts wait at most; of more, the oldest are dropped.
+QUEUE = 16
+# So that the receiver sees the last burst whole.
+LAST_SYMBOLS = 512
+
+
+class task_burst_source(burst_source):  # noqa: N801
+    """Queue of bursts in front of a modulator.
+
+    Input: message port `packets` (PDUs of complex symbols). Output: stream of symbols.
+    """
+
+    def __init__(self, *, symbols: int, continuous: bool) -> None:
+        super().__init__(
+            item=np.complex64,
+            make=lambda burst: make_task_burst(np.frombuffer(burst, dtype=np.complex64)),
+            first=np.zeros(FIRST_SYMBOLS, dtype=np.complex64),
+            last=np.zeros(LAST_SYMBOLS, dtype=np.complex64),
+            most_bytes=8 * symbols,
+            queue_packets=QUEUE,
+            idle_items=IDLE_SYMBOLS if continuous else 0,
+        )
+        self._bytes = 8 * symbols
+
+    def _on_packet(self, message: object) -> None:
+        over, _ = read_packet(message)
+        self._input_over |= over
+        found = None if over else read_burst(message)
+        if over:
+            return
+        if found is None or found[1].nbytes != self._bytes:
+            self.refuse(f"expected a burst of {self._bytes // 8} symbols")
+            return
+        self._packets.append((found[1].tobytes(), message))
+        if len(self._packets) > QUEUE:
+            self._packets.popleft()
+            self.counters["dropped"] += 1
+
+
+class task_tx(gr.hier_block2):  # noqa: N801
+    """Speech in; on the air, one burst for each spoken command: preamble, symbols, pulses.
+
+    Input: float stream at 24 kHz; message port `snr` (reports with snr_db, or numbers). Output:
+    complex stream at the profile's own rate, mean power ``amplitude``² within a burst; message
+    ports `bursts` (as they are sent), `status`.
+
+    Args:
+        model, symbols, snr_db, margin_db: see task_encoder.
+        profile: `ssb` (1800 symbols a second) or `narrow` (7200); its code is not used.
+        amplitude: RMS of a burst; peaks are twice as high.
+        continuous: silence between bursts; otherwise nothing comes out between them.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = TaskOptions.model,
+        symbols: int = TaskOptions.symbols,
+        snr_db: float = TaskOptions.snr_db,
+        margin_db: float = TaskOptions.margin_db,
+        profile: str = "ssb",
+        amplitude: float = 0.5,
+        continuous: bool = False,
+    ) -> None:
+        gr.hier_block2.__init__(
+            self,
+            "task_tx",
+            gr.io_signature(1, 1, gr.sizeof_float),
+            gr.io_signature(1, 1, gr.sizeof_gr_complex),
+        )
+        self.counters = {"refused_settings": 0}
+        self.profile = find_profile(profile)
+        if self.profile.waveform != "single_carrier":
+            raise ValueError(f"profile {profile!r} has many carriers: use ssb or narrow")
+        sps = self.profile.samples_per_symbol
+        pulses = scaled_pulse(sps, checked_amplitude(amplitude))
+        self.encoder = task_encoder(
+            model=model, symbols=symbols, snr_db=snr_db, margin_db=margin_db
+        )
+        self.source = task_burst_source(symbols=symbols, continuous=continuous)
+        self.shaper = filter.interp_fir_filter_ccf(sps, pulses)
+        self.connect(self, self.encoder)
+        self.connect(self.source, self.shaper, self)
+        self.message_port_register_hier_in("snr")
+        self.msg_connect(self, "snr", self.encoder, "snr")
+        self.msg_connect(self.encoder, "bursts", self.source, "packets")
+        for port in ("bursts", "status"):
+            self.message_port_register_hier_out(port)
+            self.msg_connect(self.encoder, port, self, port)
+
+    @setter
+    def set_snr_db(self, snr_db: float) -> None:
+        """Changes what is believed of the channel while running."""
+        self.encoder.set_snr_db(snr_db)
+
+    @setter
+    def set_amplitude(self, amplitude: float) -> None:
+        """Changes the RMS of bursts while running."""
+        sps = self.profile.samples_per_symbol
+        self.shaper.set_taps(scaled_pulse(sps, checked_amplitude(amplitude)))
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters of task_encoder, and bursts sent and dropped."""
+        sent = self.source.statistics()
+        found = self.encoder.statistics()
+        return found | self.counters | {"bursts": sent["packets"], "dropped": sent["dropped"]}

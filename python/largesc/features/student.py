@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The light encoder of a spoken command: how likely each label is, from at most 1.6 s of speech."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..speech.activity import MOST_STEPS, STEP_SAMPLES
+from ..speech.format import SAMPLE_RATE_HZ
+
+WINDOW_SAMPLES = 5 * STEP_SAMPLES // 2
+FFT = 1024
+BANDS_HZ = (60.0, 6500.0)
+# Under the loudest band of an utterance, in decades of power.
+RANGE_DECADES = 6.0
+MOST_SAMPLES = MOST_STEPS * STEP_SAMPLES
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Sizes of a :class:`StudentEncoder`.
+
+    Attributes:
+        labels: how many there are.
+        bands: of the log-mel spectrum.
+        channels: of the convolutions.
+        blocks: of them.
+        kernel: steps that a block sees, of 20 ms in the first third of them, then of 40 ms.
+        steps: that are pooled to, in time.
+    """
+
+    labels: int
+    bands: int = 40
+    channels: int = 96
+    blocks: int = 6
+    kernel: int = 9
+    steps: int = 5
+
+    def as_dict(self) -> dict[str, int]:
+        """For ``task.json``."""
+        return asdict(self)
+
+
+def mel_filters(bands: int) -> torch.Tensor:
+    """Triangles of height 1, ``[bands, 513]``, evenly spaced in mel between 60 Hz and 6.5 kHz."""
+    low, high = (2595.0 * np.log10(1.0 + hz / 700.0) for hz in BANDS_HZ)
+    edges = 700.0 * (10.0 ** (np.linspace(low, high, bands + 2) / 2595.0) - 1.0)
+    hz = np.linspace(0.0, SAMPLE_RATE_HZ / 2, FFT // 2 + 1)
+    up = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    down = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
+    return torch.from_numpy(np.minimum(up, down).clip(0.0)).float()
+
+
+class LogMel(nn.Module):
+    """Speech ``[B, n]`` at 24 kHz to its log-mel spectrum ``[B, bands, 160]``.
+
+    Speech of less than 1.6 s is followed by silence, of more is cut. The loudest value is 1, 60 dB
+    below and less is -1.
+    """
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.register_buffer("filters", mel_filters(bands), persistent=False)
+        window = torch.hann_window(WINDOW_SAMPLES)
+        self.register_buffer("window", window, persistent=False)
+
+    def forward(self, speech: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.stft(
+            speech, FFT, STEP_SAMPLES, WINDOW_SAMPLES, self.window, return_complex=True,
+            pad_mode="constant",
+        )[:, :, :-1]  # fmt: skip
+        power = self.filters @ (spectrum.real.square() + spectrum.imag.square())
+        decades = torch.log10(power.clamp(min=1e-10))
+        decades = decades - decades.amax(dim=(1, 2), keepdim=True)
+        found = 1.0 + 2.0 / RANGE_DECADES * decades.clamp(min=-RANGE_DECADES)
+        return F.pad(found, (0, MOST_STEPS), value=-1.0)[:, :, :MOST_STEPS]
+
+
+class Block(nn.Module):
+    """Convolution in time for each channel, then across channels; what comes in is added."""
+
+    def __init__(self, channels: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        reach = dilation * (kernel // 2)
+        self.layers = nn.Sequential(
+            nn.Conv1d(channels, channels, kernel, padding=reach, dilation=dilation, groups=channels,
+                      bias=False),
+            nn.Conv1d(channels, channels, 1, bias=False),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
+            nn.Conv1d(channels, channels, 1, bias=False),
+            nn.BatchNorm1d(channels),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.layers(x))
+
+
+class StudentEncoder(nn.Module):
+    """Log-mel spectrum ``[B, bands, 160]`` to logits of the labels, ``[B, labels]``.
+
+    Separable convolutions over time as in MatchboxNet (arXiv 2004.08531).
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        self.stem = nn.Sequential(
+            nn.Conv1d(config.bands, channels, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
+        )
+        blocks = [Block(channels, config.kernel, 1 + n % 2) for n in range(config.blocks)]
+        early = config.blocks // 3
+        self.blocks = nn.Sequential(*blocks[:early], nn.AvgPool1d(2), *blocks[early:])
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(channels * (config.steps + 1), config.labels)
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        x = self.blocks(self.stem(mel))
+        parts = F.adaptive_avg_pool1d(x, self.config.steps).flatten(1)
+        return self.head(self.drop(torch.cat([parts, x.amax(dim=2)], dim=1)))
+
+
+def padded(samples: np.ndarray) -> np.ndarray:
+    """Speech ``[n]`` as float32 ``[38400]``: zeros behind it, or cut."""
+    out = np.zeros(MOST_SAMPLES, dtype=np.float32)
+    out[: min(len(samples), MOST_SAMPLES)] = samples[:MOST_SAMPLES]
+    return out
