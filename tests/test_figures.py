@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from gnuradio.largesc.evaluation import words
 from gnuradio.largesc.tables import number_of, read_csv
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +71,8 @@ def test_comparison_is_that_of_the_sweep():
     # At how many times the rate stands behind the name.
     assert [line[0].split(", at ")[0] for line in shown] == list(SYSTEMS)
     own_bps = mean(rows, "radio_bps", system="ours")
-    for name, radio_bps, delay_ms, *scores in shown:
+    lost = words.lost(read_csv(RESULTS / "words" / "results.csv"), "words_tiny", "original", "ours")
+    for name, radio_bps, delay_ms, *scores, words_lost in shown:
         system = SYSTEMS[name.split(", at ")[0]]
         rate = mean(rows, "radio_bps", system=system)
         assert radio_bps == f"{rate:.0f}"
@@ -80,10 +82,13 @@ def test_comparison_is_that_of_the_sweep():
         for score, (channel, loss) in zip(scores, PLACES, strict=True):
             at = {"system": system, "channel": channel, "loss": loss}
             assert score == f"{mean(rows, 'visqol', **at):.2f} / {mean(rows, 'stoi', **at):.2f}"
+        found = [lost[system, *place]["lost"][0] for place in WORDS if (system, *place) in lost]
+        assert words_lost == (" / ".join(f"{share:.2f}" for share in found) or "–")
     utterances = re.search(r"equal rate, (\d+) utterances", README)[1]
     assert len({row["utterance"] for row in rows}) == int(utterances)
 
 
+WORDS = (("none", "0.0"), ("uniform", "0.3"))
 PLACES = (("none", "0.0"), ("bursts of 240 ms", "0.2"), ("bursts of 240 ms", "0.3"))
 
 
