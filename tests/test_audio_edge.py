@@ -52,7 +52,7 @@ def test_bad_input_is_named(tmp_path):
         largesc.speech_source(kind="file", wav_file="nowhere.wav")
     text = tmp_path / "text.wav"
     text.write_text("this is no sound")
-    with pytest.raises(ValueError, match="no WAV file"):
+    with pytest.raises(ValueError, match="no audio file"):
         largesc.speech_source(kind="file", wav_file=str(text))
     with pytest.raises(ValueError, match="seconds 0"):
         largesc.link_monitor(seconds=0)

@@ -124,6 +124,36 @@ def test_files_and_speech_source_take_one_of_two_channels_in_opposite_phase(talk
     assert np.std(sink.data()) > 0.9 * np.std(talk[:48000])
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_card_whose_channels_cancel_out(talk, channels, monkeypatch, caplog):
+    from gnuradio.largesc.blocks import speech_audio
+
+    both = np.repeat(np.stack([talk[:24000], -talk[:24000]]), 2, axis=1)
+    kept = []
+
+    class Card(gr.sync_block):
+        """48 kHz, as the driver gives it: asked for one channel of two, their mean."""
+
+        def __init__(self, rate_hz: int, device: str, blocking: bool) -> None:
+            gr.sync_block.__init__(self, "card", None, [np.float32] * channels)
+            self.at = 0
+            kept.append(self)
+
+        def work(self, input_items: list, output_items: list) -> int:
+            count = min(len(output_items[0]), both.shape[1] - self.at)
+            for n, out in enumerate(output_items):
+                out[:count] = both[n, self.at : self.at + count]
+            self.at += count
+            return count or -1
+
+    monkeypatch.setattr(speech_audio.audio, "source", Card)
+    tb, sink = gr.top_block(catch_exceptions=False), blocks.vector_sink_f()
+    tb.connect(largesc.speech_source(kind="sound_card"), sink)
+    tb.run()
+    assert 0.9 < np.std(sink.data()) / np.std(talk[:24000]) < 1.1
+    assert len([r for r in caplog.records if "opposite" in r.getMessage()]) == channels - 1
+
+
 def test_dtx_skips_as_many_frames_of_speech_with_an_offset(run_link, talk, caplog):
     talk = talk[: 8 * SAMPLE_RATE_HZ]
     facts = {}

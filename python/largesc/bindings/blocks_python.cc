@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The C++ blocks for Python.
+#include "at_stop.h"
 #include "real_time.h"
 
 #include <gnuradio/largesc/loss_channel.h>
@@ -8,6 +9,7 @@
 
 #include <gnuradio/block_detail.h>
 #include <gnuradio/buffer_reader.h>
+#include <pybind11/functional.h>
 #include <pybind11/pybind11.h>
 
 namespace py = pybind11;
@@ -145,6 +147,13 @@ PYBIND11_MODULE(_blocks, m)
         "running fast afterwards, which empties a receiver's playout; this one loses the time\n"
         "of those above 60 ms.")
         .def(py::init(&real_time::make));
+
+    py::class_<at_stop, gr::sync_block, gr::block, gr::basic_block, std::shared_ptr<at_stop>>(
+        m,
+        "at_stop",
+        "Passes a stream of items on, and calls a function when a run of the flowgraph is over.\n\n"
+        "The function, and the block whose method it is, live as long as this block.")
+        .def(py::init(&at_stop::make), py::arg("item_size"), py::arg("call"));
 
     m.def(
         "input_done",

@@ -8,8 +8,8 @@ from pathlib import Path
 from gnuradio import audio, blocks, filter, gr
 
 from .._blocks import real_time
-from ..speech.files import channels_to_mix
 from ..speech.format import SAMPLE_RATE_HZ
+from .wav_files import channel_mixer, holder, wav_sink, wav_source
 
 # What every sound card has.
 CARD_RATE_HZ = 48000
@@ -51,7 +51,8 @@ def resampler(rate_hz: int, to_hz: int) -> object:
 class speech_source(gr.hier_block2):  # noqa: N801
     """Speech in real time, from a sound card or a WAV file.
 
-    Output: float stream, 24 kHz. The file may have any rate and number of channels.
+    Output: float stream, 24 kHz. The file may have any rate and number of channels; each run begins
+    it anew. Of two channels in opposite phase, which cancel out, the louder is taken, as of a card.
 
     Args:
         kind: `sound_card`, `file`, or `auto`: the file where no sound card opens.
@@ -72,23 +73,24 @@ class speech_source(gr.hier_block2):  # noqa: N801
         )
         card = card_or_none(kind, audio.source, device)
         if card is not None:
-            self.connect(card, resampler(CARD_RATE_HZ, SAMPLE_RATE_HZ), self)
+            self.connect(*self._one_channel(card), resampler(CARD_RATE_HZ, SAMPLE_RATE_HZ), self)
             return
         if not Path(wav_file).is_file():
             raise ValueError(f"wav_file {wav_file!r} is no file: give the path of a WAV file")
-        try:
-            wav = blocks.wavfile_source(wav_file, repeat)
-        except RuntimeError as error:
-            raise ValueError(f"{wav_file} is no WAV file that can be read: {error}") from error
-        mixed, taken = blocks.add_ff(), channels_to_mix(wav_file)
-        for place, channel in enumerate(taken):
-            self.connect((wav, channel), (mixed, place))
-        for channel in set(range(wav.channels())) - set(taken):
-            self.connect((wav, channel), blocks.null_sink(gr.sizeof_float))
-        parts = [mixed, blocks.multiply_const_ff(1.0 / len(taken))]
-        if wav.sample_rate() != SAMPLE_RATE_HZ:
-            parts.append(resampler(wav.sample_rate(), SAMPLE_RATE_HZ))
-        self.connect(*parts, real_time(), self)
+        wav = wav_source(path=wav_file, repeat=repeat)
+        self.connect(wav, holder(wav), real_time(), self)
+
+    def _one_channel(self, card: object) -> list:
+        """A card and what makes one channel of it.
+
+        Of a card with two, the driver would give the mean, in which opposite phases cancel out.
+        """
+        if card.output_signature().max_streams() == 1:
+            return [card]
+        mixer = channel_mixer(channels=2, rate_hz=CARD_RATE_HZ)
+        for channel in range(2):
+            self.connect((card, channel), (mixer, channel))
+        return [mixer, holder(mixer)]
 
 
 class speech_sink(gr.hier_block2):  # noqa: N801
@@ -98,7 +100,8 @@ class speech_sink(gr.hier_block2):  # noqa: N801
 
     Args:
         kind: `sound_card`, `file`, or `auto`: the file where no sound card opens.
-        wav_file: WAV file to write for `file` and `auto`, 24 kHz and 16 bit; empty for none.
+        wav_file: WAV file to write for `file` and `auto`, 24 kHz and 16 bit; empty for none. It
+            holds the last run.
         device: name of the sound card, empty for the default one.
 
     Raises:
@@ -115,9 +118,7 @@ class speech_sink(gr.hier_block2):  # noqa: N801
             self.connect(self, resampler(SAMPLE_RATE_HZ, CARD_RATE_HZ), card)
             return
         if wav_file:
-            end = blocks.wavfile_sink(
-                wav_file, 1, SAMPLE_RATE_HZ, blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False
-            )
+            end = wav_sink(path=wav_file)
+            self.connect(self, real_time(), holder(end), end)
         else:
-            end = blocks.null_sink(gr.sizeof_float)
-        self.connect(self, real_time(), end)
+            self.connect(self, real_time(), blocks.null_sink(gr.sizeof_float))

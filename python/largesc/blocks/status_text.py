@@ -51,6 +51,7 @@ class status_text(TokenBlock, gr.basic_block):  # noqa: N801
         self.text = ""
 
     def start(self) -> bool:
+        super().start()
         self._clear()
         self._tell("nothing yet")
         return True

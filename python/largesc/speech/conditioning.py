@@ -149,18 +149,22 @@ class Mixer:
 
     Whether they do is told over about half a second.
 
+    Args:
+        rate_hz: of the samples.
+        quiet: do not say so, for a stream of which it was said.
+
     Attributes:
         taken: the only channel that is taken; None: the mean of all.
     """
 
     MEMORY_S = 0.5
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, rate_hz: float, quiet: bool = False) -> None:
         self._rate_hz = rate_hz
         self._powers: np.ndarray | None = None
         self._mixed_power = 0.0
         self.taken: int | None = None
-        self._said = False
+        self._said = quiet
 
     def push(self, audio: np.ndarray) -> np.ndarray:
         """``[samples, channels]`` to ``[samples]``; what is no number becomes 0."""

@@ -115,17 +115,6 @@ def decoded(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
         return np.concatenate(pieces), file.samplerate
 
 
-def channels_to_mix(source: Path | str) -> list[int]:
-    """Channels of a file whose mean is its speech: the louder one of two in opposite phase.
-
-    Told by the first minute.
-    """
-    with soundfile.SoundFile(encoded_path(source)) as file:
-        mixer = Mixer(file.samplerate)
-        mixer.push(file.read(60 * file.samplerate, dtype="float32", always_2d=True))
-        return list(range(file.channels)) if mixer.taken is None else [mixer.taken]
-
-
 def as_speech(audio: np.ndarray, rate_hz: int) -> np.ndarray:
     """``audio`` ``[samples, channels]`` mixed to mono at 24 kHz, float32 ``[samples]``.
 

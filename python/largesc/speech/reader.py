@@ -35,6 +35,7 @@ class SpeechReader:
     Args:
         source: path of a file, or a descriptor.
         raw_rate_hz: rate of raw 16-bit mono PCM; None for a file with a header.
+        quiet: do not say what is done to the channels, of a file that is read again.
 
     Raises:
         AudioError: missing, unreadable, empty, or of a rate that no speech has.
@@ -45,9 +46,11 @@ class SpeechReader:
         samples: float32 samples at 24 kHz that have been given out.
     """
 
-    def __init__(self, source: str | int, raw_rate_hz: int | None = None) -> None:
+    def __init__(
+        self, source: str | int, raw_rate_hz: int | None = None, quiet: bool = False
+    ) -> None:
         self.name = "stdin" if isinstance(source, int) else source
-        self.samples = 0
+        self.samples, self._quiet = 0, quiet
         try:
             if raw_rate_hz is not None:
                 self.rate_hz, self.channels = raw_rate_hz, 1
@@ -85,7 +88,7 @@ class SpeechReader:
             yield piece.astype(np.float32, copy=False)
 
     def _all(self) -> Iterator[np.ndarray]:
-        mixer = Mixer(self.rate_hz)
+        mixer = Mixer(self.rate_hz, self._quiet)
         if self._first is not None:
             yield mixer.push(self._first)
         self._first = None

@@ -2,6 +2,7 @@
 """Block: samples to packets, for single-carrier profiles."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import pmt
@@ -33,12 +34,19 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         profile: of single carrier, with the samples a symbol that ``search_hz`` needs.
         search_hz: greatest carrier offset at which bursts are found; 0 for all that the samples
             hold.
+        on_stop: called when a run is over.
     """
 
-    def __init__(self, *, profile: RadioProfile, search_hz: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        profile: RadioProfile,
+        search_hz: float = 0.0,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
         gr.sync_block.__init__(self, "burst_sink", [np.complex64], None)
         self.open_ports({}, ["packets", "symbols"], None)
-        self._profile, self._search_hz = profile, search_hz
+        self._profile, self._search_hz, self._on_stop = profile, search_hz, on_stop
         self._status_samples = int(STATUS_FRAMES * FRAME_S * profile.sample_rate)
         self.counters |= {"accepted": 0, "crc_failures": 0}
         self.begin()
@@ -48,6 +56,10 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._since_status = self._unread_status = 0
         self._told = False
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
+
+    def stop(self) -> bool:
+        self._on_stop()
+        return True
 
     def work(self, input_items: list, output_items: list) -> int:
         samples = input_items[0]

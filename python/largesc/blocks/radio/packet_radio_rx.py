@@ -59,28 +59,39 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
             self.profile = _searched(self.profile, sample_rate, search_hz)
         elif search_hz:
             raise ValueError(f"profile {profile!r} has a search of its own: use search_hz 0")
-        change = rate_changer(self.profile.sample_rate, sample_rate, receives=True)
+        self._sample_rate = sample_rate
+        for port in ("packets", "symbols", "status"):
+            self.message_port_register_hier_out(port)
+        if ofdm:
+            self._front = ofdm_demodulator(bits_per_symbol=self.profile.bits_per_symbol)
+            self.sink = ofdm_sink(profile=self.profile, on_stop=self._renew)
+            for port in ("symbols", "header"):
+                self.msg_connect(self._front, port, self.sink, port)
+        else:
+            self._front = self.sink = burst_sink(
+                profile=self.profile, search_hz=search_hz, on_stop=self._renew
+            )
+            self.msg_connect(self.sink, "symbols", self, "symbols")
+        self._build()
+        self.msg_connect(self.sink, "packets", self, "packets")
+        self.msg_connect(self.sink, "status", self, "status")
+
+    def _build(self) -> None:
         chain = [self]
+        change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=True)
         if change is not None:
             # A long filter that its input buffer cannot feed gives nothing, for ever.
             room = blocks.copy(gr.sizeof_gr_complex)
             room.set_min_output_buffer(0, RESAMPLER_INPUT)
             chain += [room, change]
-        for port in ("packets", "symbols", "status"):
-            self.message_port_register_hier_out(port)
-        if ofdm:
-            demodulator = ofdm_demodulator(bits_per_symbol=self.profile.bits_per_symbol)
-            self.sink = ofdm_sink(profile=self.profile, on_stop=demodulator.renew)
-            chain += [demodulator]
-            for port in ("symbols", "header"):
-                self.msg_connect(demodulator, port, self.sink, port)
-        else:
-            self.sink = burst_sink(profile=self.profile, search_hz=search_hz)
-            chain += [self.sink]
-            self.msg_connect(self.sink, "symbols", self, "symbols")
-        self.connect(*chain)
-        self.msg_connect(self.sink, "packets", self, "packets")
-        self.msg_connect(self.sink, "status", self, "status")
+        self.connect(*chain, self._front)
+
+    def _renew(self) -> None:
+        """Puts new blocks in place of those that know where in a burst a run ended."""
+        if self._front is not self.sink:
+            self._front.renew()
+        self.disconnect_all()
+        self._build()
 
     def statistics(self) -> dict[str, int | float]:
         """Counters: accepted; with a single carrier also syncs, headers, crc_failures and more."""

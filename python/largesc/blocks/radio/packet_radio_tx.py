@@ -105,7 +105,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             self.source = self._ofdm_source(queue_packets)
         else:
             self.source = self._symbol_source(key_up_ms, continuous, queue_packets)
-        self._change = rate_changer(self.profile.sample_rate, sample_rate, receives=False)
+        self._sample_rate = sample_rate
         # What buffers hold is silence that a packet must wait for: half a second at most.
         self._buffer = buffer_for(sample_rate or self.profile.sample_rate) if continuous else 0
         self._build()
@@ -117,8 +117,10 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
 
     def _build(self) -> None:
         modulator = self._ofdm() if self.profile.waveform == "ofdm" else self._single_carrier()
-        change = [] if self._change is None else [self._change]
-        chain = [self.source, *modulator, *change]
+        chain = [self.source, *modulator]
+        change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=False)
+        if change is not None:
+            chain.append(change)
         if self._buffer:
             for block in chain:
                 block.set_max_output_buffer(LEAST_BUFFER)
@@ -126,7 +128,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         self.connect(*chain, self)
 
     def _renew(self) -> None:
-        """Puts a new modulator in place of one that a stop may have left amid a burst."""
+        """Puts new blocks in place of those that a stop may have left amid a burst."""
         self.disconnect_all()
         self._build()
 
@@ -146,6 +148,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             most_bytes=MOST_BYTES,
             queue_packets=queue_packets,
             idle_items=IDLE_SYMBOLS if continuous else 0,
+            on_stop=self._renew,
         )
 
     def _single_carrier(self) -> list:

@@ -2,10 +2,12 @@
 """Hierarchical block: the air between two radios, of gr-channels' models."""
 
 import math
+import weakref
 from dataclasses import dataclass, replace
 
 from gnuradio import channels, gr
 
+from ..._blocks import at_stop
 from ..block_base import setter
 
 FADINGS = ("none", "rayleigh", "selective")
@@ -121,22 +123,38 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
         )
         self.counters = {"refused_settings": 0}
-        self._air = air = _Air(
+        self._air = _Air(
             sample_rate, snr_db, snr_bandwidth_hz, amplitude, carrier_offset_hz, clock_ppm,
             fading, doppler_hz, delay_us, seed,
         )  # fmt: skip
+        # Not by a circle of references: who keeps no channel keeps no flowgraph.
+        this = weakref.ref(self)
+
+        def renew() -> None:
+            if (channel := this()) is not None:
+                channel._renew()
+
+        self._end = at_stop(gr.sizeof_gr_complex, renew)
+        self._build()
+
+    def _renew(self) -> None:
+        """Puts new models in place of those that go on where a run ended."""
+        self.disconnect_all()
+        self._build()
+
+    def _build(self) -> None:
+        air, chain = self._air, [self]
         doppler, delay = air.doppler_hz / air.sample_rate, 1e-6 * air.delay_us * air.sample_rate
-        chain = [self]
         self._fading = None
-        if fading == "rayleigh":
-            self._fading = channels.fading_model(SINUSOIDS, doppler, False, 0.0, seed)
-        elif fading == "selective":
+        if air.fading == "rayleigh":
+            self._fading = channels.fading_model(SINUSOIDS, doppler, False, 0.0, air.seed)
+        elif air.fading == "selective":
             self._fading = channels.selective_fading_model(
                 SINUSOIDS,
                 doppler,
                 False,
                 0.0,
-                seed,
+                air.seed,
                 [4.0, 4.0 + delay],
                 [math.sqrt(0.5)] * 2,
                 SELECTIVE_TAPS,
@@ -149,10 +167,10 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             air.carrier_offset_hz / air.sample_rate,
             1.0 + 1e-6 * air.clock_ppm,
             [1.0 + 0.0j],
-            seed,
+            air.seed,
             True,
         )
-        self.connect(*chain, self.model, self)
+        self.connect(*chain, self.model, self._end, self)
 
     def _change(self, **changed: float) -> _Air:
         self._air = replace(self._air, **changed)
