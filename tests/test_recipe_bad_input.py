@@ -154,6 +154,15 @@ def test_tokens_that_are_missing_or_damaged_are_named(recipe, work, models, caps
     assert "5 frames of tokens are" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_output_that_cannot_be_written_is_said_before_the_work(recipe, work, models, capsys):
+    (work / "tokens_train.npz").unlink()
+    (work / "output").write_text("a file where the folder should be")
+    assert main(["train", *options(recipe, work, models, 1.0)]) == 2
+    said = capsys.readouterr().err
+    assert "output cannot be written (File exists): give another" in said, said
+
+
 @pytest.mark.parametrize("recipe", TRAINED)
 def test_full_disk_leaves_the_old_checkpoint(recipe, work, models, monkeypatch, capsys):
     path = work / f"{recipe}.pt"

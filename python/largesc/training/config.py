@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 import yaml
 
+from ..files import writable_folder
+
 
 def recipe_parser(
     name: str, description: str, config: Path, minutes: bool = False
@@ -29,8 +31,17 @@ def recipe_parser(
 
 
 def start(args: argparse.Namespace, keys: tuple[str, ...]) -> dict:
-    """Reads the config of a recipe (see :func:`read_config`) and sets threads and seed."""
+    """Reads the config of a recipe (see :func:`read_config`) and sets threads and seed.
+
+    Folders for models are made and tried, so that hours of training do not end at one.
+
+    Raises:
+        ValueError: a folder cannot be written, or see :func:`read_config`.
+    """
     config = read_config(args.config, keys)
+    for name in ("output", "merged"):
+        if getattr(args, name, None) is not None:
+            writable_folder(getattr(args, name))
     if getattr(args, "minutes", None) is not None:
         for facts in config["stages"].values() if "stages" in config else [config["training"]]:
             if "minutes" in facts:
