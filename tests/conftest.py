@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Small models with random weights, and a flowgraph around them."""
 
-import numpy as np
-import pytest
+import gc
+import os
+import resource
+
+# Before torch is loaded: two workers share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from helpers import SMALL_CODEC, seconds_are_steps, small_lm, small_lm_config  # noqa: E402
+
+MOST_MEMORY_MB = 4096
+PEAKS_MB = pytest.StashKey[list[float]]()
 
 
 @pytest.fixture(scope="session")
@@ -10,31 +21,19 @@ def models(tmp_path_factory) -> str:
     """A model folder: codec, language model and controller with random weights."""
     import torch
     from gnuradio.largesc.codec.build import build_codec
-    from gnuradio.largesc.concealment.build_lm import build_language_model
     from gnuradio.largesc.control.network import ControllerNetwork
     from gnuradio.largesc.models.store import save_model, write_sha256
     from gnuradio.largesc.tasks.model import TaskModel, task_config
-    from gnuradio.largesc.training.config import read_config
-    from gnuradio.largesc.training.recipes.lm import CONFIG_KEYS, DEFAULT_CONFIG
     from safetensors.numpy import save_file
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    codec = {
-        "kind": "source_filter",
-        "delay_samples": 480,
-        "encoder": {"dimension": 16, "channels": 16, "n_mels": 20, "blocks": [1, 1], "lags": 16},
-        "decoder": {"dimension": 16, "channels": 16, "bands": 20, "blocks": [1, 1, 1]},
-        "quantizer": {"dimension": 16, "n_q": 8, "bins": 2048},
-    }
-    model = build_codec(codec)
+    model = build_codec(SMALL_CODEC)
     for layer in model.quantizer.vq.layers:
         layer._codebook.embedding_sum.normal_()
-    save_model(model, codec, folder, "codec")
-    lm = dict(read_config(DEFAULT_CONFIG, CONFIG_KEYS)["model"])
-    lm |= {"dim": 32, "num_heads": 2, "num_layers": 2, "depformer_dim": 16}
-    lm |= {"depformer_num_heads": 2, "depformer_num_layers": 1, "depformer_dim_feedforward": 32}
-    save_model(build_language_model(lm), lm, folder, "lm")
+    save_model(model, SMALL_CODEC, folder, "codec")
+    layers = {"depformer_num_layers": 1}
+    save_model(small_lm(**layers), small_lm_config(**layers), folder, "lm")
     save_model(ControllerNetwork(16), {"dimension": 16}, folder, "controller")
     task = {
         "labels": ["on", "off", "_unknown_", "_silence_"],
@@ -78,3 +77,52 @@ def run_link(models):
         return tb, observer
 
     return run
+
+
+@pytest.fixture(scope="module")
+def minutes_of_steps():
+    """Trains for as many steps as the config's minutes have seconds, however fast the machine."""
+    with seconds_are_steps():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_comes_back():
+    """Flowgraphs and models refer to each other in circles."""
+    yield
+    gc.collect()
+
+
+def peak_mb() -> float:
+    """The most memory that this process had, and the largest one that it started."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(w).ru_maxrss for w in who) / 1024
+
+
+def pytest_configure(config) -> None:
+    config.stash[PEAKS_MB] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    node.config.stash[PEAKS_MB].append(getattr(node, "workeroutput", {}).get("peak_mb", 0.0))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session) -> None:
+    """The memory of all processes of the tests together has a limit."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak_mb"] = peak_mb()
+        return
+    peaks = session.config.stash[PEAKS_MB]
+    # The workers are the largest that were started.
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peaks else peak_mb())
+    if sum(peaks) > MOST_MEMORY_MB and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    peaks = config.stash[PEAKS_MB]
+    each = " + ".join(f"{peak:.0f}" for peak in peaks)
+    said = f"memory at most {sum(peaks):.0f} MB ({each}) of {MOST_MEMORY_MB}"
+    terminalreporter.write_line(said, red=sum(peaks) > MOST_MEMORY_MB)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.largesc._core import ERASED_TOKEN
-from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.concealment.concealer import (
     LanguageModelConcealer,
     ReceivedFrame,
@@ -14,22 +13,16 @@ from gnuradio.largesc.concealment.concealer import (
 from gnuradio.largesc.concealment.depth import depth_step, no_past, token_logits
 from gnuradio.largesc.concealment.dynamic_int8 import quantised
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream, mean_tokens
-from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.recipes.lm import CONFIG_KEYS, DEFAULT_CONFIG
+from helpers import small_lm
 
 LOST = np.full(8, ERASED_TOKEN, dtype=np.uint16)
 
 
 def tiny_model(acoustic_delay: int, streams: int = 8):
     """The shape of a 7 B Moshi (16 streams, delay 1) in small, or of the embedded model."""
-    config = dict(read_config(DEFAULT_CONFIG, CONFIG_KEYS)["model"])
     others = [0] + [acoustic_delay] * 7 if streams == 16 else []
-    config |= {"dim": 32, "num_heads": 2, "num_layers": 2, "n_q": streams}
-    config |= {"depformer_dim": 16, "depformer_num_heads": 2, "depformer_num_layers": 2}
-    config |= {"depformer_dim_feedforward": 32, "context": 64}
-    config["delays"] = [0, 0, *[acoustic_delay] * 7, *others]
-    torch.manual_seed(1)
-    return build_language_model(config)
+    delays = [0, 0, *[acoustic_delay] * 7, *others]
+    return small_lm(1, n_q=streams, depformer_num_layers=2, context=64, delays=delays)
 
 
 def frames_of(count: int, seed: int = 2) -> np.ndarray:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ import yaml
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.link_patterns import LinkPatterns, drawn_losses
 from gnuradio.largesc.training.token_sets import TokenSet, save
+from helpers import SMALL_CODEC, wait_for_file
+
+pytestmark = pytest.mark.usefixtures("minutes_of_steps")
 
 
 def distortion_of(crops: int, frames: int) -> np.ndarray:
@@ -144,7 +146,7 @@ def test_recipe_learns_and_its_model_loads(work, models):
     from gnuradio.largesc.concealment.load import load_context
     from gnuradio.largesc.training.recipes import context
 
-    context.main(arguments_of(work, models, 0.2))
+    context.main(arguments_of(work, models, 0.5))
     found = torch.load(work / "context_latent.pt", weights_only=False)
     assert found["step"] > 10
     model = load_context(str(work / "model"))
@@ -155,18 +157,19 @@ def test_recipe_learns_and_its_model_loads(work, models):
 
 
 def test_recipe_resumes_after_a_kill(work, models):
-    options = arguments_of(work, models, 0.5)
+    from gnuradio.largesc.training.recipes import context
+
+    options = arguments_of(work, models, 30)
     command = [sys.executable, "-m", "gnuradio.largesc.training.recipes.context", *options]
     env = os.environ | {"LARGESC_SAVE_EVERY_S": "0"}
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-    while not (work / "context_latent.pt").exists() and process.poll() is None:
-        time.sleep(0.1)
+    wait_for_file(work / "context_latent.pt", process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = torch.load(work / "context_latent.pt", weights_only=False)
-    assert subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
+    context.main(arguments_of(work, models, (before["seconds"] + 20) / 60))
     after = torch.load(work / "context_latent.pt", weights_only=False)
-    assert after["step"] > before["step"] and after["seconds"] >= 30.0
+    assert after["step"] == before["step"] + 20
 
 
 def test_words_are_taught(work, speech):
@@ -175,21 +178,7 @@ def test_words_are_taught(work, speech):
 
     folder = whisper_folder()
     torch.manual_seed(0)
-    codec = build_codec(
-        {
-            "kind": "source_filter",
-            "delay_samples": 480,
-            "encoder": {
-                "dimension": 16,
-                "channels": 16,
-                "n_mels": 20,
-                "blocks": [1, 1],
-                "lags": 16,
-            },
-            "decoder": {"dimension": 16, "channels": 16, "bands": 20, "blocks": [1, 1, 1]},
-            "quantizer": {"dimension": 16, "n_q": 8, "bins": 2048},
-        }
-    )
+    codec = build_codec(SMALL_CODEC)
     teacher = Teacher(folder, codec.decoder)
     heard = torch.from_numpy(speech[: 20 * 1920])
     latent = torch.randn(20, 16)

@@ -3,23 +3,18 @@
 
 import pytest
 import torch
-from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.control.network import ControllerNetwork, mask, soft_step
 from gnuradio.largesc.training import adapters
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.recipes import controller, lm
+from gnuradio.largesc.training.recipes import controller
 from gnuradio.largesc.training.run import descend
+from helpers import small_lm
 
 FRAMES = controller.FRAMES
 
 
 def tiny_model(delay: int) -> object:
-    facts = dict(read_config(lm.DEFAULT_CONFIG, lm.CONFIG_KEYS)["model"])
-    facts |= {"dim": 32, "num_heads": 2, "num_layers": 1, "depformer_dim": 16}
-    facts |= {"depformer_num_heads": 2, "depformer_dim_feedforward": 32}
-    facts |= {"delays": [0, 0] + [delay] * 7}
-    torch.manual_seed(0)
-    return build_language_model(facts)
+    return small_lm(num_layers=1, delays=[0, 0] + [delay] * 7)
 
 
 def test_step_is_hard_forward_and_log_cosh_backward():

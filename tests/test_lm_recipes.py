@@ -15,6 +15,9 @@ from gnuradio.largesc.training import adapters, token_losses
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.recipes import controller, lm, lora
 from gnuradio.largesc.training.token_sets import TokenSet, save
+from helpers import SMALL_LM
+
+pytestmark = pytest.mark.usefixtures("minutes_of_steps")
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +37,17 @@ def tiny(tmp_path_factory, models) -> tuple[Path, Path]:
     """Configs of both recipes, for a model of a few thousand weights."""
     folder = tmp_path_factory.mktemp("config")
     config = read_config(lm.DEFAULT_CONFIG, lm.CONFIG_KEYS)
-    config["model"] |= {"dim": 32, "num_heads": 2, "num_layers": 2, "depformer_dim": 16}
-    config["model"] |= {"depformer_num_heads": 2, "depformer_dim_feedforward": 32}
-    config["training"] = {"minutes": 0.4, "batch": 4, "frames": 30, "rate": 3e-3, "corrupted": 0.1}
+    config["model"] |= SMALL_LM
+    config["training"] = {"minutes": 2, "batch": 4, "frames": 30, "rate": 3e-3, "corrupted": 0.1}
     (folder / "lm.yaml").write_text(yaml.safe_dump(config))
     config = read_config(lora.DEFAULT_CONFIG, lora.CONFIG_KEYS)
-    config["training"] = {"minutes": 0.1, "batch": 4, "frames": 30, "rate": 1e-3}
+    config["training"] = {"minutes": 0.3, "batch": 4, "frames": 30, "rate": 1e-3}
     (folder / "lora.yaml").write_text(yaml.safe_dump(config))
     return folder / "lm.yaml", folder / "lora.yaml"
 
 
 @pytest.fixture(scope="module")
-def base(work, tiny, models, tmp_path_factory) -> Path:
+def base(work, tiny, models, minutes_of_steps, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     common = ["--work", str(work), "--codec", models, "--threads", "1"]
     lm.main(["--config", str(tiny[0]), "--output", str(folder), *common])
@@ -58,7 +60,7 @@ def test_language_model_learns(base, work):
     codes = torch.from_numpy(np.load(work / "tokens_dev.npz")["tokens"][:60].astype(np.int64))
     with torch.no_grad():
         losses = token_losses.CodebookLosses(model)(codes.T[None])
-    assert losses[0] < 5.0 and len(curve) >= 0
+    assert losses[0] < 5.0 and len(curve) >= 2
 
 
 def test_adapter_alone_and_merged(base, work, tiny, tmp_path):

@@ -19,7 +19,9 @@ from gnuradio.largesc.training.recipes import tokens
 from gnuradio.largesc.training.run import descend
 from gnuradio.largesc.training.speech import Utterance, prepare, split
 from gnuradio.largesc.training.token_sets import TokenSet, save
+from helpers import SMALL_LM
 
+pytestmark = pytest.mark.usefixtures("minutes_of_steps")
 RECIPES = ("lm", "lora", "interpolation", "controller")
 TRAINED = ("lm", "lora", "controller", "controller_joint")
 
@@ -47,9 +49,7 @@ def options(recipe: str, work: Path, models: str, minutes: float, **changes: obj
     config = read_config(module.DEFAULT_CONFIG, module.CONFIG_KEYS)
     more = ["--output", str(work / "output"), "--threads", "1"]
     if recipe == "lm":
-        small = {"dim": 32, "num_heads": 2, "num_layers": 1, "depformer_dim": 16}
-        small |= {"depformer_num_heads": 2, "depformer_dim_feedforward": 32}
-        config["model"] |= small
+        config["model"] |= SMALL_LM | {"num_layers": 1}
         config["training"] |= {"minutes": minutes, "batch": 2, "frames": 20}
         more += ["--codec", models]
     elif recipe == "lora":

@@ -10,13 +10,12 @@ import soundfile
 import torch
 import yaml
 from gnuradio.largesc._core import ERASED_TOKEN
-from gnuradio.largesc.concealment.build_lm import build_language_model
 from gnuradio.largesc.concealment.lm_stream import LanguageModelStream
 from gnuradio.largesc.concealment.load import load_language_model
 from gnuradio.largesc.models.store import save_model
 from gnuradio.largesc.training import adapters, token_losses, token_sets
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.recipes import lm, lora, tokens
+from gnuradio.largesc.training.recipes import lora, tokens
 from gnuradio.largesc.training.text import (
     PADDING,
     UNKNOWN,
@@ -27,6 +26,7 @@ from gnuradio.largesc.training.text import (
     read_words,
     text_of,
 )
+from helpers import small_lm, small_lm_config
 
 SENTENCES = [
     "the packet was lost and the frame before it came again",
@@ -35,6 +35,8 @@ SENTENCES = [
     "no packet came and the voice faded to noise",
 ] * 4
 PIECES = 60
+
+pytestmark = pytest.mark.usefixtures("minutes_of_steps")
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +64,8 @@ class Letters:
 
 
 def small_model(text_card: int = 64, delay: int = 0, **more: int) -> tuple[object, dict]:
-    facts = dict(read_config(lm.DEFAULT_CONFIG, lm.CONFIG_KEYS)["model"])
-    facts |= {"dim": 32, "num_heads": 2, "num_layers": 2, "depformer_dim": 16}
-    facts |= {"depformer_num_heads": 2, "depformer_dim_feedforward": 32, "text_card": text_card}
-    facts |= {"delays": [0, 0] + [delay] * 7} | more
-    torch.manual_seed(0)
-    return build_language_model(facts), facts
+    changes = {"text_card": text_card, "delays": [0, 0] + [delay] * 7} | more
+    return small_lm(**changes), small_lm_config(**changes)
 
 
 def test_words_begin_at_their_frames():
@@ -210,7 +208,7 @@ def test_recipe_with_text(work, tmp_path):
     model, facts = small_model(PIECES + 4)
     save_model(model, facts, tmp_path / "base", "lm")
     config = read_config(lora.DEFAULT_CONFIG, lora.CONFIG_KEYS) | {"text_weight": 0.5}
-    config["training"] = {"minutes": 0.01, "batch": 2, "frames": 20, "rate": 1e-3}
+    config["training"] = {"minutes": 0.05, "batch": 2, "frames": 20, "rate": 1e-3}
     (tmp_path / "lora.yaml").write_text(yaml.safe_dump(config))
     for name in ("train", "dev"):
         (tmp_path / f"tokens_{name}.npz").symlink_to(work / f"tokens_{name}.npz")
