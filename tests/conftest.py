@@ -37,7 +37,7 @@ def models(tmp_path_factory) -> str:
     save_model(ControllerNetwork(16), {"dimension": 16}, folder, "controller")
     task = {
         "labels": ["on", "off", "_unknown_", "_silence_"],
-        "student": {"labels": 4, "bands": 10, "channels": 8, "blocks": 2, "kernel": 3, "steps": 2},
+        "student": {"labels": 4, "bands": 10, "channels": [4, 4, 4, 4, 4], "steps": 2},
         "codec": {"classes": 4, "symbols": [8, 32], "hidden": 8, "adaptive": True},
     }
     save_model(TaskModel(task_config(task)), task, folder, "task")

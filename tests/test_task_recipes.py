@@ -52,7 +52,7 @@ def config_of(recipe: object, folder, **changes: object):
 
 VIEWS = {"views": 3, "other_views": 2, "other": 4, "noise": 6, "taught_views": 2}
 SMALL = {"epochs": 20, "batch": 16, "rate": 2.0e-3, "smoothing": 0.05}
-STUDENT = {"bands": 40, "channels": 8, "blocks": 2, "kernel": 3, "steps": 2}
+STUDENT = {"bands": 40, "channels": [8, 8, 8, 8, 8], "steps": 2}
 CODEC = {"symbols": [8, 32], "hidden": 8, "adaptive": True}
 
 
@@ -63,7 +63,7 @@ def taught(recordings, work, monkeypatch, labels=("low", "high")):
     task_teacher.main(["--config", str(config), *where])
 
 
-def learned(work, name: str = "task", **changes: object):
+def learned(work, name: str = "task", more: tuple[str, ...] = (), **changes: object):
     training = yaml.safe_load(task_recipe.DEFAULT_CONFIG.read_text())["training"]
     training |= {"steps": 4, "batch": 16, "groups": 4} | changes.pop("training", {})
     changes = {"student": STUDENT, "codec": CODEC, "training": training} | changes
@@ -71,7 +71,7 @@ def learned(work, name: str = "task", **changes: object):
     output = work / name
     task_recipe.main(
         ["--config", str(config), "--work", str(work), "--output", str(output), "--threads", "1",
-         "--name", name]
+         "--name", name, *more]
     )  # fmt: skip
     return output
 
@@ -102,6 +102,16 @@ def test_a_folder_of_recordings_becomes_a_model(work):
 )
 def test_settings_train(work, name, changes):
     assert load_task(str(learned(work, name, **changes)))
+
+
+def test_an_encoder_is_taken_as_it_is(work):
+    first = learned(work, "first")
+    second = load_task(str(learned(work, "second", ("--encoder", str(first)))))
+    theirs = load_task(str(first)).student.state_dict()
+    assert all(torch.equal(v, theirs[k]) for k, v in second.student.state_dict().items())
+    with pytest.raises(ValueError, match="other labels or sizes"):
+        student = STUDENT | {"channels": [4, 4, 4, 4, 4]}
+        learned(work, "third", ("--encoder", str(first)), student=student)
 
 
 def test_training_goes_on_where_it_was_stopped(work):

@@ -16,6 +16,7 @@ FFT = 1024
 BANDS_HZ = (60.0, 6500.0)
 # Under the loudest band of an utterance, in decades of power.
 RANGE_DECADES = 6.0
+KERNELS, STRIDES = (5, 5, 3, 3, 3), (2, 2, 1, 2, 1)
 MOST_SAMPLES = MOST_STEPS * STEP_SAMPLES
 
 
@@ -26,22 +27,18 @@ class StudentConfig:
     Attributes:
         labels: how many there are.
         bands: of the log-mel spectrum.
-        channels: of the convolutions.
-        blocks: of them.
-        kernel: steps that a block sees, of 20 ms in the first third of them, then of 40 ms.
+        channels: of the five convolutions.
         steps: that are pooled to, in time.
     """
 
     labels: int
     bands: int = 40
-    channels: int = 96
-    blocks: int = 6
-    kernel: int = 9
+    channels: tuple[int, ...] = (64, 128, 128, 160, 160)
     steps: int = 5
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict:
         """For ``task.json``."""
-        return asdict(self)
+        return asdict(self) | {"channels": list(self.channels)}
 
 
 def mel_filters(bands: int) -> torch.Tensor:
@@ -79,49 +76,38 @@ class LogMel(nn.Module):
         return F.pad(found, (0, MOST_STEPS), value=-1.0)[:, :, :MOST_STEPS]
 
 
-class Block(nn.Module):
-    """Convolution in time for each channel, then across channels; what comes in is added."""
+class Layer(nn.Module):
+    """A convolution in time; what comes in is added where it has the same shape."""
 
-    def __init__(self, channels: int, kernel: int, dilation: int) -> None:
+    def __init__(self, before: int, channels: int, kernel: int, stride: int) -> None:
         super().__init__()
-        reach = dilation * (kernel // 2)
-        self.layers = nn.Sequential(
-            nn.Conv1d(channels, channels, kernel, padding=reach, dilation=dilation, groups=channels,
-                      bias=False),
-            nn.Conv1d(channels, channels, 1, bias=False),
-            nn.BatchNorm1d(channels),
-            nn.ReLU(),
-            nn.Conv1d(channels, channels, 1, bias=False),
-            nn.BatchNorm1d(channels),
-        )  # fmt: skip
+        self.convolution = nn.Conv1d(before, channels, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+        self.added = before == channels and stride == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(x + self.layers(x))
+        found = F.relu(self.norm(self.convolution(x)))
+        return found + x if self.added else found
 
 
 class StudentEncoder(nn.Module):
     """Log-mel spectrum ``[B, bands, 160]`` to logits of the labels, ``[B, labels]``.
 
-    Separable convolutions over time as in MatchboxNet (arXiv 2004.08531).
+    Few dense convolutions, each second one at half the rate: on one core of a CPU separable ones
+    are no faster, and take thrice as long to train.
     """
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.channels
-        self.stem = nn.Sequential(
-            nn.Conv1d(config.bands, channels, 5, stride=2, padding=2, bias=False),
-            nn.BatchNorm1d(channels),
-            nn.ReLU(),
-        )
-        blocks = [Block(channels, config.kernel, 1 + n % 2) for n in range(config.blocks)]
-        early = config.blocks // 3
-        self.blocks = nn.Sequential(*blocks[:early], nn.AvgPool1d(2), *blocks[early:])
-        self.drop = nn.Dropout(0.2)
-        self.head = nn.Linear(channels * (config.steps + 1), config.labels)
+        before = (config.bands, *config.channels[:-1])
+        parts = zip(before, config.channels, KERNELS, STRIDES, strict=True)
+        self.layers = nn.Sequential(*(Layer(*part) for part in parts))
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(config.channels[-1] * (config.steps + 1), config.labels)
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        x = self.blocks(self.stem(mel))
+        x = self.layers(mel)
         parts = F.adaptive_avg_pool1d(x, self.config.steps).flatten(1)
         return self.head(self.drop(torch.cat([parts, x.amax(dim=2)], dim=1)))
 

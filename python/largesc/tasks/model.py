@@ -64,9 +64,8 @@ def task_config(facts: dict) -> TaskConfig:
     """The config as it was read from ``task.json``."""
     codec = dict(facts["codec"])
     codec["symbols"] = tuple(codec["symbols"])
-    return TaskConfig(
-        tuple(facts["labels"]), StudentConfig(**facts["student"]), AdaptiveConfig(**codec)
-    )
+    student = facts["student"] | {"channels": tuple(facts["student"]["channels"])}
+    return TaskConfig(tuple(facts["labels"]), StudentConfig(**student), AdaptiveConfig(**codec))
 
 
 def load_task(source: str = "embedded") -> TaskModel:

@@ -150,6 +150,21 @@ class Varied:
         return np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), len(speech))
 
 
+def corpora_of(clips: list[Clip], rows: list[View]) -> list[dict]:
+    """Of each corpus, recordings and speakers that are learned from, and speakers kept."""
+    kept = {row.clip for row in rows if row.fold < 0}
+    found = {}
+    for number, clip in enumerate(clips):
+        one = found.setdefault(clip.corpus, {"recordings": 0, "speakers": set(), "kept": set()})
+        one["recordings"] += number not in kept
+        one["kept" if number in kept else "speakers"].add(clip.speaker)
+    return [
+        {"corpus": name, "recordings": one["recordings"]}
+        | {key: len(one[key] - {"-"}) for key in ("speakers", "kept")}
+        for name, one in sorted(found.items())
+    ]
+
+
 class Views:
     """Views on disk: rows, log-mel spectra, and what a teacher found in them.
 
@@ -256,6 +271,7 @@ def prepare(
         "bands": bands,
         "taught_views": facts["taught_views"],
         "sum": hashlib.sha256(told).hexdigest(),
+        "corpora": corpora_of(clips, rows),
     }
     index, partial_path, mel_path = (work / n for n in ("views.json", "views.partial", "views.f16"))
     if index.exists():

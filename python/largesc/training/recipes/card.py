@@ -28,6 +28,14 @@ Trained by this project from nothing; `docs/training.md` has the commands. They 
 kind as Mimi and Moshi and go through moshi's classes, and are neither: nothing measured with them
 says anything about the official weights. Written by `largesc train card`.
 """
+TASK_LICENCES = {
+    "speech_commands_v1": "CC BY 4.0",
+    "speech_commands_v2": "CC BY 4.0",
+    "fsdd": "CC BY-SA 4.0",
+    "librispeech": "CC BY 4.0",
+    "ljspeech": "public domain",
+    "kerstin-de": "CC0",
+}
 LIMITS = """\
 ## Limits
 
@@ -77,7 +85,41 @@ def speech_rows(cache: Path, licences: dict[str, str]) -> list[str]:
     return rows
 
 
-def write_card(work: Path, model: Path, machine: str, figures: Path | None, config: dict) -> None:
+def task_section(work: Path, model: Path) -> list[str]:
+    """What the card says of the model of spoken commands, trained in ``work``."""
+    labels = json.loads((model / "task.json").read_text())["labels"]
+    teacher = json.loads((work / "task_teacher.json").read_text())
+    state = torch.load(work / "task.pt", weights_only=False, map_location="cpu")
+    parts = [
+        "## Spoken commands",
+        "",
+        f"`task` knows {', '.join(labels[:-2])}. Taught by the encoder",
+    ]
+    parts += [
+        "of Whisper base (MIT; of it nothing is in the file) and a head, right in "
+        f"{100 * teacher['unseen_all_as_it_is']:.1f} % of the",
+        f"speakers kept for development; {state['step']} steps, {state['seconds'] / 60:.0f} "
+        "minutes on one core beside other programs.",
+        "",
+        "| corpus | licence | recordings | speakers | speakers kept for development |",
+        "|---|---|---|---|---|",
+    ]
+    for row in json.loads((work / "views.json").read_text())["corpora"]:
+        licence = TASK_LICENCES.get(row["corpus"], "not stated")
+        cells = (row["corpus"], licence, row["recordings"], row["speakers"], row["kept"])
+        parts.append(f"| {' | '.join(map(str, cells))} |")
+    parts += ["", "Of LibriSpeech, LJSpeech and Kerstin come utterances that are no command.", ""]
+    return parts
+
+
+def write_card(
+    work: Path,
+    model: Path,
+    machine: str,
+    figures: Path | None,
+    config: dict,
+    task: Path | None = None,
+) -> None:
     """Writes ``README.md`` into ``model`` and ``learning_curves.csv`` into ``work``."""
     stages, points = stage_rows(work, config)
     write_csv(points, work / "learning_curves.csv")
@@ -105,6 +147,8 @@ def write_card(work: Path, model: Path, machine: str, figures: Path | None, conf
         names = [n for n in rows[0] if n not in ("speech", "coder", "payload_bps", "utterance")]
         parts += ["## Held-out speech", "", "See `docs/results/README.md` for what it means.", ""]
         parts += [markdown(means(rows, ["speech", "coder", "payload_bps"], names)), ""]
+    if task is not None:
+        parts += task_section(task, model)
     (model / "README.md").write_text("\n".join([*parts, LIMITS]))
 
 
@@ -117,9 +161,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the exported models")
     parser.add_argument("--machine", required=True, help="kind of the machine, in words")
     parser.add_argument("--figures", type=Path, help="CSV of largesc study codec_table")
+    parser.add_argument("--task", type=Path, help="work folder of the spoken commands")
     args = parser.parse_args(arguments)
     config = read_config(args.config, CONFIG_KEYS)
-    write_card(args.work, args.model, args.machine, args.figures, config)
+    write_card(args.work, args.model, args.machine, args.figures, config, args.task)
 
 
 if __name__ == "__main__":

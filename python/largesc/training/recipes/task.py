@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from ...channel.symbols import KINDS, SymbolChannel
 from ...channel_codec.snr_adaptive import AdaptiveConfig
-from ...features.student import StudentConfig
+from ...features.student import RANGE_DECADES, StudentConfig
 from ...models.store import save_model, write_sha256
-from ...tasks.model import TaskConfig, TaskModel
+from ...tasks.model import TaskConfig, TaskModel, load_task
 from ..command_views import Views
 from ..config import recipe_parser, start
 from ..run import Run, descend
@@ -28,6 +28,8 @@ DEFAULT_CONFIG = Path(__file__).parent / "task.yaml"
 CONFIG_KEYS = ("seed", "student", "codec", "teacher", "training")
 # Of each step's weights in their running mean.
 AVERAGE_SHARE = 0.005
+# Of one unit of a log-mel spectrum.
+DECADES = RANGE_DECADES / 2.0
 DEV_SNR_DB = (-15.0, -5.0, 5.0, 20.0)
 
 
@@ -65,16 +67,36 @@ class Batches:
         self.views, self.rows, self.logits, self.k = views, rows, logits, k
         self.rng = np.random.default_rng(seed)
         count = np.bincount(views.label[rows], minlength=len(views.labels))
+        self.noise = rows[views.label[rows] == len(views.labels) - 1]
         share = 1.0 / np.sqrt(np.maximum(count, 1))[views.label[rows]]
         self.share = share / share.sum()
 
     def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Spectra, labels, and the teacher's probabilities."""
         rows = np.sort(self.rng.choice(self.rows, size, p=self.share))
-        mel = self._masked(self.views.mel[rows].astype(np.float32))
+        mel = self._masked(self._noisy(self.views.mel[rows].astype(np.float32)))
         label = torch.from_numpy(self.views.label[rows])
         taught = None if self.logits is None else self.logits.probabilities(rows, self.k)
         return torch.from_numpy(mel), label, taught
+
+    def _noisy(self, mel: np.ndarray) -> np.ndarray:
+        """Every second one through another microphone, and in more noise."""
+        chosen = np.flatnonzero(self.rng.random(len(mel)) < 0.5)
+        if not len(chosen) or not len(self.noise):
+            return mel
+        count, bands = len(chosen), mel.shape[1]
+        knots = self.rng.uniform(-0.4, 0.4, (count, 5))
+        at = np.linspace(0, 4, bands)
+        tilt = np.stack([np.interp(at, np.arange(5), row) for row in knots])[:, :, None]
+        noise = self.views.mel[self.rng.choice(self.noise, count)].astype(np.float32)
+        below = self.rng.uniform(0.3, 3.0, (count, 1, 1))
+        # In decades below the loudest, as LogMel has it.
+        power = 10.0 ** (DECADES * (mel[chosen] - 1.0) + tilt)
+        power += 10.0 ** (DECADES * (noise - 1.0) - below)
+        decades = np.log10(power)
+        decades -= decades.max(axis=(1, 2), keepdims=True)
+        mel[chosen] = np.maximum(1.0 + decades / DECADES, -1.0)
+        return mel
 
     def _masked(self, mel: np.ndarray) -> np.ndarray:
         """Later or earlier by up to 80 ms, with a band and a stretch left out (SpecAugment)."""
@@ -138,12 +160,32 @@ def development(model: TaskModel, mel: torch.Tensor, label: torch.Tensor) -> dic
         y, h = SymbolChannel("awgn", snr_db)(model.codec(logits, snr, symbols))
         received = model.codec.receive(y, h, snr, symbols)
         found[f"right_{snr_db:g}_db"] = float((received.argmax(1) == label).float().mean())
-    model.train()
     return found
 
 
-def train(config: dict, work: Path, checkpoint: str = "task") -> TaskModel:
+def freeze_encoder(model: TaskModel, source: str) -> None:
+    """Takes the encoder of another model of the same labels, which is trained no further.
+
+    Raises:
+        ValueError: it has other labels or sizes.
+    """
+    other = load_task(source)
+    if other.config.labels != model.config.labels or other.config.student != model.config.student:
+        raise ValueError(f"--encoder {source!r} has other labels or sizes than the config")
+    model.student.load_state_dict(other.student.state_dict())
+    model.student.requires_grad_(False).eval()
+
+
+def train(
+    config: dict, work: Path, checkpoint: str = "task", encoder: str | None = None
+) -> TaskModel:
     """Trains for the config's steps in all; returns the running mean of the weights.
+
+    Args:
+        config: of the recipe.
+        work: folder of views and logits.
+        checkpoint: its name.
+        encoder: source of a model whose encoder stays as it is; None: it is trained as well.
 
     Raises:
         ValueError: views or logits are missing, or of something else.
@@ -157,15 +199,19 @@ def train(config: dict, work: Path, checkpoint: str = "task") -> TaskModel:
         logits = TeacherLogits(work / "task_logits.bin", of)
     classes = len(views.labels)
     codec = config["codec"] | {"symbols": tuple(config["codec"]["symbols"])}
+    student = config["student"] | {"channels": tuple(config["student"]["channels"])}
     model = TaskModel(
         TaskConfig(
             views.labels,
-            StudentConfig(classes, **config["student"]),
+            StudentConfig(classes, **student),
             AdaptiveConfig(classes, **codec),
         )
     )
+    if encoder is not None:
+        freeze_encoder(model, encoder)
     average = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=facts["rate"], weight_decay=1e-2)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=facts["rate"], weight_decay=1e-2)
     run = CountedRun(work / f"{checkpoint}.pt", config, facts["steps"])
     run.keep(model=model, average=average, optimiser=optimiser)
     learned = np.flatnonzero(views.fold >= 0)
@@ -180,7 +226,9 @@ def train(config: dict, work: Path, checkpoint: str = "task") -> TaskModel:
         mel, label = mel[order], label[order]
         taught = None if taught is None else taught[order]
         found = model.student(mel)
-        loss = facts["encoder"] * loss_of(found, label, taught, teacher)
+        loss = torch.zeros(())
+        if encoder is None:
+            loss = facts["encoder"] * loss_of(found, label, taught, teacher)
         rates = 0.0
         for rows in torch.arange(len(mel)).chunk(facts["groups"]):
             soft = None if taught is None else taught[rows]
@@ -204,11 +252,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--steps", type=int, help="in place of the config's")
     parser.add_argument("--name", default="task", help="of the checkpoint in WORK [%(default)s]")
+    parser.add_argument("--encoder", help="model whose encoder is taken as it is")
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
     if args.steps is not None:
         config["training"]["steps"] = args.steps
-    model = train(config, args.work, args.name)
+    model = train(config, args.work, args.name, args.encoder)
     save_model(model, model.config.as_dict(), args.output, "task")
     write_sha256(args.output)
 
