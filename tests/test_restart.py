@@ -17,6 +17,7 @@ from gnuradio.largesc import keys
 from gnuradio.largesc._core import append_crc
 from gnuradio.largesc.blocks.messages import (
     end_of_stream,
+    make_burst,
     make_packet,
     make_pdu,
     packet_bytes,
@@ -283,6 +284,48 @@ def radio_channel(fading: str) -> Trial:
     return Trial(block, samples, stream_out=np.complex64, ends=19900)
 
 
+def two_hums() -> np.ndarray:
+    """What passes for two commands."""
+    t = np.arange(60000) / 24000
+    loud = ((t > 0.4) & (t < 0.8)) | ((t > 1.5) & (t < 1.9))
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(len(t))
+    return (noise + 0.3 * np.sin(2 * np.pi * 200 * t) * loud).astype(np.float32)
+
+
+def task_encoder(place: Place) -> Trial:
+    block = largesc.task_encoder(model=place.models, symbols=32)
+    # Two bursts and the end.
+    return Trial(block, two_hums(), ports_out=["bursts", "packets", "status"], ends=3)
+
+
+def task_decider(place: Place) -> Trial:
+    draw = np.random.default_rng(5)
+
+    def messages() -> list:
+        noise = draw.standard_normal((BURSTS, 2, 32)) if not found else None
+        for n in range(BURSTS if noise is not None else 0):
+            burst = make_burst({keys.snr_db: float(n)}, noise[n, 0] + 1j * noise[n, 1])
+            found.append(("bursts", burst))
+        return found
+
+    found: list = []
+    block = largesc.task_decider(model=place.models)
+    return Trial(block, None, messages, None, ["decision", "status"], BURSTS)
+
+
+def task_tx(place: Place) -> Trial:
+    block = largesc.task_tx(model=place.models, symbols=32)
+    # Silence in front, two bursts with preamble and guard, and some of the silence behind.
+    symbols = 16 + 2 * (256 + 32 + 12) + 400
+    return Trial(block, two_hums(), stream_out=np.complex64, ports_out=["status"], ends=4 * symbols)
+
+
+def task_rx(place: Place) -> Trial:
+    samples = task_tx(place).run()["stream"].astype(np.complex64)
+    block = largesc.task_rx(model=place.models, symbols=32)
+    return Trial(block, samples, ports_out=["decision", "bursts"], ends=2)
+
+
 # Block: its cases, by name.
 CASES = {
     "mimi_encoder": {"": encoder},
@@ -331,6 +374,10 @@ CASES = {
         "rayleigh": lambda place: radio_channel("rayleigh"),
         "selective": lambda place: radio_channel("selective"),
     },
+    "task_encoder": {"": task_encoder},
+    "task_decider": {"": task_decider},
+    "task_tx": {"": task_tx},
+    "task_rx": {"": task_rx},
 }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
     def _on_burst(self, message: object) -> None:
         over, _ = read_packet(message)
         if over:
-            self.finish()
+            self._finish_once()
             return
         found = read_burst(message)
         if found is None:
@@ -75,9 +75,14 @@ class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
         if packet:
             self._publish(self._core.decide_packet(packet, self._snr_db))
         elif over:
-            self.finish()
+            self._finish_once()
         else:
             self.refuse("expected a PDU of bytes (u8)")
+
+    def _finish_once(self) -> None:
+        # The end comes at both ports.
+        if not self.ended():
+            self.finish()
 
     def _publish(self, decision: Decision) -> None:
         self._index = decision.index + 1

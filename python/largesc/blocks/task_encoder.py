@@ -65,7 +65,8 @@ class task_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         samples = input_items[0]
         # One sample stays behind, so that the scheduler calls again after the input has ended.
         if len(samples) > 1:
-            count = len(samples) - 1
+            # Counters go out at the same places of the stream, however it is cut.
+            count = min(len(samples) - 1, STATUS_SAMPLES - self._since_status)
             self._emit(self._core.push(samples[:count]))
             self.consume(0, count)
             self._since_status += count

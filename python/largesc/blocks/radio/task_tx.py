@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hierarchical block: speech to complex samples with a burst for each spoken command."""
 
+from collections.abc import Callable
+
 import numpy as np
 from gnuradio import filter, gr
 
@@ -25,7 +27,7 @@ class task_burst_source(burst_source):  # noqa: N801
     Input: message port `packets` (PDUs of complex symbols). Output: stream of symbols.
     """
 
-    def __init__(self, *, symbols: int, continuous: bool) -> None:
+    def __init__(self, *, symbols: int, continuous: bool, on_stop: Callable[[], None]) -> None:
         super().__init__(
             item=np.complex64,
             make=lambda burst: make_task_burst(np.frombuffer(burst, dtype=np.complex64)),
@@ -34,6 +36,7 @@ class task_burst_source(burst_source):  # noqa: N801
             most_bytes=8 * symbols,
             queue_packets=QUEUE,
             idle_items=IDLE_SYMBOLS if continuous else 0,
+            on_stop=on_stop,
         )
         self._bytes = 8 * symbols
 
@@ -90,21 +93,29 @@ class task_tx(gr.hier_block2):  # noqa: N801
         self.profile = find_profile(profile)
         if self.profile.waveform != "single_carrier":
             raise ValueError(f"profile {profile!r} has many carriers: use ssb or narrow")
-        sps = self.profile.samples_per_symbol
-        pulses = scaled_pulse(sps, checked_amplitude(amplitude))
+        self._amplitude = checked_amplitude(amplitude)
         self.encoder = task_encoder(
             model=model, symbols=symbols, snr_db=snr_db, margin_db=margin_db
         )
-        self.source = task_burst_source(symbols=symbols, continuous=continuous)
-        self.shaper = filter.interp_fir_filter_ccf(sps, pulses)
-        self.connect(self, self.encoder)
-        self.connect(self.source, self.shaper, self)
+        self.source = task_burst_source(symbols=symbols, continuous=continuous, on_stop=self._renew)
+        self._build()
         self.message_port_register_hier_in("snr")
         self.msg_connect(self, "snr", self.encoder, "snr")
         self.msg_connect(self.encoder, "bursts", self.source, "packets")
         for port in ("bursts", "status"):
             self.message_port_register_hier_out(port)
             self.msg_connect(self.encoder, port, self, port)
+
+    def _build(self) -> None:
+        sps = self.profile.samples_per_symbol
+        self.shaper = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, self._amplitude))
+        self.connect(self, self.encoder)
+        self.connect(self.source, self.shaper, self)
+
+    def _renew(self) -> None:
+        """Puts a new filter in place of one that a stop may have left amid a burst."""
+        self.disconnect_all()
+        self._build()
 
     @setter
     def set_snr_db(self, snr_db: float) -> None:
@@ -114,8 +125,8 @@ class task_tx(gr.hier_block2):  # noqa: N801
     @setter
     def set_amplitude(self, amplitude: float) -> None:
         """Changes the RMS of bursts while running."""
-        sps = self.profile.samples_per_symbol
-        self.shaper.set_taps(scaled_pulse(sps, checked_amplitude(amplitude)))
+        self._amplitude = checked_amplitude(amplitude)
+        self.shaper.set_taps(scaled_pulse(self.profile.samples_per_symbol, self._amplitude))
 
     def statistics(self) -> dict[str, int | float]:
         """Counters of task_encoder, and bursts sent and dropped."""
