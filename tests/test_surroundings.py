@@ -321,6 +321,37 @@ def test_bare_python_has_a_doctor_and_remedies(bare):
     assert done.returncode == 2 and "install" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_doctor_sees_another_installation(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    assert "not used" not in doctor._prefix()
+    (tmp_path / "gnuradio" / "largesc").mkdir(parents=True)
+    (tmp_path / "gnuradio" / "largesc" / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert f"another one, which is not used, in {tmp_path}" in doctor._prefix()
+
+
+def test_doctor_knows_numpy_2_and_another_pybind11(monkeypatch):
+    import numpy
+    from gnuradio import blocks
+    from gnuradio.largesc import _blocks
+
+    def refuse(*_: object) -> None:
+        raise TypeError("incompatible constructor arguments")
+
+    assert doctor._numpy() == numpy.__version__
+    monkeypatch.setattr(numpy, "__version__", "2.3.0")
+    assert doctor._numpy() == "2.3.0"
+    monkeypatch.setattr(blocks, "vector_source_c", refuse)
+    with pytest.raises(doctor.CureError, match="2.3.0 is too new") as found:
+        doctor._numpy()
+    assert found.value.remedy == "pip install 'numpy<2'"
+    assert "GNU Radio takes them" in doctor._bindings()
+    monkeypatch.setattr(_blocks, "loss_channel", refuse)
+    with pytest.raises(doctor.CureError, match="does not take the blocks") as found:
+        doctor._bindings()
+    assert "pybind11-dev" in found.value.remedy
+
+
 def test_block_without_torch_names_the_remedy():
     block = "import sys; sys.modules['torch'] = None; from gnuradio import largesc; "
     block += "largesc.mimi_encoder"

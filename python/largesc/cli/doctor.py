@@ -30,10 +30,55 @@ def _module() -> str:
     return f"{gnuradio.largesc.__version__} in {Path(gnuradio.largesc.__file__).parent}"
 
 
+class CureError(Exception):
+    """A fault with a remedy of its own."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
 def _bindings() -> str:
     importlib.import_module("gnuradio.largesc._core")
-    importlib.import_module("gnuradio.largesc._blocks")
-    return "core and blocks load"
+    blocks = importlib.import_module("gnuradio.largesc._blocks")
+    try:
+        block = blocks.loss_channel()
+        # A block of another pybind11 than GNU Radio's is no block to it.
+        importlib.import_module("gnuradio.gr").top_block().msg_connect(
+            block, "status", block, "packets"
+        )
+    except TypeError as error:
+        raise CureError(
+            f"GNU Radio does not take the blocks ({str(error).splitlines()[0]})",
+            "build with the pybind11 that GNU Radio was built with: on Debian apt-get install "
+            "pybind11-dev, and none from pip",
+        ) from error
+    return "core and blocks load, GNU Radio takes them"
+
+
+def _prefix() -> str:
+    """Where the module lies that is imported, and whether there is another."""
+    import gnuradio.largesc
+
+    here = Path(gnuradio.largesc.__file__).parent
+    places = [Path(p or ".") / "gnuradio" / "largesc" for p in sys.path]
+    others = {p.resolve() for p in places if (p / "__init__.py").exists()} - {here.resolve()}
+    more = f"; another one, which is not used, in {min(map(str, others))}" if others else ""
+    return f"{here.parents[1]}{more}"
+
+
+def _numpy() -> str:
+    """numpy, where GNU Radio can use it: of Debian 12 it was built for numpy 1."""
+    numpy = importlib.import_module("numpy")
+    if int(numpy.__version__.split(".")[0]) >= 2:
+        try:
+            blocks = importlib.import_module("gnuradio.blocks")
+            blocks.vector_source_c(numpy.zeros(1, numpy.complex64))
+        except Exception as error:
+            raise CureError(
+                f"{numpy.__version__} is too new for this GNU Radio", "pip install 'numpy<2'"
+            ) from error
+    return numpy.__version__
 
 
 def _version(name: str) -> Callable[[], str]:
@@ -87,8 +132,9 @@ CHECKS: list[tuple[str, Callable[[], str], str]] = [
     ("GNU Radio", _gnuradio, GNURADIO),
     ("home", _home, "give HOME a folder that can be written; largesc itself does without"),
     ("module", _module, "cmake --install build"),
+    ("prefix", _prefix, "cmake --install build"),
     ("bindings", _bindings, BINDINGS),
-    *((name, _version(name), how) for name, how in PACKAGES.items()),
+    *((n, _numpy if n == "numpy" else _version(n), how) for n, how in PACKAGES.items()),
     ("models", _models, "reinstall the module, the weights come with it"),
     ("GPU", _gpu, "pip install -r requirements.txt; no GPU is needed"),
     ("GRC blocks", _grc, "set GRC_BLOCKS_PATH to PREFIX/share/gnuradio/grc/blocks"),
@@ -104,6 +150,7 @@ def doctor() -> int:
         except Exception as error:  # whatever is broken, the other checks still run
             missing += 1
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"missing  {name:12} {reason}\n         {'':12} remedy: {remedy}")
+            how = getattr(error, "remedy", remedy)
+            print(f"missing  {name:12} {reason}\n         {'':12} remedy: {how}")
     print("everything is in place" if not missing else f"{missing} missing, see the remedies")
     return 1 if missing else 0
