@@ -161,3 +161,23 @@ def test_end_packet_is_sent_three_times_and_counted(tb):
     again = (False, b"\x01\xe0")
     assert got == [(False, b"speech"), again, again, (True, b"\x01\xe0")]
     assert block.statistics() == {"refused": 0, "packets": 2, "bytes": 4}
+
+
+def test_what_came_while_nothing_ran_is_dropped(tb):
+    at = free_address()
+    server, found = udp_packets(listen=at), blocks.message_debug()
+    tb.msg_connect(server, "packets", found, "store")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", int(at.rsplit(":", 1)[1])))
+        tb.start()
+        client.send(b"first")
+        wait_until(lambda: found.num_messages() == 1)
+        tb.stop()
+        tb.wait()
+        for _ in range(50):
+            client.send(b"between")
+        tb.start()
+        client.send(b"again")
+        wait_until(lambda: found.num_messages() == 2)
+    assert packet_bytes(found.get_message(1)) == b"again"
+    assert server.statistics()["received"] == 1

@@ -24,7 +24,7 @@ from .facts import check_json, report
 from .process import ending, stdin_for_data, stdout_for_data
 from .refusals import because
 from .say import say
-from .watches import PeerWatch, RefusalWatch, Watch, wait_for, waiting
+from .watches import PeerWatch, RefusalWatch, StallWatch, Watch, wait_for, waiting
 
 # Exit status of a receiver that has understood nothing.
 NOTHING = 1
@@ -210,6 +210,8 @@ def rx(args: argparse.Namespace) -> int:
                     "packets come again",
                 )
             ]
+            if tb.sink.output is not None:
+                watches += [StallWatch(tb.sink.output)]
             say(f"listening at {args.listen}")
         interrupted = run(tb, watches, args.seconds)
     status = finished(tb, args, interrupted, live=bool(args.listen))
@@ -218,7 +220,8 @@ def rx(args: argparse.Namespace) -> int:
 
 def understood(tb: Receiver, where: str) -> int:
     """Says why nothing was understood; returns the exit status."""
-    if tb.heard():
+    gone = tb.sink.output is not None and tb.sink.output.broken
+    if gone or tb.heard():
         return 0
     refused = tb.refused()
     say(f"none of {sum(refused.values())} packets was understood: {because(refused)}"

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ..flowgraphs.output import Output
 from ..flowgraphs.transport import udp_packets
 from .process import ending
 from .refusals import because
@@ -80,6 +81,20 @@ class RefusalWatch:
         if count >= LEAST_REFUSED and count > good:
             self._said = True
             say(f"{count} of {count + good} packets in 2 s are refused: {because(lately)}")
+
+
+class StallWatch:
+    """Tells the user once that nobody reads what a live receiver plays."""
+
+    def __init__(self, output: Output) -> None:
+        self._output, self._said = output, False
+
+    def look(self) -> None:
+        """Call it several times a second."""
+        since = self._output.waits_since
+        if since and not self._said and time.monotonic() - since > MISSING_S:
+            self._said = True
+            say("stdout has not been read for 2 s: what comes meanwhile is left out (skew_dropped)")
 
 
 def waiting(tb: object) -> threading.Thread:

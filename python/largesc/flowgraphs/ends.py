@@ -22,7 +22,7 @@ from ..options import (
 from ..packets.signature import overhead_bytes
 from ..speech.format import FRAME_S, SAMPLE_RATE_HZ
 from .end_repeater import end_repeater
-from .packet_pipe import packet_reader, packet_writer
+from .packet_pipe import packet_reader, packet_writer, waiting
 from .parts import (
     make_channel,
     make_report_rx,
@@ -40,6 +40,9 @@ from .transport import check_free, packet_sink, packet_source, udp_packets, way_
 BACK_MS = 600.0
 # A network sink has no end of its own: so long it has for what is handed to it.
 SEND_S = 0.3
+# Through a pipe whose reader is slow, packets that wait at most, and frames of a sender.
+MOST_WAITING = 256
+IN_FLIGHT_PACKETS = 64
 
 
 class End(gr.top_block):
@@ -60,7 +63,7 @@ class End(gr.top_block):
 
     def end(self) -> None:
         """Stops it, and waits for it, though nobody may read what it writes."""
-        output = getattr(self.sink, "output", self.sink)
+        output = getattr(self.sink, "output", None) or self.sink
         if not hasattr(output, "abandon"):
             time.sleep(SEND_S)
         elif not self.ended():
@@ -79,7 +82,7 @@ class Sender(End):
 
     Args:
         speech: float32 pieces at 24 kHz.
-        link, sender, reports: options; a sender has no limit of frames in flight.
+        link, sender, reports: options; only a pipe has a limit of frames in flight, its own.
         to: address to send to in real time; or a descriptor.
         report_from: address to listen at for reports; over UDP they come back by themselves.
 
@@ -102,14 +105,18 @@ class Sender(End):
         sink, port = packet_sink(to)
         check_free(report_from)
         self.source = speech_reader(pieces=speech)
-        self.tx = self._last = make_tx(link, replace(sender, max_in_flight=0))
+        most = 0 if self._live else IN_FLIGHT_PACKETS * link.frames_per_packet
+        self.tx = self._last = make_tx(link, replace(sender, max_in_flight=most))
         if self._live:
             self.connect(self.source, real_time(), self.tx)
             self._last = end_repeater(interval_s=link.packet_ms / 1000)
             self.msg_connect(self.tx, "packets", self._last, "packets")
         else:
             self.connect(self.source, self.tx)
+            self.msg_connect(sink, "credit", self.tx, "credit")
         self.signer = signed(self, self._last, link.key)
+        if self._signed:
+            self.msg_connect(self.signer, "credit", self.tx, "credit")
         self.sink = sink
         self.msg_connect(self.signer, "packets", sink, port)
         self.reports = None
@@ -163,6 +170,8 @@ class Relay(End):
         self.channel, self.back = make_channel(channel), None
         self.msg_connect(self.source, source_port, self.channel, "packets")
         self.msg_connect(self.channel, "packets", self.sink, sink_port)
+        if isinstance(self.source, packet_reader):
+            self.source.is_full = self._is_full
         if isinstance(self.source, udp_packets) and isinstance(self.sink, udp_packets):
             another = replace(channel, packet_ms=BACK_MS, seed=channel.seed + 1)
             self.back = make_channel(another)
@@ -170,6 +179,10 @@ class Relay(End):
             self.msg_connect(self.back, "packets", self.source, source_port)
             # It does not know what is good.
             self.msg_connect(self.source, source_port, self.source, "accepted")
+
+    def _is_full(self) -> bool:
+        written = isinstance(self.sink, packet_writer)
+        return waiting(self.channel) + (waiting(self.sink) if written else 0) > MOST_WAITING
 
     def ended(self) -> bool:
         """Whether the pipe that packets come from has ended; a network never does."""
@@ -227,6 +240,8 @@ class Receiver(End):
             self.connect(self.rx, self.sink)
         self.verifier, verified_port = verified(self, self.source, port, link.key)
         self.msg_connect(self.verifier, verified_port, self.rx, "packets")
+        if isinstance(self.source, packet_reader):
+            self.source.is_full = self._is_full
         if isinstance(self.source, udp_packets):
             # Stray packets do not tell where reports go.
             self.msg_connect(self.verifier, verified_port, self.source, "accepted")
@@ -241,6 +256,12 @@ class Receiver(End):
     def ended(self) -> bool:
         """Whether the last of the speech is written, or nothing can be any more."""
         return self.sink.ended()
+
+    def _is_full(self) -> bool:
+        """Whether a pipe is read faster than its speech is; live, what is too old is left out."""
+        queued = waiting(self.rx.depacketizer) + (waiting(self.verifier) if self._signed else 0)
+        released = self.rx.depacketizer.statistics()["frames_released"]
+        return queued + released - self.rx.decoder.counters["frames"] > MOST_WAITING
 
     def heard(self) -> int:
         """Rises while the sender is there: with packets, and in silence that it has announced."""

@@ -4,6 +4,7 @@
 import os
 import select
 import threading
+import time
 
 POLL_MS = 100
 # A pipe that has room takes so much at once (POSIX: PIPE_BUF).
@@ -20,10 +21,13 @@ class Output:
     Attributes:
         error: why nothing can be written any more; empty while something can.
         broken: whoever read has gone, which is no error.
+        waits_since: by the monotonic clock, from when on a write has waited for its reader; 0: none
+            does.
     """
 
     def __init__(self, descriptor: int, name: str = "stdout") -> None:
         self.error, self.broken = "", False
+        self.waits_since = 0.0
         self._descriptor, self._name = descriptor, name
         self._abandoned = threading.Event()
 
@@ -43,7 +47,10 @@ class Output:
         try:
             while rest and not self.over():
                 if ready.poll(POLL_MS):
+                    self.waits_since = 0.0
                     rest = rest[self._write_some(rest[:PIECE_BYTES]) :]
+                elif not self.waits_since:
+                    self.waits_since = time.monotonic()
         except BrokenPipeError:
             self.broken = True
         except OSError as error:

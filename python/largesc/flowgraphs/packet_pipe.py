@@ -4,20 +4,30 @@
 import os
 import struct
 import threading
+from collections.abc import Callable
 
 import pmt
 from gnuradio import gr
 
-from ..blocks.messages import DONE, end_of_stream, make_packet, read_packet
+from ..blocks.messages import DONE, credit_of, end_of_stream, make_packet, read_packet
 from .output import Output
 
 # As from a network. A greater length is that of something else.
 MOST_BYTES = 2048
-PACKETS = pmt.intern("packets")
+PACKETS, CREDIT = pmt.intern("packets"), pmt.intern("credit")
+# Between two looks at what is full.
+FULL_S = 0.01
+
+
+def waiting(block: object) -> int:
+    """Messages in front of the port `packets` of a block."""
+    return block.to_basic_block().nmsgs(PACKETS)
 
 
 class packet_writer(gr.basic_block):  # noqa: N801
     """Writes `packets` PDUs to a descriptor.
+
+    Output: message port `credit`, dicts for the frames of what is written.
 
     Attributes:
         output: knows what went wrong.
@@ -29,6 +39,7 @@ class packet_writer(gr.basic_block):  # noqa: N801
         self.counters = {"packets": 0, "bytes": 0, "refused": 0}
         self._done = threading.Event()
         self.message_port_register_in(PACKETS)
+        self.message_port_register_out(CREDIT)
         self.set_msg_handler(PACKETS, self._on_packet)
         self.set_msg_handler(pmt.intern("system"), self._on_system)
 
@@ -45,6 +56,8 @@ class packet_writer(gr.basic_block):  # noqa: N801
                 self.counters["bytes"] += len(data)
         elif not over:
             self.counters["refused"] += 1
+        if (credit := credit_of(message)) is not None:
+            self.message_port_pub(CREDIT, credit)
         if over:
             self._done.set()
 
@@ -63,13 +76,15 @@ class packet_reader(gr.basic_block):  # noqa: N801
     Behind the last packet the block ends, and with it what is downstream.
 
     Attributes:
+        is_full: whether too much waits downstream, so that nothing is read until it is less.
         ended: set behind the last packet.
         error: what was wrong with the stream; what came before it is read.
     """
 
     def __init__(self, *, descriptor: int, name: str = "stdin") -> None:
         gr.basic_block.__init__(self, "packet_reader", None, None)
-        self.ended = threading.Event()
+        self.is_full: Callable[[], bool] = lambda: False
+        self.ended, self._stopped = threading.Event(), threading.Event()
         self.error = ""
         self.counters = {"packets": 0, "bytes": 0}
         self._descriptor, self._name = descriptor, name
@@ -77,7 +92,12 @@ class packet_reader(gr.basic_block):  # noqa: N801
 
     def start(self) -> bool:
         # A thread may hang in a read for ever, so that nothing must wait for it.
+        self._stopped.clear()
         threading.Thread(target=self._run, daemon=True).start()
+        return True
+
+    def stop(self) -> bool:
+        self._stopped.set()
         return True
 
     def _read(self, size: int) -> bytes:
@@ -111,6 +131,8 @@ class packet_reader(gr.basic_block):  # noqa: N801
                 self.counters["packets"] += 1
                 self.counters["bytes"] += len(data)
                 self.message_port_pub(PACKETS, make_packet(data))
+                while self.is_full() and not self._stopped.wait(FULL_S):
+                    pass
         except OSError as error:
             self.error = f"{self._name} cannot be read: {error.strerror}"
         self.ended.set()

@@ -53,6 +53,7 @@ class speech_writer(gr.sync_block):  # noqa: N801
     Attributes:
         error: what went wrong while writing, empty while nothing has; nothing is written then.
         samples: written so far.
+        output: of the descriptor; None where it is a file.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class speech_writer(gr.sync_block):  # noqa: N801
         self._skip, self._most_samples = skip_samples, most_samples
         self._flushed_samples, self._done = 0, threading.Event()
         self._name = "stdout" if isinstance(target, int) else target
-        self._pipe = Output(target) if isinstance(target, int) else None
+        self.output = Output(target) if isinstance(target, int) else None
         self._corrected = False
         try:
-            if self._pipe is None:
+            if self.output is None:
                 self._file = open(target, "wb")  # noqa: SIM115
                 self._corrected = not raw and self._file.seekable()
             if not raw:
@@ -101,7 +102,7 @@ class speech_writer(gr.sync_block):  # noqa: N801
 
     def over(self) -> bool:
         """Whether nothing is written any more: an error, or nobody reads."""
-        return bool(self.error) or (self._pipe is not None and self._pipe.over())
+        return bool(self.error) or (self.output is not None and self.output.over())
 
     def ended(self) -> bool:
         """Whether the last sample is written, or none can be any more."""
@@ -109,8 +110,8 @@ class speech_writer(gr.sync_block):  # noqa: N801
 
     def abandon(self) -> None:
         """Waits no longer for whoever reads."""
-        if self._pipe is not None:
-            self._pipe.abandon()
+        if self.output is not None:
+            self.output.abandon()
 
     def _guarded(self, step: Callable, *arguments: bytes) -> None:
         try:
@@ -119,11 +120,11 @@ class speech_writer(gr.sync_block):  # noqa: N801
             self.error = f"{self._name} cannot be written: {error.strerror}"
 
     def _put(self, data: bytes) -> None:
-        if self._pipe is None:
+        if self.output is None:
             self._file.write(data)
         else:
-            self._pipe.write(data)
-            self.error = self._pipe.error
+            self.output.write(data)
+            self.error = self.output.error
 
     def _write(self, data: bytes) -> None:
         self._put(data)
@@ -133,7 +134,7 @@ class speech_writer(gr.sync_block):  # noqa: N801
 
     def _flush(self) -> None:
         """Samples first: a header never counts what is not there."""
-        if self._pipe is not None:
+        if self.output is not None:
             return
         self._file.flush()
         self._flushed_samples = self.samples

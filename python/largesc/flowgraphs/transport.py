@@ -15,6 +15,8 @@ from .packet_pipe import packet_reader, packet_writer
 ZMQ = "zmq://"
 POLL_MS = 100
 MOST_BYTES = 2048
+# More packets than a socket holds.
+MOST_WAITING = 65536
 PACKETS = pmt.intern("packets")
 PEER = pmt.intern("peer")
 log = logging.getLogger(__name__)
@@ -115,6 +117,19 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(POLL_MS / 1000)
         bind(self._socket, other if listen else ("", 0), listen)
+
+    def begin(self) -> None:
+        # What came while nothing ran would be played behind what comes now.
+        self._socket.setblocking(False)
+        for _ in range(MOST_WAITING):
+            try:
+                self._socket.recvfrom(MOST_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                # Of what was sent before.
+                continue
+        self._socket.settimeout(POLL_MS / 1000)
 
     def run(self) -> None:
         """Receives."""
