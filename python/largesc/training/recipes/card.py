@@ -145,7 +145,7 @@ def write_card(
     if figures:
         rows = read_csv(figures)
         names = [n for n in rows[0] if n not in ("speech", "coder", "payload_bps", "utterance")]
-        parts += ["## Held-out speech", "", "See `docs/results/README.md` for what it means.", ""]
+        parts += ["## Held-out speech", "", "See `docs/results/codec.md` for what it means.", ""]
         parts += [markdown(means(rows, ["speech", "coder", "payload_bps"], names)), ""]
     if task is not None:
         parts += task_section(task, model)
