@@ -11,6 +11,7 @@ import soundfile
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc._blocks import real_time
+from helpers import wait_until
 
 
 @pytest.fixture
@@ -116,8 +117,6 @@ def test_monitor_survives_anything_and_a_restart():
 
 
 def test_monitor_in_a_flowgraph():
-    import time
-
     tb = gr.top_block()
     source = blocks.message_strobe(packet(0, 20), 20)
     monitor, seen = largesc.link_monitor(seconds=4.0), Curves()
@@ -126,10 +125,9 @@ def test_monitor_in_a_flowgraph():
     for port in ("rate", "loss"):
         tb.msg_connect(monitor, port, seen, port)
     tb.start()
-    time.sleep(0.5)
+    wait_until(lambda: set(seen.found) == {"rate", "loss"} and seen.found["rate"].max() > 0)
     tb.stop()
     tb.wait()
-    assert set(seen.found) == {"rate", "loss"} and seen.found["rate"].max() > 0
 
 
 class Stalling(gr.sync_block):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from helpers import wait_until
 
 ROOT = Path(__file__).parent.parent
 YMLS = sorted((ROOT / "grc").glob("*.block.yml"))
@@ -72,14 +72,6 @@ def compiled(name: str, folder: Path) -> str:
     return str(folder / f"{name}.py")
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
-    """Polls, since on a busy machine the models alone may take half a minute to load."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"still not so after {seconds} s: {condition.__doc__}"
-        time.sleep(0.2)
-
-
 # Packets over UDP; samples over ZMQ, with a modem and a channel in between.
 @pytest.mark.parametrize("prefix", ["", "radio_"])
 def test_two_processes(tmp_path, prefix):
@@ -105,7 +97,7 @@ def test_two_processes(tmp_path, prefix):
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=OFFSCREEN)
             stack.callback(process.wait, timeout=60)
             stack.callback(process.send_signal, signal.SIGINT)
-            wait_for(ready)
+            wait_until(ready, every_s=0.2)
     speech = soundfile.read(out)[0]
     assert np.sqrt(np.mean(speech**2)) > 1e-3, "nothing but comfort noise came out"
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole chain in a flowgraph."""
 
-import time
-
 import numpy as np
 import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc.blocks.messages import DONE
+from helpers import wait_until
 
 ERASED = 0xFFFF
 
@@ -107,9 +106,7 @@ def test_method_of_concealment_changes_while_it_runs(models):
         for n, body in enumerate([whole, lost, whole, lost]):
             meta = pmt.to_pmt({keys.frame_index: first + n})
             block.gateway._post(pmt.intern("tokens"), pmt.cons(meta, body))
-        end = time.monotonic() + 60.0
-        while block.statistics()["frames"] < first + 4 and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_until(lambda: block.statistics()["frames"] >= first + 4)
 
     for round_, method in enumerate(["lm", "interpolate", "silence", "repeat"]):
         block.set_method(method)

@@ -2,12 +2,12 @@
 """examples/push_to_talk.py: keyed by times, by the voice and by its button."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from helpers import wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -61,9 +61,7 @@ def test_two_stations_talk_over_zmq(talk, files, tmp_path, capsys):
     ours = ["--to", ends[0], "--from", ends[1], *files, "--vad", "--seconds", "6"]
     sent = facts(talk, capsys, *ours)
     assert sent["packets_sent"] >= 4 and sent["packets_heard"] == 0
-    end = time.monotonic() + 10
-    while other.facts()["packets_heard"] < sent["packets_sent"] - 4 and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_until(lambda: other.facts()["packets_heard"] >= sent["packets_sent"] - 4)
     found = other.facts()
     other.stop()
     other.wait()
@@ -84,19 +82,16 @@ def test_report_rides_with_the_end_of_the_answer(talk, speech, tmp_path):
     for station in both:
         station.start()
 
-    def run_until(true, seconds):
-        end = time.monotonic() + seconds
-        while not true() and time.monotonic() < end:
-            for station in both:
-                station.refresh()
-            time.sleep(0.05)
+    def refresh():
+        for station in both:
+            station.refresh()
 
     def over(station, heard):
         station.key(True)
-        run_until(lambda: station.gate.sent >= 8, 15.0)
+        wait_until(lambda: station.gate.sent >= 8, refresh)
         station.key(False)
-        run_until(lambda: not station.gate.sending(), 20.0)
-        run_until(heard, 20.0)
+        wait_until(lambda: not station.gate.sending(), refresh)
+        wait_until(heard, refresh)
 
     over(both[0], lambda: both[1].gate.heard >= both[0].gate.sent - 1)
     # Nothing was heard yet that could be told.
@@ -171,18 +166,13 @@ def test_panel_keys_and_shows(talk, files, monkeypatch):
     panel = Panel(station)
     panel.show()
     QtTest.QTest.mousePress(panel.button, QtCore.Qt.LeftButton)
-    end = time.monotonic() + 15
-    while panel.values["packets_heard"].text() in ("–", "0") and time.monotonic() < end:
-        app.processEvents()
-        time.sleep(0.02)
+    heard = panel.values["packets_heard"]
+    wait_until(lambda: heard.text() not in ("–", "0"), app.processEvents)
     assert panel.state.text() == "SENDING" and station.keyer.down
     assert panel.values["es_n0_db"].text().endswith("dB")
     QtTest.QTest.mouseRelease(panel.button, QtCore.Qt.LeftButton)
     assert not station.keyer.down
-    end = time.monotonic() + 10
-    while panel.state.text() == "SENDING" and time.monotonic() < end:
-        app.processEvents()
-        time.sleep(0.02)
+    wait_until(lambda: panel.state.text() != "SENDING", app.processEvents)
     assert panel.state.text() == "hearing"
     panel.close()
     station.stop()

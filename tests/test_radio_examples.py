@@ -4,7 +4,6 @@
 import json
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from gnuradio import gr, largesc
+from helpers import wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FRAMES = 20
@@ -116,10 +116,7 @@ def test_live_over_zmq_with_a_record_of_it(radio, wav, tmp_path):
     sender.run()
     sent = sender.statistics()
     # However slow the machine is: what was sent comes in.
-    end = time.monotonic() + 120
-    while receiver.statistics()["modem"]["accepted"] < sent["modem"]["packets"]:
-        assert time.monotonic() < end, receiver.statistics()
-        time.sleep(0.1)
+    wait_until(lambda: receiver.statistics()["modem"]["accepted"] >= sent["modem"]["packets"])
     receiver.stop()
     receiver.wait()
     got = receiver.statistics()

@@ -12,6 +12,7 @@ from gnuradio.largesc.blocks.messages import make_packet, packet_bytes, to_pmt
 from gnuradio.largesc.control.report_follower import ReportFollower, ReportPacer
 from gnuradio.largesc.packets.report import Report, decode, encode
 from gnuradio.largesc.studies.closed_loop import Loop, following, run
+from helpers import wait_until
 
 
 def test_bytes_of_the_documented_example():
@@ -118,13 +119,6 @@ def test_bad_parameters_are_named(make, words):
         make()
 
 
-def wait_until(true, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def tb():
     top = gr.top_block(catch_exceptions=False)
@@ -136,7 +130,7 @@ def tb():
 def test_blocks_carry_a_report_and_survive_what_is_none(tb):
     tx, rx, found = (
         report_tx(interval_ms=100),
-        report_rx(timeout_ms=300, cautious_loss=0.25),
+        report_rx(timeout_ms=2000, cautious_loss=0.25),
         blocks.message_debug(),
     )
     tb.msg_connect(tx, "packets", rx, "packets")

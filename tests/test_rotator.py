@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import free_port
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "rotator.py"
 SPEC = importlib.util.spec_from_file_location("rotator", EXAMPLE)
@@ -18,17 +19,11 @@ rotator = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(rotator)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def port():
     if shutil.which("rotctld") is None:
         pytest.skip("rotctld is not installed: apt-get install libhamlib-utils")
-    number = free_port()
+    number = free_port(socket.SOCK_STREAM)
     command = ["rotctld", "-m", "1", "-T", "127.0.0.1", "-t", str(number)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     for _ in range(200):
@@ -73,8 +68,9 @@ def test_decisions_on_stdin_are_done(port):
 
 
 def test_without_a_rotctld_it_says_so():
+    nobody = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
     done = subprocess.run(
-        [sys.executable, EXAMPLE, "stop", "--rotctld", f"127.0.0.1:{free_port()}"],
+        [sys.executable, EXAMPLE, "stop", "--rotctld", nobody],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2 and "is rotctld running?" in done.stderr

@@ -3,25 +3,24 @@
 
 import hashlib
 import hmac
-import json
+import os
 import random
 import socket
-import subprocess
-import sys
 import threading
 
 import pmt
 import pytest
 import soundfile
+from commands import Command
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc.packets.key_file import read_key
 from gnuradio.largesc.packets.signature import LABELS, PacketSigner, PacketVerifier, overhead_bytes
+from helpers import free_port
 
 KEY = bytes(range(32))
 # Some time in 2026, in seconds.
 NOW = 1_795_000_000.0
-LARGESC = [sys.executable, "-m", "gnuradio.largesc.cli"]
 
 
 class Clock:
@@ -424,28 +423,17 @@ def test_loopback_with_a_key(run_link, speech, key_file):
 
 def test_pipe_takes_only_what_was_signed(tmp_path, speech, models, key_file):
     soundfile.write(tmp_path / "in.wav", speech, 24000)
-    common = ["--codec", models]
+    common, pipe = ["--codec", models], str(tmp_path / "pipe")
+    os.mkfifo(pipe)
     for sender_key, accepted in ((["--key", key_file], 51), ([], 0)):
-        tx = subprocess.Popen(
-            [*LARGESC, "tx", str(tmp_path / "in.wav"), *common, *sender_key],
-            stdout=subprocess.PIPE,
-        )
-        rx = [*LARGESC, "rx", str(tmp_path / "out.wav"), *common, "--key", key_file]
-        done = subprocess.run(
-            [*rx, "--concealer", "repeat", "--json"],
-            stdin=tx.stdout,
-            capture_output=True,
-            timeout=120,
-        )
-        assert tx.wait(timeout=30) == 0 and done.returncode == (not accepted), done.stderr
-        facts = json.loads(done.stdout)["blocks"]["verifier"]
+        tx = Command(tmp_path, "tx", str(tmp_path / "in.wav"), *common, *sender_key, stdout=pipe)
+        rx = Command(
+            tmp_path, "rx", str(tmp_path / "out.wav"), *common, "--key", key_file,
+            "--concealer", "repeat", "--json", stdin=pipe,
+        )  # fmt: skip
+        assert tx.wait() == 0 and rx.wait() == (not accepted), rx.said()
+        facts = rx.facts()["blocks"]["verifier"]
         assert facts["accepted"] == accepted and facts["packets"] == 51
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def attack(heard: socket.socket, port: int, speech: list[bytes], reports: list[bytes]) -> None:
@@ -472,25 +460,20 @@ def attack(heard: socket.socket, port: int, speech: list[bytes], reports: list[b
 def test_udp_under_attack(tmp_path, speech, models, key_file):
     soundfile.write(tmp_path / "in.wav", speech, 24000)
     port, common = free_port(), ["--codec", models, "--key", key_file, "--json"]
-    rx = subprocess.Popen(
-        [*LARGESC, "rx", str(tmp_path / "out.wav"), "--listen", f"127.0.0.1:{port}", *common]
-        + ["--concealer", "repeat", "--seconds", "60"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert any("listening" in line for line in rx.stderr)
+    rx = Command(
+        tmp_path, "rx", str(tmp_path / "out.wav"), "--listen", f"127.0.0.1:{port}", *common,
+        "--concealer", "repeat", "--seconds", "60",
+    )  # fmt: skip
+    rx.hears("listening")
     passed, reports = [], []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
         heard.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=attack, args=(heard, port, passed, reports), daemon=True)
         thread.start()
         to = f"127.0.0.1:{heard.getsockname()[1]}"
-        tx = [*LARGESC, "tx", str(tmp_path / "in.wav"), "--to", to, *common]
-        sent = subprocess.run(tx, check=True, timeout=60, capture_output=True, text=True).stdout
-        out, errors = rx.communicate(timeout=90)
-    assert rx.returncode == 0, errors
-    blocks = json.loads(out)["blocks"]
+        tx = Command(tmp_path, "tx", str(tmp_path / "in.wav"), "--to", to, *common)
+        assert tx.wait() == 0 and rx.wait() == 0, (tx.said(), rx.said())
+    blocks = rx.facts()["blocks"]
     facts = blocks["verifier"]
     # The receiver ends with one of three end packets, and may not count what comes behind it.
     assert len(passed) == 53 and 51 <= facts["accepted"] <= 53
@@ -500,7 +483,7 @@ def test_udp_under_attack(tmp_path, speech, models, key_file):
     facts = blocks["depacketizer"]
     assert facts["packets_received"] == 50
     assert facts["refused_crc"] == facts["refused_format"] == facts["duplicates"] == 0
-    blocks = json.loads(sent)["blocks"]
+    blocks = tx.facts()["blocks"]
     back = blocks["verifier"]
     # The last ones may come when the sender has gone.
     assert len(reports) - 2 <= back["accepted"] <= len(reports) and back["accepted"] >= 2

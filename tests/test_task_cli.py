@@ -3,7 +3,6 @@
 
 import json
 import socket
-import time
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from commands import Command
 from gnuradio.largesc.cli import task as cli
 from gnuradio.largesc.packets.posterior import packet_of
 from gnuradio.largesc.tasks.model import load_task
+from helpers import free_port, wait_until
 
 RATE = 24000
 LABELS = ("on", "off", "_unknown_", "_silence_")
@@ -30,12 +30,6 @@ def hums(tmp_path_factory) -> str:
 
 def lines_of(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
@@ -104,9 +98,7 @@ def test_what_is_said_here_is_done_there(models, hums, tmp_path):
             packet_of(np.array([0, 9.0, 0, 0]), 3, LABELS),
         ):
             out.sendto(packet, ("127.0.0.1", port))
-    end = time.monotonic() + 60
-    while (not done.exists() or len(done.read_text().split()) < 4) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: done.exists() and len(done.read_text().split()) >= 4)
     listener.signal(15)
     assert listener.wait() == 128 + 15
     assert sorted(done.read_text().splitlines()) == ["1 off", "1 on"]

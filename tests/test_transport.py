@@ -14,6 +14,7 @@ from gnuradio.largesc.cli import watches
 from gnuradio.largesc.flowgraphs.end_repeater import end_repeater
 from gnuradio.largesc.flowgraphs.transport import udp_packets
 from gnuradio.largesc.packets.signature import PacketSigner
+from helpers import free_port, wait_until
 
 
 @pytest.fixture
@@ -28,17 +29,8 @@ def send(block, data: bytes) -> None:
     block.to_basic_block()._post(pmt.intern("packets"), make_packet(data))
 
 
-def wait_until(true) -> None:
-    end = time.monotonic() + 20.0
-    while not true():
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.02)
-
-
 def free_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_answers_go_to_whoever_was_heard_last(tb):
