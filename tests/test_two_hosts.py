@@ -25,7 +25,7 @@ START_S = 120.0
 PORT = 52100
 CLONE_NEWNET = 0x40000000
 # Each loss for so long, the last half of which is looked at.
-PHASE_S = 8.0
+PHASE_S = 6.0
 
 
 class Program:
@@ -218,7 +218,7 @@ def test_speech_and_reports_follow_a_loss_that_changes(hosts, start, tmp_path, r
     levels = np.sqrt(np.mean(phases**2, axis=1))
     print(levels)
     assert np.all(levels > 0.3 * levels[0]) and levels[0] > 0.001
-    assert sent["reports"]["reports"] > 15 and sent["summary"]["loss_probability"] > 0.1
+    assert sent["reports"]["reports"] > 8 and sent["summary"]["loss_probability"] > 0.1
 
 
 def test_report_comes_back_through_a_bad_network(hosts, start):
@@ -233,7 +233,7 @@ def test_report_comes_back_through_a_bad_network(hosts, start):
     rx.said("listening")
     tx = start("tx", "--to", to, prefix=hosts.a)
     tx.said("sending")
-    time.sleep(15.0)
+    time.sleep(8.0)
     got, sent = rx.facts(), tx.facts()
     concealer, got = got["concealer"], got["depacketizer"]
     lost = got["packets_lost"] / max(1, got["packets_lost"] + got["packets_received"])
@@ -241,7 +241,7 @@ def test_report_comes_back_through_a_bad_network(hosts, start):
     # On a loaded machine more is lost: what comes too late.
     assert lost > 0.15 and got["duplicates"] > 0 and concealer["failures"] == 0
     assert got["packets_received"] > 20
-    assert sent["reports"]["reports"] >= 5
+    assert sent["reports"]["reports"] >= 2
     assert sent["summary"]["loss_probability"] > 0.1
     assert sent["controller"]["tokens_repeated"] > 0
 
@@ -317,7 +317,7 @@ def test_zmq_carries_speech_and_reports_and_gaps_count(start):
     channel.said("listening")
     tx = start("tx", "--to", way, "--report-from", back)
     tx.said("sending")
-    time.sleep(15.0)
+    time.sleep(8.0)
     # The receiver first: once the sender has gone, it waits for packets that it takes for lost.
     got, sent, between = rx.facts(), tx.facts(), channel.facts()
     got = got["depacketizer"]
@@ -326,4 +326,4 @@ def test_zmq_carries_speech_and_reports_and_gaps_count(start):
     # Each gap counts; on a loaded machine also what comes too late.
     total = got["packets_lost"] + got["packets_received"]
     assert got["packets_lost"] > 0.15 * total and got["packets_received"] > 20
-    assert sent["reports"]["reports"] >= 5 and sent["summary"]["loss_probability"] > 0.1
+    assert sent["reports"]["reports"] >= 2 and sent["summary"]["loss_probability"] > 0.1
