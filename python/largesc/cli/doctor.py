@@ -16,7 +16,7 @@ from ..packages import BINDINGS, GNURADIO, PACKAGES
 from .process import home_error
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
-PARTS = ("codec", "lm", "controller", "estimator")
+PARTS = ("codec", "lm", "controller", "estimator", "task")
 
 
 def _gnuradio() -> str:

@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--models", type=Path, help="folder of other models, one a setting")
     add("--talk", type=Path, help="table of conversation or other speech, for false commands")
     add("--radio-per", type=Path, help="radio_per.csv, for speech links at the same SNR")
-    add("--clips", type=int, default=60, help="recordings that go through speech links [60]")
+    add("--clips", type=int, default=40, help="recordings that go through speech links [40]")
 
 
 def rows_to_judge(table: Path) -> list[dict]:

@@ -9,7 +9,7 @@ import torch
 
 from ..channel_codec.snr_adaptive import SNR_DB
 from ..features.student import padded
-from ..options import check_range
+from ..options import TaskOptions, check_range
 from ..packets.posterior import packet_of, read_posterior
 from ..speech.activity import ActivityDetector, Spoken
 from .model import TaskModel
@@ -152,7 +152,7 @@ class CommandDecider:
         ValueError: ``confidence`` is out of range.
     """
 
-    def __init__(self, model: TaskModel, confidence: float = 0.7) -> None:
+    def __init__(self, model: TaskModel, confidence: float = TaskOptions.confidence) -> None:
         self.model = model
         self.labels = model.config.labels
         self.set_confidence(confidence)
