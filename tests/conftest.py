@@ -61,6 +61,17 @@ def speech() -> np.ndarray:
 
 
 @pytest.fixture
+def tb():
+    """A flowgraph that is stopped behind the test."""
+    from gnuradio import gr
+
+    top = gr.top_block(catch_exceptions=False)
+    yield top
+    top.stop()
+    top.wait()
+
+
+@pytest.fixture
 def run_link(models):
     """Runs speech through the loopback flowgraph; returns (top block, observer)."""
     from gnuradio.largesc.cli.link import loopback_of
@@ -94,9 +105,8 @@ def memory_comes_back():
 
 
 def peak_mb() -> float:
-    """The most memory that this process had, and the largest one that it started."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(w).ru_maxrss for w in who) / 1024
+    """The most memory that this process had, not counted what it started."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def pytest_configure(config) -> None:
@@ -110,13 +120,12 @@ def pytest_testnodedown(node) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session) -> None:
-    """The memory of all processes of the tests together has a limit."""
+    """The memory of the tests' own processes together has a limit."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["peak_mb"] = peak_mb()
         return
     peaks = session.config.stash[PEAKS_MB]
-    # The workers are the largest that were started.
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peaks else peak_mb())
+    peaks.append(peak_mb())
     if sum(peaks) > MOST_MEMORY_MB and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

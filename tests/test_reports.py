@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pmt
 import pytest
-from gnuradio import blocks, gr
+from gnuradio import blocks
 from gnuradio.largesc import _core, keys, report_rx, report_tx
 from gnuradio.largesc.blocks.messages import make_packet, packet_bytes, to_pmt
 from gnuradio.largesc.control.report_follower import ReportFollower, ReportPacer
@@ -117,14 +117,6 @@ def test_old_and_double_reports_are_counted_and_refused():
 def test_bad_parameters_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
-
-
-@pytest.fixture
-def tb():
-    top = gr.top_block(catch_exceptions=False)
-    yield top
-    top.stop()
-    top.wait()
 
 
 def test_blocks_carry_a_report_and_survive_what_is_none(tb):

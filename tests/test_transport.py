@@ -7,7 +7,7 @@ from binascii import crc_hqx
 
 import pmt
 import pytest
-from gnuradio import blocks, gr
+from gnuradio import blocks
 from gnuradio.largesc import keys, packet_verifier
 from gnuradio.largesc.blocks.messages import make_packet, packet_bytes, read_packet
 from gnuradio.largesc.cli import watches
@@ -15,14 +15,6 @@ from gnuradio.largesc.flowgraphs.end_repeater import end_repeater
 from gnuradio.largesc.flowgraphs.transport import udp_packets
 from gnuradio.largesc.packets.signature import PacketSigner
 from helpers import free_port, wait_until
-
-
-@pytest.fixture
-def tb():
-    top = gr.top_block(catch_exceptions=False)
-    yield top
-    top.stop()
-    top.wait()
 
 
 def send(block, data: bytes) -> None:
