@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the README claims in its tables is what the CSVs in docs/results say."""
+"""What README and results claim in their tables is what the CSVs in docs/results say."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from gnuradio.largesc.tables import number_of, read_csv
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 README = (ROOT / "README.md").read_text()
+LINK = (RESULTS / "link.md").read_text()
 # Systems by the names that the README gives them.
 SYSTEMS = {
     "gr-largesc, as it comes": "ours",
@@ -24,9 +25,9 @@ SYSTEMS = {
 }
 
 
-def table(first_head: str) -> list[list[str]]:
-    """Cells of the lines of the README's table whose first column has this head."""
-    lines = README.splitlines()
+def table(page: str, first_head: str) -> list[list[str]]:
+    """Cells of the lines of a page's table whose first column has this head."""
+    lines = page.splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith(f"| {first_head} |"))
     found = []
     for line in lines[begin + 2 :]:
@@ -43,7 +44,7 @@ def mean(rows: list[dict], name: str, **wanted: str) -> float:
 
 
 def demo_line(row: dict) -> list[str]:
-    """A row of demo.csv as the README has it."""
+    """A row of demo.csv as docs/results has it."""
     return [
         row["channel"],
         row["payload_bps"],
@@ -58,16 +59,16 @@ def demo_line(row: dict) -> list[str]:
 
 def test_demo_is_that_of_its_csv():
     rows = read_csv(RESULTS / "demo.csv")
-    assert table("channel") == [demo_line(row) for row in rows]
+    assert table(LINK, "channel") == [demo_line(row) for row in rows]
     assert {f"{float(row['seconds']):.1f}" for row in rows} == {
-        re.search(r"`./bootstrap demo`, ([\d.]+) s of recordings", README)[1]
+        re.search(r"`./bootstrap demo`, ([\d.]+) s of recordings", LINK)[1]
     }
 
 
 def test_comparison_is_that_of_the_sweep():
     rows = read_csv(RESULTS / "sweep" / "results.csv")
     times = read_csv(RESULTS / "sweep" / "times.csv")
-    shown = table("system")
+    shown = table(README, "system")
     # At how many times the rate stands behind the name.
     assert [line[0].split(", at ")[0] for line in shown] == list(SYSTEMS)
     own_bps = mean(rows, "radio_bps", system="ours")
@@ -103,3 +104,14 @@ def delay(rows: list[dict], times: list[dict], system: str) -> float:
 @pytest.mark.parametrize("name", re.findall(r"docs/results/[\w./-]+\.(?:csv|png)", README))
 def test_files_that_are_named_are_there(name):
     assert (ROOT / name).is_file()
+
+
+def test_readme_is_short_and_its_sentences_too():
+    assert len(README.splitlines()) <= 100
+    text = re.sub(
+        r"```.*?```|^\|.*?$|!?\[|\]\([^)]*\)", " ", README, flags=re.DOTALL | re.MULTILINE
+    )
+    for paragraph in re.split(r"\n\s*\n|\n- ", text):
+        for sentence in re.split(r"(?<=[.:;])\s", paragraph):
+            words = [word for word in sentence.split() if any(c.isalnum() for c in word)]
+            assert len(words) <= 25, sentence

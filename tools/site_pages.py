@@ -20,6 +20,7 @@ ELSEWHERE = {
     "README.md": "index.md",
     "examples/README.md": "examples.md",
     "CHANGELOG.md": "changes.md",
+    "docs/blocks.md": "blocks/index.md",
     "python/largesc/models/embedded/README.md": "models.md",
 }
 LINK = re.compile(r"\[([^\[\]]*)\]\((?!\w+:|#)([^)#\s]*)(#[^)\s]*)?\)")
@@ -30,15 +31,16 @@ LINE, MARGIN, WIDTH, CHARACTER = 18, 12, 200, 7.0
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that do not lie in ``docs``."""
-    for source, page in ELSEWHERE.items():
-        text = (ROOT / source).read_text()
-        files.append(File.generated(config, page, content=text))
     blocks = [yaml.safe_load(p.read_text()) for p in sorted((ROOT / "grc").glob("*.block.yml"))]
     rooms: dict[str, list[dict]] = {}
     for block in blocks:
         rooms.setdefault(block["category"].split("/")[-1], []).append(block)
         files.append(File.generated(config, f"blocks/{block['id']}.md", content=block_page(block)))
-    files.append(File.generated(config, "blocks/index.md", content=overview(rooms)))
+    for source, page in ELSEWHERE.items():
+        text = (ROOT / source).read_text()
+        if source == "docs/blocks.md":
+            text += pages_of(rooms)
+        files.append(File.generated(config, page, content=text))
     return files
 
 
@@ -63,13 +65,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(pointed, markdown)
 
 
-def overview(rooms: dict[str, list[dict]]) -> str:
-    """All blocks, by their room in Companion."""
-    parts = ["# Blocks", "", "As they are found in GNU Radio Companion, under `[LargeSC]`."]
+def pages_of(rooms: dict[str, list[dict]]) -> str:
+    """Links to the pages of all blocks, by their room in Companion."""
+    parts = ["", "## A page for each, by its room in Companion", ""]
     for room, blocks in sorted(rooms.items()):
-        parts += ["", f"## {room}", ""]
-        for block in blocks:
-            parts.append(f"- [{block['label']}]({block['id']}.md)")
+        # From the folder where the text of the page lies in the repository.
+        links = ", ".join(f"[{b['label']}](blocks/{b['id']}.md)" for b in blocks)
+        parts.append(f"- {room}: {links}")
     return "\n".join(parts) + "\n"
 
 
