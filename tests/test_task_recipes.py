@@ -66,7 +66,8 @@ def taught(recordings, work, monkeypatch, labels=("low", "high")):
 def learned(work, name: str = "task", more: tuple[str, ...] = (), **changes: object):
     training = yaml.safe_load(task_recipe.DEFAULT_CONFIG.read_text())["training"]
     training |= {"steps": 4, "batch": 16, "groups": 4} | changes.pop("training", {})
-    changes = {"student": STUDENT, "codec": CODEC, "training": training} | changes
+    taught = {"teacher": {"weight": 0.7, "k": 0}}
+    changes = taught | {"student": STUDENT, "codec": CODEC, "training": training} | changes
     config = config_of(task_recipe, work, **changes)
     output = work / name
     task_recipe.main(
@@ -102,6 +103,12 @@ def test_a_folder_of_recordings_becomes_a_model(work):
 )
 def test_settings_train(work, name, changes):
     assert load_task(str(learned(work, name, **changes)))
+
+
+def test_one_command_trains_from_a_folder_without_a_teacher(recordings, tmp_path):
+    where = ("--commands", str(recordings), "--other", str(recordings), "--all-labels")
+    output = learned(tmp_path, "own", where, teacher={"weight": 0.0, "k": 0})
+    assert load_task(str(output)).config.labels[:-2] == ("high", "low", "other")
 
 
 def test_an_encoder_is_taken_as_it_is(work):

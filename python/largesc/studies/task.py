@@ -39,9 +39,8 @@ DRAWS = 3
 SHIPPED = "embedded"
 # How the picture names what it shows, and the line of each.
 LINES = {
-    "embedded": ("task link", "C0-"),
-    "without_teacher": ("task link, no teacher", "C1--"),
-    "not_adaptive": ("task link, not adaptive", "C2:"),
+    "embedded": ("task link, as it comes", "C0-"),
+    "taught": ("task link, taught by the teacher's logits", "C1--"),
     "number, student": ("label decided by the same encoder, biorthogonal", "C3-."),
     "number, teacher": ("label decided by the teacher, biorthogonal", "C4-."),
 }

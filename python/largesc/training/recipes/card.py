@@ -85,21 +85,18 @@ def speech_rows(cache: Path, licences: dict[str, str]) -> list[str]:
     return rows
 
 
-def task_section(work: Path, model: Path) -> list[str]:
-    """What the card says of the model of spoken commands, trained in ``work``."""
+def task_section(work: Path, model: Path, name: str = "task.pt") -> list[str]:
+    """What the card says of the model of spoken commands, with its checkpoint in ``work``."""
     labels = json.loads((model / "task.json").read_text())["labels"]
     teacher = json.loads((work / "task_teacher.json").read_text())
-    state = torch.load(work / "task.pt", weights_only=False, map_location="cpu")
-    parts = [
-        "## Spoken commands",
-        "",
-        f"`task` knows {', '.join(labels[:-2])}. Taught by the encoder",
-    ]
+    state = torch.load(work / name, weights_only=False, map_location="cpu")
+    taught = state["config"]["teacher"]["weight"] > 0
+    parts = ["## Spoken commands", "", f"`task` knows {', '.join(labels[:-2])}."]
     parts += [
-        "of Whisper base (MIT; of it nothing is in the file) and a head, right in "
-        f"{100 * teacher['unseen_all_as_it_is']:.1f} % of the",
-        f"speakers kept for development; {state['step']} steps, {state['seconds'] / 60:.0f} "
-        "minutes on one core beside other programs.",
+        f"Trained on labels{' and the stored logits of a teacher' if taught else ' alone'}; "
+        f"{state['step']} steps, {state['seconds'] / 60:.0f} minutes on one core beside others.",
+        "Whisper base's encoder with a head is right in "
+        f"{100 * teacher['unseen_all_as_it_is']:.1f} % of the recordings kept for development.",
         "",
         "| corpus | licence | recordings | speakers | speakers kept for development |",
         "|---|---|---|---|---|",

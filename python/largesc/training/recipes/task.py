@@ -18,11 +18,14 @@ from ...channel_codec.snr_adaptive import AdaptiveConfig
 from ...features.student import RANGE_DECADES, StudentConfig
 from ...models.store import save_model, write_sha256
 from ...tasks.model import TaskConfig, TaskModel, load_task
-from ..command_views import Views
-from ..config import recipe_parser, start
+from ..command_views import Views, prepare
+from ..config import read_config, recipe_parser, start
 from ..run import Run, descend
 from ..teacher_logits import TeacherLogits
 from .task_logits import expected, views_of
+from .task_teacher import CONFIG_KEYS as TEACHER_KEYS
+from .task_teacher import DEFAULT_CONFIG as TEACHER_CONFIG
+from .task_teacher import add_speech, labels_of
 
 DEFAULT_CONFIG = Path(__file__).parent / "task.yaml"
 CONFIG_KEYS = ("seed", "student", "codec", "teacher", "training")
@@ -252,11 +255,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--steps", type=int, help="in place of the config's")
     parser.add_argument("--name", default="task", help="of the checkpoint in WORK [%(default)s]")
+    add_speech(parser, required=False)
+    parser.add_argument(
+        "--views", type=Path, default=TEACHER_CONFIG,
+        help="YAML of task-teacher, where WORK has no views yet: they are made without a teacher",
+    )  # fmt: skip
+    parser.add_argument(
+        "--all-labels", action="store_true", help="each folder of --commands is a label"
+    )
     parser.add_argument("--encoder", help="model whose encoder is taken as it is")
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
     if args.steps is not None:
         config["training"]["steps"] = args.steps
+    if args.commands is not None:
+        facts = read_config(args.views, TEACHER_KEYS)
+        facts["labels"] = [] if args.all_labels else facts["labels"]
+        labels = labels_of(facts, args.commands)
+        prepare(args.work, labels, args.commands, args.other, facts)
     model = train(config, args.work, args.name, args.encoder)
     save_model(model, model.config.as_dict(), args.output, "task")
     write_sha256(args.output)

@@ -124,10 +124,10 @@ def load_heads(work: Path) -> tuple[dict, dict[str, TeacherHead]]:
     return state, heads
 
 
-def add_speech(parser: object) -> None:
-    """The options for recordings, of all three recipes of the task."""
+def add_speech(parser: object, required: bool = True) -> None:
+    """The options for recordings."""
     parser.add_argument(
-        "--commands", type=Path, required=True,
+        "--commands", type=Path, required=required,
         help="folder with a folder of recordings a label, or a table: path, label, speaker",
     )  # fmt: skip
     parser.add_argument("--other", type=Path, help="speech that is no command, folder or table")
