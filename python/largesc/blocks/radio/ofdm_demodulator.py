@@ -20,6 +20,9 @@ HEAD_SYMBOLS = 3
 class ofdm_demodulator(gr.hier_block2):  # noqa: N801
     """The parts of the in-tree `ofdm_rx`, with an earlier trigger and soft symbols.
 
+    For one run of a flowgraph: the parts keep where in a burst they were when it ended, and the
+    next one would find no length tag there.
+
     Input: complex stream of `ofdm_tx` with its default carriers. Output: message ports `symbols`
     (PDUs of complex carriers, with the metadata `ofdm_sync_chan_taps`), `header` (what the parser
     of the headers says: a dict, or false).
@@ -38,21 +41,6 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
         self._bits_per_symbol = bits_per_symbol
         for port in ("symbols", "header"):
             self.message_port_register_hier_out(port)
-        self._build()
-
-    def renew(self) -> None:
-        """Puts new blocks in place of the present ones, between two runs of the flowgraph.
-
-        The in-tree ones keep where in a burst they were when a run ended, and the next one would
-        find no length tag there.
-        """
-        # Of messages, disconnect_all() leaves the connections.
-        for connection in self._messages:
-            self.msg_disconnect(*connection)
-        self.disconnect_all()
-        self._build()
-
-    def _build(self) -> None:
         length, prefix = OFDM_LENGTH, OFDM_PREFIX
         sync = digital.ofdm_sync_sc_cfb(length, prefix, False, SYNC_THRESHOLD)
         delay = blocks.delay(gr.sizeof_gr_complex, length + prefix)
@@ -91,13 +79,9 @@ class ofdm_demodulator(gr.hier_block2):  # noqa: N801
             digital.ofdm_serializer_vcc(length, CARRIERS, FRAME_TAG, PACKET_TAG, 1),
             to_pdu,
         )
-        self._messages = [
-            (parser, "header_data", demux, "header_data"),
-            (to_pdu, "pdus", self, "symbols"),
-            (parser, "header_data", self, "header"),
-        ]
-        for connection in self._messages:
-            self.msg_connect(*connection)
+        self.msg_connect(parser, "header_data", demux, "header_data")
+        self.msg_connect(to_pdu, "pdus", self, "symbols")
+        self.msg_connect(parser, "header_data", self, "header")
 
     def _equalizer(self, constellation: object, skipped: int, symbols: int) -> object:
         """Equalises frames; the header is the first of ``symbols``, the payload skips it.

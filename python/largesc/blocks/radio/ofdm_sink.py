@@ -19,6 +19,8 @@ CHANNEL_TAG = "ofdm_sync_chan_taps"
 COUNTERS = ("syncs", "headers", "crc_failures", "other_lengths", "accepted")
 # Two seconds of speech at two frames a packet.
 UNREAD_SYNCS = 12
+# That messages come to, each of which ends.
+PORTS = 2
 log = logging.getLogger(__name__)
 
 
@@ -49,6 +51,13 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
     def begin(self) -> None:
         self._es_n0_db = 0.0
         self._told = False
+        self._ports_done = 0
+
+    def _on_system(self, message: object) -> None:
+        # The headers may be done long before the last payload is.
+        self._ports_done += 1
+        if self._ports_done >= PORTS:
+            super()._on_system(message)
 
     def stop(self) -> bool:
         self._on_stop()

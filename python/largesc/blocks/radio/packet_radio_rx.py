@@ -63,33 +63,41 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
         for port in ("packets", "symbols", "status"):
             self.message_port_register_hier_out(port)
         if ofdm:
-            self._front = ofdm_demodulator(bits_per_symbol=self.profile.bits_per_symbol)
             self.sink = ofdm_sink(profile=self.profile, on_stop=self._renew)
-            for port in ("symbols", "header"):
-                self.msg_connect(self._front, port, self.sink, port)
         else:
-            self._front = self.sink = burst_sink(
-                profile=self.profile, search_hz=search_hz, on_stop=self._renew
-            )
+            self.sink = burst_sink(profile=self.profile, search_hz=search_hz, on_stop=self._renew)
             self.msg_connect(self.sink, "symbols", self, "symbols")
         self._build()
         self.msg_connect(self.sink, "packets", self, "packets")
         self.msg_connect(self.sink, "status", self, "status")
 
     def _build(self) -> None:
-        chain = [self]
+        chain = []
         change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=True)
         if change is not None:
             # A long filter that its input buffer cannot feed gives nothing, for ever.
             room = blocks.copy(gr.sizeof_gr_complex)
             room.set_min_output_buffer(0, RESAMPLER_INPUT)
             chain += [room, change]
-        self.connect(*chain, self._front)
+        self._messages = []
+        if self.profile.waveform == "ofdm":
+            demodulator = ofdm_demodulator(bits_per_symbol=self.profile.bits_per_symbol)
+            ports = ("symbols", "header")
+            self._messages = [(demodulator, port, self.sink, port) for port in ports]
+            for connection in self._messages:
+                self.msg_connect(*connection)
+            chain.append(demodulator)
+        self._chain = chain
+        # The demodulator gives messages alone.
+        self.connect(self, *chain, *([] if self._messages else [self.sink]))
 
     def _renew(self) -> None:
         """Puts new blocks in place of those that know where in a burst a run ended."""
-        if self._front is not self.sink:
-            self._front.renew()
+        # Their threads may not be over yet.
+        self._before = self._chain
+        # Of messages, disconnect_all() leaves the connections.
+        for connection in self._messages:
+            self.msg_disconnect(*connection)
         self.disconnect_all()
         self._build()
 

@@ -125,10 +125,13 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             for block in chain:
                 block.set_max_output_buffer(LEAST_BUFFER)
             chain[-1].set_max_output_buffer(self._buffer)
+        self._chain = chain
         self.connect(*chain, self)
 
     def _renew(self) -> None:
         """Puts new blocks in place of those that a stop may have left amid a burst."""
+        # Their threads may not be over yet.
+        self._before = self._chain
         self.disconnect_all()
         self._build()
 

@@ -139,6 +139,8 @@ class radio_channel(gr.hier_block2):  # noqa: N801
 
     def _renew(self) -> None:
         """Puts new models in place of those that go on where a run ended."""
+        # Their threads may not be over yet.
+        self._before = self._fading, self.model
         self.disconnect_all()
         self._build()
 
