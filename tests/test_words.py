@@ -9,7 +9,7 @@ from gnuradio.largesc.cli import demo
 from gnuradio.largesc.cli.audio import default_text
 from gnuradio.largesc.cli.evaluate import judged, say_uncounted
 from gnuradio.largesc.cli.main import main
-from gnuradio.largesc.evaluation import recogniser, words
+from gnuradio.largesc.evaluation import words
 from gnuradio.largesc.evaluation.recogniser import (
     load,
     missing,

@@ -41,6 +41,9 @@ _EXPORTS = {
     "task_decider": "blocks.task_decider",
     "task_tx": "blocks.radio.task_tx",
     "task_rx": "blocks.radio.task_rx",
+    "translation_tx": "blocks.translation.translation_tx",
+    "symbol_channel": "blocks.translation.symbol_channel",
+    "translation_rx": "blocks.translation.translation_rx",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -14,6 +14,11 @@ MODES = ("live", "offline")
 LOSS_MODELS = ("bernoulli", "gilbert_elliott", "trace")
 METHODS = ("context", "interpolate", "lm", "repeat", "silence")
 POLICIES = ("learned", "table", "fixed", "exact")
+SEGMENT_RULES = ("fixed", "printed", "prose")
+TRANSLATION_POLICIES = ("agreement", "segment")
+SYMBOL_CHANNELS = ("rayleigh", "awgn", "none")
+# Where a receiver of features does not know the SNR.
+UNKNOWN_SNR_DB = 10.0
 MOST_DEADLINE_MS = 5000
 MOST_REPORT_MS = 600_000
 MOST_THREADS = 1024
@@ -264,4 +269,48 @@ class TaskOptions:
         check_range("snr_db", self.snr_db, -100, 100)
         check_range("margin_db", self.margin_db, 3, 40)
         check_range("confidence", self.confidence, 0, 1)
+        return self
+
+
+@dataclass(frozen=True)
+class TranslationOptions:
+    """Of the translation link, both ends and the channel between them.
+
+    Attributes:
+        language: that is spoken, as Whisper names it.
+        model: Whisper, ``base`` or a folder.
+        channel_code: source of the channel code.
+        voice: of Piper, ``joe`` or a path.
+        segments: lengths, ``fixed``, or eq. 8 ``printed`` or in its ``prose``.
+        segment_s: length of a segment in seconds, 0.1 to 10.
+        policy: ``agreement``, or ``segment``: each alone.
+        symbols: complex symbols a feature frame of 20 ms.
+        channel: ``awgn``, ``rayleigh``, or ``none``: features go as they are.
+        snr_db: mean SNR of a symbol.
+        snr_known: whether the receiver knows it; else it takes 10 dB for it.
+        seed: of the channel.
+    """
+
+    language: str = "fr"
+    model: str = "base"
+    channel_code: str = "embedded"
+    voice: str = "joe"
+    segments: str = "fixed"
+    segment_s: float = 0.75
+    policy: str = "agreement"
+    symbols: int = 64
+    channel: str = "rayleigh"
+    snr_db: float = 10.0
+    snr_known: bool = True
+    seed: int = 1
+
+    def checked(self) -> "TranslationOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_choice("segments", self.segments, SEGMENT_RULES)
+        check_choice("policy", self.policy, TRANSLATION_POLICIES)
+        check_choice("channel", self.channel, SYMBOL_CHANNELS)
+        check_range("segment_s", self.segment_s, 0.1, 10.0)
+        check_range("symbols", self.symbols, 1, 1024)
+        check_range("snr_db", self.snr_db, -40.0, 100.0)
+        check_range("seed", self.seed, 0, MOST_SEED)
         return self

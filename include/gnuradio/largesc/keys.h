@@ -37,6 +37,13 @@ constexpr const char* channel_gain = "channel_gain";
 constexpr const char* label = "label";
 constexpr const char* probability = "probability";
 constexpr const char* understood = "understood";
+constexpr const char* burst_index = "burst_index";
+constexpr const char* window = "window";
+constexpr const char* first_frame = "first_frame";
+constexpr const char* last = "last";
+constexpr const char* gain_steps = "gain_steps";
+constexpr const char* spoken_sample = "spoken_sample";
+constexpr const char* fading = "fading";
 
 /// Every one of them, for bindings and tests.
 inline constexpr std::array all{
@@ -71,6 +78,13 @@ inline constexpr std::array all{
     label,
     probability,
     understood,
+    burst_index,
+    window,
+    first_frame,
+    last,
+    gain_steps,
+    spoken_sample,
+    fading,
 };
 
 } // namespace gr::largesc::keys

@@ -29,6 +29,7 @@ RECIPES = (
     "task-teacher",
     "task-logits",
     "task",
+    "channel-code",
     "card",
 )
 
@@ -117,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
     demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
+    command("translate", "speech in another language to English, as features over the air")
     command("evaluate", "our link and others on the same speech and losses")
     return top
 
@@ -184,6 +186,10 @@ def command_of(given: list[str]) -> int:
         return task(given[1:])
     if given[:1] == ["study"]:
         return study(given[1:])
+    if given[:1] == ["translate"]:
+        from .translate import translate
+
+        return translate(given[1:])
     if given[:1] == ["evaluate"]:
         from .evaluate import evaluate
 

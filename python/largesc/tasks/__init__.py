@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a receiver decides."""
+"""What a receiver makes of features: decisions, translated text."""

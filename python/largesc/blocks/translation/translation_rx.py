@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block: bursts of symbols to English text and speech, the listener's half of the link."""
+
+import queue
+import time
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from ..._core import keys
+from ...channel_codec.load import load_channel_code
+from ...features.text import Text
+from ...features.voice import Phrases, Voice, length_at
+from ...options import MODES, TranslationOptions, check_choice
+from ...speech.format import SAMPLE_RATE_HZ
+from ...tasks.translation import TranslationReceiver, whisper
+from ..block_base import ThreadedBlock, setter
+from ..messages import to_pmt
+from .bursts import Burst, read_burst
+
+# Bursts that wait for the model; the oldest is dropped for a newer one, live.
+MOST_BURSTS = 32
+# Speech that waits to be played: what is beyond is not said.
+MOST_SPEECH_S = 20.0
+CHUNK = 480
+IDLE_S = 0.002
+
+
+class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
+    """`symbols` PDUs to English: text as it comes, and speech.
+
+    Input: message port `symbols`. Output: float stream 24 kHz; message ports `text` (PDUs of UTF-8
+    bytes: new words that stay; metadata: window, last), `status`.
+
+    Args:
+        language: that is spoken, as Whisper names it.
+        model: Whisper, ``base`` or a folder.
+        channel_code: as the sender's.
+        symbols: as the sender's.
+        snr_db: mean SNR that the decoder reckons with; may change while it runs.
+        voice: of Piper, ``joe`` or a path; empty: text alone, and silence.
+        mode: ``live`` (silence while nothing is said) or ``offline`` (speech without pauses; ends
+            with the stream).
+    """
+
+    def __init__(
+        self,
+        *,
+        language: str = TranslationOptions.language,
+        model: str = TranslationOptions.model,
+        channel_code: str = TranslationOptions.channel_code,
+        symbols: int = TranslationOptions.symbols,
+        snr_db: float = TranslationOptions.snr_db,
+        voice: str = TranslationOptions.voice,
+        mode: str = "live",
+    ) -> None:
+        check_choice("mode", mode, MODES)
+        self._options = TranslationOptions(
+            language=language,
+            model=model,
+            channel_code=channel_code,
+            symbols=symbols,
+            snr_db=float(snr_db),
+        ).checked()
+        gr.sync_block.__init__(self, "translation_rx", None, [np.float32])
+        self.open_ports({"symbols": self._on_symbols}, ["text"], "symbols")
+        self.counters |= {"dropped": 0, "unsaid": 0, "words": 0}
+        self._code = load_channel_code(channel_code, symbols)
+        self._voice = Voice(voice) if voice else None
+        self._live = mode == "live"
+        self.begin()
+
+    def begin(self) -> None:
+        model = whisper(self._options.model)
+        self._receiver = TranslationReceiver(self._options, model, self._code)
+        self._bursts: queue.Queue = queue.Queue()
+        self._speech: queue.Queue = queue.Queue()
+        self._waiting_samples, self._samples = 0, np.zeros(0, dtype=np.float32)
+        self._phrases, self._done = Phrases(), False
+
+    @setter
+    def set_snr_db(self, snr_db: float) -> None:
+        """Mean SNR that the decoder reckons with in dB."""
+        self._receiver.set_snr_db(snr_db)
+
+    def _on_symbols(self, message: object) -> None:
+        _, burst = read_burst(message)
+        if self._live and self._bursts.qsize() >= MOST_BURSTS:
+            self._bursts.get_nowait()
+            self.counters["dropped"] += 1
+        self._bursts.put(burst)
+
+    def run(self) -> None:
+        """Decodes and speaks, in its thread."""
+        while not self.stopped.is_set():
+            try:
+                burst: Burst | None = self._bursts.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            if burst is None:
+                self._done = True
+                continue
+            for text in self._receiver.push(burst):
+                self._tell(burst, text)
+            self.publish_status()
+
+    def _tell(self, burst: Burst, text: Text) -> None:
+        if text.committed or text.last:
+            data = text.committed.encode()
+            meta = to_pmt({keys.window: burst.window, keys.last: text.last})
+            self.publish("text", pmt.cons(meta, pmt.init_u8vector(len(data), list(data))))
+            self.counters["words"] += len(text.committed.split())
+        for phrase in self._phrases.push(text.committed, text.last):
+            waiting_s = self._waiting_samples / SAMPLE_RATE_HZ
+            if self._voice is None:
+                continue
+            if self._live and waiting_s > MOST_SPEECH_S:
+                self.counters["unsaid"] += 1
+                continue
+            speech = self._voice.say(phrase, length_at(waiting_s) if self._live else 1.0)
+            self._waiting_samples += len(speech)
+            self._speech.put(speech)
+
+    def work(self, input_items: list, output_items: list) -> int:
+        out = output_items[0]
+        # Asked before the queue: what is done first puts its speech there.
+        done = self._done
+        if not len(self._samples) and not self._speech.empty():
+            self._samples = self._speech.get_nowait()
+        if len(self._samples):
+            count = min(len(out), len(self._samples))
+            out[:count] = self._samples[:count]
+            self._samples = self._samples[count:]
+            self._waiting_samples -= count
+            return count
+        if done:
+            self._ended = True
+            self.publish_status()
+            return -1
+        if self._live:
+            count = min(len(out), CHUNK)
+            out[:count] = 0.0
+            return count
+        time.sleep(IDLE_S)
+        return 0
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of bursts and windows; refused, dropped (bursts), unsaid (phrases), words."""
+        return self.counters | {
+            f"decoder_{k}" if k == "refused" else k: v for k, v in self._receiver.counters.items()
+        }

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command translate: speech in, English text and speech out."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from ..files import replacing
+from ..options import (
+    SEGMENT_RULES,
+    SYMBOL_CHANNELS,
+    TRANSLATION_POLICIES,
+    TranslationOptions,
+)
+from ..speech.files import write_audio
+from ..speech.format import SAMPLE_RATE_HZ
+from .audio import opened
+from .facts import rounded
+from .say import say
+
+# Of a terminal: to the begin of the line, which is emptied.
+CLEAR = "\r\x1b[K"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the link."""
+    default = TranslationOptions()
+
+    def add(name: str, text: str, **kind: object) -> None:
+        field = name.removeprefix("--").replace("-", "_")
+        value = getattr(default, {"snr": "snr_db"}.get(field, field))
+        parser.add_argument(name, default=value, help=f"{text} [%(default)s]", **kind)
+
+    add("--language", "that is spoken, as Whisper names it")
+    add("--model", "Whisper: base, or a folder in CTranslate2's format")
+    add("--channel-code", "embedded, or a folder")
+    add("--voice", "of Piper: joe, or a path")
+    add("--segments", "lengths: fixed, or by the amplitude", choices=SEGMENT_RULES)
+    add("--segment-s", "length of a segment", type=float, metavar="S")
+    add("--policy", "what is translated together", choices=TRANSLATION_POLICIES)
+    add("--symbols", "complex symbols a frame of 20 ms", type=int, metavar="N")
+    add("--channel", "between the ends", choices=SYMBOL_CHANNELS)
+    add("--snr", "mean SNR of a symbol in dB", type=float, metavar="DB")
+    add("--seed", "of the channel", type=int)
+
+
+def options_of(args: argparse.Namespace) -> TranslationOptions:
+    """The options of the link from the command line.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    return TranslationOptions(
+        language=args.language,
+        model=args.model,
+        channel_code=args.channel_code,
+        voice=args.voice,
+        segments=args.segments,
+        segment_s=args.segment_s,
+        policy=args.policy,
+        symbols=args.symbols,
+        channel=args.channel,
+        snr_db=args.snr,
+        seed=args.seed,
+    ).checked()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``largesc translate``."""
+    top = argparse.ArgumentParser(
+        prog="largesc translate",
+        description="Speech in one language to English text and speech, as features over the air.",
+    )
+    commands = top.add_subparsers(dest="part", required=True, metavar="PART")
+    text = "a file through both ends and a channel"
+    loop = commands.add_parser("loopback", help=text, description=text)
+    loop.add_argument("input", help="audio file, - for stdin")
+    loop.add_argument("output", nargs="?", help="WAV file of the English; without: text alone")
+    loop.add_argument("--srt", type=Path, metavar="FILE", help="subtitles as well")
+    loop.add_argument("--json", action="store_true", help="a line of JSON a step on stdout")
+    add_options(loop)
+    text = "prompts of Debian from French, or another language, with a picture"
+    demo = commands.add_parser("demo", help=text, description=text)
+    demo.add_argument("--output", default="translation-output", help="folder [%(default)s]")
+    add_options(demo)
+    return top
+
+
+def translate(arguments: list[str]) -> int:
+    """Runs ``largesc translate``; returns the exit status."""
+    args = parser().parse_args(arguments)
+    if args.part == "demo":
+        from .translate_demo import demo
+
+        return demo(args)
+    return loopback(args)
+
+
+def loopback(args: argparse.Namespace) -> int:
+    """File to file through the whole chain, with the text as it comes."""
+    from ..tasks.translation import TranslationLoopback, latency
+
+    options = options_of(args)
+    speech = opened(args.input)
+    link = TranslationLoopback(options, voiced=args.output is not None)
+    screen, steps, begin = Screen(args.json), [], time.monotonic()
+    for step in link.run(speech):
+        steps.append(step)
+        screen.show(step)
+    screen.end()
+    if args.output:
+        write_audio(Path(args.output), link.speech())
+    if args.srt:
+        with replacing(args.srt) as partial:
+            partial.write_text(subtitles(steps))
+    facts = {
+        "seconds": link.spoken_s,
+        "times_real_time": link.spoken_s / max(1e-3, time.monotonic() - begin),
+        **latency(steps),
+        "segments": link.sender.segments,
+        "silent_s": link.sender.silent_s,
+        **link.receiver.counters,
+    }
+    if args.json:
+        print(json.dumps({"statistics": {k: rounded(v) for k, v in facts.items()}}))
+    else:
+        say(
+            f"{facts['seconds']:.1f} s in {facts['seconds'] / facts['times_real_time']:.1f} s; "
+            f"median lag from the end of a phrase to its first word {facts['lag_first_s']:.1f} s"
+            + (f"; {facts['doubtful']} times too little was understood" * bool(facts["doubtful"]))
+        )
+    return 0
+
+
+class Screen:
+    """Text as it comes: committed, and in dim letters what may change."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json, self._terminal = as_json, sys.stdout.isatty()
+        self._line = ""
+
+    def show(self, step: object) -> None:
+        """Shows what a burst brought."""
+        text = step.text
+        if self._json:
+            line = {
+                "at_s": rounded(step.text_s),
+                "heard_s": rounded(step.burst.spoken / SAMPLE_RATE_HZ),
+                "committed": text.committed,
+                "tentative": text.tentative,
+                "last": text.last,
+                "doubtful": text.doubtful,
+            }
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+            return
+        self._line += text.committed
+        if self._terminal:
+            print(f"{CLEAR}{self._line.strip()}\x1b[2m{text.tentative}\x1b[0m", end="", flush=True)
+        if text.last:
+            self.end(step.text_s)
+
+    def end(self, at_s: float | None = None) -> None:
+        """Ends a line."""
+        if self._json or not self._line.strip():
+            return
+        when = "" if at_s is None else f"{at_s:7.1f} s  "
+        print(f"{CLEAR * self._terminal}{when}{self._line.strip()}", flush=True)
+        self._line = ""
+
+
+def subtitles(steps: list) -> str:
+    """What is spoken, in the form SubRip."""
+    lines = []
+    for text, start_s, end_s in (phrase for step in steps for phrase in step.phrases):
+        number = len(lines) + 1
+        lines.append(
+            f"{number}\n{srt_time(start_s)} --> {srt_time(max(end_s, start_s + 1))}\n{text}\n"
+        )
+    return "\n".join(lines)
+
+
+def srt_time(seconds: float) -> str:
+    """Hours, minutes, seconds and milliseconds as SubRip has them."""
+    ms = round(1000 * seconds)
+    return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02},{ms % 1000:03}"

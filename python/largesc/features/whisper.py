@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whisper as the large model of both edges: speech to features, features to English text.
+
+It runs by CTranslate2, on the CPU, in 8 bit.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..models.packaged import absent, whisper_folder
+from ..models.store import ModelError, made_by_others
+from .log_mel import FRAMES_PER_S, LEAST, WHISPER_HZ, LogMel, as_whisper
+
+INSTALL = "install it: ./bootstrap translate, or as requirements-translation*.txt say"
+FEATURES_PER_S = 50
+# Log-mel frames a feature frame.
+STRIDE = 2
+# Speech has silence behind it, or Whisper goes on; 57.3 to 58.4 of chrF with a tail of other speech
+# behind development prompts, 50.8 of silence that follows silence, 58 with one's own.
+TAIL_FRAMES, TAIL_AFTER_S, TAIL_WINDOW_S = 100, 2.0, 6.0
+HUM_HZ = 120.0
+# Nobody says more, and noise is babbled about without end.
+TOKENS_PER_S, MORE_TOKENS, MOST_TOKENS = 8, 6, 448
+NO_REPEAT = 4
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What the decoder makes of features.
+
+    Attributes:
+        tokens: behind the forced ones.
+        confidence: mean log probability of a token.
+    """
+
+    tokens: tuple[int, ...]
+    confidence: float
+
+
+class Whisper:
+    """A Whisper model of CTranslate2's format.
+
+    Args:
+        source: ``base``, or a folder.
+        threads: of the processor.
+
+    Raises:
+        ModelError: it is not there, or not what it should be.
+
+    Attributes:
+        name: the source.
+        width: numbers a feature frame, 50 of which come a second.
+        bands: mel bands that its front takes.
+        languages: that it understands.
+        silence: features of silence behind speech, ``[100, width]``.
+    """
+
+    def __init__(self, source: str = "base", threads: int = 1) -> None:
+        if lacking := absent(("ctranslate2", "faster_whisper")):
+            raise ModelError(f"{lacking[0]} is not installed; {INSTALL}")
+        folder = whisper_folder(source, INSTALL)
+        from faster_whisper import WhisperModel
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        with made_by_others(source):
+            loaded = WhisperModel(
+                str(folder), device="cpu", compute_type="int8", cpu_threads=threads
+            )
+            self._model, self._words = loaded.model, loaded.hf_tokenizer
+            self.name, self.bands = source, self._model.n_mels
+            self.languages = tuple(sorted(loaded.supported_languages))
+            if not self._model.is_multilingual:
+                raise ModelError(f"Whisper model {source!r} knows English only: give another")
+            self._suppressed = get_suppressed_tokens(self._tokenizer("en", "translate"), [-1])
+            self.silence = self._silence()
+        self.width = self.silence.shape[1]
+
+    def _silence(self) -> np.ndarray:
+        """Features of silence behind a voice, whose words do not matter: a humming one."""
+        time_s = np.arange(int(TAIL_AFTER_S * WHISPER_HZ)) / WHISPER_HZ
+        hum = 0.2 * (2.0 * (HUM_HZ * time_s % 1.0) - 1.0) * (np.sin(4.0 * np.pi * time_s) > 0.0)
+        frames = LogMel(WHISPER_HZ, self.bands).push(hum)
+        quiet = np.full((int(TAIL_WINDOW_S * FRAMES_PER_S), self.bands), LEAST, dtype=np.float32)
+        behind = self.encode(np.concatenate([frames, quiet]))[len(frames) // STRIDE :]
+        return behind[:TAIL_FRAMES]
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Features ``[n // 2, width]`` of log-mel frames ``[n, bands]``, which end with silence."""
+        import ctranslate2
+
+        even = frames[: len(frames) // STRIDE * STRIDE]
+        if not len(even):
+            return np.zeros((0, self.width), dtype=np.float32)
+        window = np.ascontiguousarray(as_whisper(even)[None], dtype=np.float32)
+        view = ctranslate2.StorageView.from_array(window)
+        return np.array(self._model.encode(view, to_cpu=True))[0].astype(np.float32)
+
+    def check_language(self, language: str) -> None:
+        """Raises :class:`ValueError` for a language that the model does not know."""
+        if language not in self.languages:
+            raise ValueError(
+                f"language {language!r} is unknown to Whisper {self.name}: use one of "
+                f"{', '.join(self.languages)}"
+            )
+
+    def decode(
+        self,
+        features: np.ndarray,
+        language: str,
+        forced: tuple[int, ...] = (),
+        beam: int = 1,
+        task: str = "translate",
+    ) -> Hypothesis:
+        """Text of features ``[n, width]``, which end with silence, as tokens.
+
+        Args:
+            features: of at most 30 s.
+            language: that is spoken.
+            forced: tokens that the text begins with.
+            beam: hypotheses that are followed.
+            task: ``translate`` into English, or ``transcribe``.
+        """
+        import ctranslate2
+
+        prompt = [*self._tokenizer(language, task).sot_sequence, self._no_times(language), *forced]
+        seconds = len(features) / FEATURES_PER_S
+        longest = len(prompt) + max(2, int(TOKENS_PER_S * seconds) + MORE_TOKENS - len(forced))
+        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None], np.float32))
+        found = self._model.generate(
+            view,
+            [prompt],
+            beam_size=beam,
+            max_length=min(MOST_TOKENS, longest),
+            no_repeat_ngram_size=NO_REPEAT,
+            return_scores=True,
+            suppress_blank=not forced,
+            suppress_tokens=self._suppressed,
+        )[0]
+        # The forced tokens come back as well, where there are any.
+        tokens = tuple(found.sequences_ids[0])
+        if forced and tokens[: len(forced)] == tuple(forced):
+            tokens = tokens[len(forced) :]
+        return Hypothesis(tokens, float(found.scores[0]))
+
+    def text(self, tokens: tuple[int, ...]) -> str:
+        """Tokens as text."""
+        return self._words.decode(list(tokens))
+
+    def _no_times(self, language: str) -> int:
+        return self._tokenizer(language, "translate").no_timestamps
+
+    def _tokenizer(self, language: str, task: str) -> object:
+        return tokenizer(self._words, language, task)
+
+
+@cache
+def tokenizer(words: object, language: str, task: str) -> object:
+    """faster-whisper's tokenizer of a language."""
+    from faster_whisper.tokenizer import Tokenizer
+
+    return Tokenizer(words, True, task=task, language=language)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""What is left of a translation behind a radio channel, and how far it lags behind the speaker.
+
+    largesc study translation --output docs/results/translation
+
+Prompts that no model was fitted to, in French, Spanish, Italian and Russian, by BLEU and chrF
+against the English prompts. ``translation.csv``: whole phrases, by channel, SNR and symbols a
+frame, beside no channel, and our speech codec and Codec 2 translated at the receiver. With
+``--streaming``: ``streaming.csv``, by segments and policy. Results are kept in ``cache`` of
+``--work``, and a run that was killed goes on.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ..channel.loss_timeline import LossChannel
+from ..channel_codec.load import load_channel_code
+from ..evaluation.cache import Cache, key_of
+from ..evaluation.systems.codec2 import Codec2
+from ..evaluation.systems.own import OwnSystem
+from ..options import TranslationOptions
+from ..speech.files import resampled
+from ..speech.format import SAMPLE_RATE_HZ
+from ..speech.prompts import RATE_HZ, Prompt, prompts, speech_of
+from ..tables import markdown
+from ..tasks.translation import (
+    Air,
+    Burst,
+    TranslationLoopback,
+    TranslationReceiver,
+    TranslationSender,
+    latency,
+    whisper,
+)
+from .study import add_common, at_least_one, plt, save_figure, save_rows
+
+LANGUAGES = ("fr", "es", "it", "ru")
+SNRS_DB = (19.0, 10.0, 5.0, 0.0, -5.0)
+SYMBOLS = (32, 64, 128)
+CHANNELS = ("awgn", "rayleigh")
+# Phrases as a whole: cut at pauses only.
+WHOLE = {"policy": "segment", "segment_s": 10.0}
+PAUSE_S = 1.0
+# Behind another codec, over a channel that loses nothing.
+CODECS = {
+    "LargeSC, 1500 bit/s": lambda: OwnSystem("ours"),
+    "Codec 2 700C": lambda: Codec2("700C"),
+    "Codec 2 1300": lambda: Codec2("1300"),
+}
+STREAMING = [
+    {"segments": "fixed", "segment_s": 0.75, "policy": "agreement"},
+    {"segments": "printed", "segment_s": 0.75, "policy": "agreement"},
+    {"segments": "prose", "segment_s": 0.75, "policy": "agreement"},
+    {"segments": "fixed", "segment_s": 1.5, "policy": "agreement"},
+    {"segments": "fixed", "segment_s": 0.75, "policy": "segment"},
+    {"segments": "prose", "segment_s": 0.75, "policy": "segment"},
+    {"segments": "fixed", "segment_s": 10.0, "policy": "segment"},
+]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the study."""
+    add_common(parser, speech=False)
+    parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
+    parser.add_argument("--prompts", type=at_least_one, default=10, help="a language [%(default)s]")
+    parser.add_argument("--streaming", action="store_true", help="segments and policies as well")
+
+
+@cache
+def sent(prompt: Prompt, codec: str) -> list[Burst]:
+    """Features of a prompt as it comes behind a codec; ``codec`` is empty for none."""
+    options = TranslationOptions(language=prompt.language, channel="none", **WHOLE)
+    sender = TranslationSender(options, whisper(options.model), None)
+    speech = coded(padded(prompt), codec)
+    return [*sender.push(speech), *sender.flush()]
+
+
+def padded(prompt: Prompt) -> np.ndarray:
+    """A prompt at 24 kHz with a pause behind it."""
+    pause = np.zeros(int(PAUSE_S * SAMPLE_RATE_HZ), dtype=np.float32)
+    return np.concatenate([resampled(speech_of(prompt), RATE_HZ), pause]).astype(np.float32)
+
+
+def coded(speech: np.ndarray, codec: str) -> np.ndarray:
+    """Speech behind a codec and a channel without losses."""
+    if not codec:
+        return speech
+    system = CODECS[codec]()
+    packets = system.encode(speech, LossChannel(0.0))
+    lost = np.zeros(len(packets.leave_ms), dtype=bool)
+    return system.decode(packets, lost, len(speech)).speech
+
+
+def heard(prompt: Prompt, options: TranslationOptions, codec: str) -> str:
+    """Text of a prompt behind the channel of ``options``."""
+    code = None
+    if options.channel != "none":
+        code = load_code(options.symbols)
+    receiver = TranslationReceiver(options, whisper(options.model), code)
+    air, texts = Air(options), []
+    for burst in sent(prompt, codec):
+        if code is not None:
+            symbols, gain = code.encode(burst.symbols)
+            burst = Burst(**vars(burst) | {"symbols": symbols, "gain_steps": gain})
+        texts += receiver.push(air(burst))
+    return "".join(text.committed for text in texts).strip()
+
+
+@cache
+def load_code(symbols: int) -> object:
+    """The embedded channel code."""
+    return load_channel_code("embedded", symbols)
+
+
+def scores(texts: list[str], references: list[str]) -> dict[str, float]:
+    """BLEU and chrF of a set, and its words against those of the references."""
+    from sacrebleu import corpus_bleu, corpus_chrf
+
+    words = [sum(len(text.split()) for text in of) for of in (texts, references)]
+    return {
+        "prompts": len(texts),
+        "bleu": round(corpus_bleu(texts, [references]).score, 1),
+        "chrf": round(corpus_chrf(texts, [references]).score, 1),
+        "words": round(words[0] / max(1, words[1]), 2),
+    }
+
+
+def conditions() -> Iterator[tuple[str, dict, str]]:
+    """Name, options and codec of each row, the important ones first."""
+    yield "no channel", {"channel": "none"}, ""
+    for symbols in SYMBOLS[::-1]:
+        for channel in CHANNELS:
+            for snr_db in SNRS_DB:
+                setting = {"channel": channel, "snr_db": snr_db, "symbols": symbols}
+                yield "features", setting, ""
+    for name in CODECS:
+        yield name, {"channel": "none"}, name
+
+
+def judged(count: int) -> list[Prompt]:
+    """Held-out prompts, evenly over the names of each language."""
+    found = []
+    for language in LANGUAGES:
+        held = prompts(language, fitted=False)
+        places = np.linspace(0, len(held) - 1, min(count, len(held))).astype(int)
+        found += [held[place] for place in places]
+    return found
+
+
+def whole(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
+    """Rows of whole phrases."""
+    rows = []
+    for name, setting, codec in conditions():
+        texts = []
+        for number, prompt in enumerate(chosen):
+            options = TranslationOptions(
+                language=prompt.language, seed=args.seed + number, **(WHOLE | setting)
+            )
+            key = key_of("whole", prompt.name, codec, asdict(options))
+            if key not in done:
+                done.add(key, heard(prompt, options, codec))
+            texts.append(done[key])
+        empty = {"channel": "none", "snr_db": "", "symbols": ""}
+        found = scores(texts, [prompt.reference for prompt in chosen])
+        rows.append({"system": name} | empty | setting | found)
+        print(", ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
+        save_rows(args, "translation", rows)
+    return rows
+
+
+def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
+    """Rows of segments and policies, at 10 dB, all prompts of a language as one stream."""
+    rows = []
+    for setting in STREAMING:
+        texts, references, facts = [], [], []
+        for language in LANGUAGES:
+            own = [prompt for prompt in chosen if prompt.language == language]
+            options = TranslationOptions(language=language, seed=args.seed, **setting)
+            key = key_of("stream", [p.name for p in own], asdict(options))
+            if key not in done:
+                link = TranslationLoopback(options)
+                steps = list(link.run(padded(prompt) for prompt in own))
+                text = "".join(step.text.committed for step in steps).strip()
+                share = link.computing_s / link.spoken_s
+                done.add(key, {"text": text, "computing": share} | latency(steps))
+            texts.append(done[key]["text"])
+            references.append(" ".join(prompt.reference for prompt in own))
+            facts.append({k: v for k, v in done[key].items() if k != "text"})
+        means = {k: round(float(np.nanmean([f[k] for f in facts])), 2) for k in facts[0]}
+        rows.append(setting | scores(texts, references) | {"prompts": len(chosen)} | means)
+        print(", ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
+        save_rows(args, "streaming", rows)
+    return rows
+
+
+def draw(rows: list[dict], args: argparse.Namespace) -> None:
+    """chrF over the SNR."""
+    figure, axes = plt.subplots(1, len(CHANNELS), figsize=(10, 4), sharey=True)
+    base = {row["system"]: row["chrf"] for row in rows if row["system"] != "features"}
+    for axis, channel in zip(axes, CHANNELS, strict=True):
+        for symbols in SYMBOLS:
+            own = [r for r in rows if (r["channel"], r["symbols"]) == (channel, symbols)]
+            label = f"{symbols} symbols a frame, {symbols * 50 / 1000:g} kBd"
+            axis.plot([r["snr_db"] for r in own], [r["chrf"] for r in own], "o-", label=label)
+        for name, value in base.items():
+            axis.axhline(value, ls="--", lw=1, color="gray")
+            axis.text(19, value, name, ha="right", va="bottom", fontsize=7)
+        axis.set(title=channel, xlabel="mean SNR of a symbol in dB")
+    axes[0].set_ylabel("chrF")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    save_figure(args, "translation", figure)
+
+
+def study(args: argparse.Namespace) -> None:
+    """Runs what is missing, writes CSVs and the picture, prints tables."""
+    done = Cache(args.work / "cache")
+    chosen = judged(args.prompts)
+    rows = whole(args, chosen, done)
+    draw(rows, args)
+    tables = [rows]
+    if args.streaming:
+        tables.append(streaming(args, chosen, done))
+    for table in tables:
+        lines = [[str(row.get(name, "")) for name in table[0]] for row in table]
+        print("\n" + markdown([list(table[0]), *lines]))

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fits the linear channel code to features of a large model, in closed form.
+
+    largesc train channel-code --speech train.tsv --output MODEL
+
+Features are weighed by what the decoder reads of them: the keys and values of its cross-attention.
+The strongest directions of blocks of four frames are kept. ``--output`` receives
+``channel_code.json`` and ``channel_code.safetensors``.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...channel_codec.linear import BLOCK_FRAMES, Statistics
+from ...channel_codec.load import save_channel_code
+from ...features.log_mel import LEAST, LogMel
+from ...features.whisper import INSTALL, Whisper
+from ...models.packaged import whisper_folder
+from ...models.store import write_sha256
+from ...speech.files import read_audio, rows_of
+from ...speech.format import SAMPLE_RATE_HZ
+from ...speech.prompts import RATE_HZ, prompts, speech_of
+from ..config import read_config
+from ..whisper_weights import layers_of, read_variables
+
+DEFAULT_CONFIG = Path(__file__).parent / "channel_code.yaml"
+CONFIG_KEYS = ("seed", "minutes", "least_s", "prompts", "symbols")
+# Kept from all training, as in `training/speech.py`.
+NON_NATIVE, UNSEEN_SPEAKERS = "speechocean762", 10
+LONGEST_FRAMES, TAIL_FRAMES = 1480, 50
+
+
+def weight_of(variables: dict[str, np.ndarray]) -> np.ndarray:
+    """(AᵀA)^½ with A the key and value projections of all cross-attentions, ``[width, width]``."""
+    layers = range(layers_of(variables, "decoder"))
+    read = np.concatenate(
+        [variables[f"decoder/layer_{n}/attention/linear_1/weight"] for n in layers]
+    ).astype(np.float64)
+    values, vectors = np.linalg.eigh(read.T @ read)
+    # None may vanish, since the way back divides by them.
+    return (vectors * np.sqrt(np.maximum(values, 1e-4 * values.max()))) @ vectors.T
+
+
+def speech(config: dict, source: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Drawn utterances and prompts, with their rates in Hz."""
+    folder, rows = rows_of(source)
+    unseen = {row["speaker"] for row in rows if row["corpus"] == NON_NATIVE}
+    unseen = set(sorted(unseen)[-UNSEEN_SPEAKERS:])
+    seconds = 0.0
+    for number in np.random.default_rng(config["seed"]).permutation(len(rows)):
+        if seconds >= 60 * config["minutes"]:
+            break
+        row = rows[number]
+        if row["corpus"] == NON_NATIVE and row["speaker"] in unseen:
+            continue
+        samples = read_audio(folder / row["path"])
+        if len(samples) >= config["least_s"] * SAMPLE_RATE_HZ:
+            seconds += len(samples) / SAMPLE_RATE_HZ
+            yield samples, SAMPLE_RATE_HZ
+    for language in config["prompts"]:
+        for prompt in prompts(language, fitted=True):
+            yield speech_of(prompt), RATE_HZ
+
+
+def features_of(model: Whisper, samples: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Whole blocks of features of an utterance, at most 15 s."""
+    frames = LogMel(rate_hz, model.bands).push(samples)[:LONGEST_FRAMES]
+    quiet = np.full((TAIL_FRAMES, model.bands), LEAST, dtype=np.float32)
+    blocks = len(frames) // 2 // BLOCK_FRAMES
+    return model.encode(np.concatenate([frames, quiet]))[: blocks * BLOCK_FRAMES]
+
+
+def fit(features: list[np.ndarray], variables: dict[str, np.ndarray], symbols: int) -> Statistics:
+    """The statistics of a code of up to ``symbols`` complex symbols a frame.
+
+    Raises:
+        ValueError: too few features for so many directions.
+    """
+    frames, width = sum(map(len, features)), features[0].shape[1]
+    if frames < 4 * BLOCK_FRAMES * width:
+        raise ValueError(
+            f"{frames} frames of features are too few: give at least {4 * BLOCK_FRAMES * width}, "
+            f"{4 * BLOCK_FRAMES * width // 50} s of speech"
+        )
+    mean = sum(f.sum(axis=0, dtype=np.float64) for f in features) / frames
+    weight = weight_of(variables)
+    size = BLOCK_FRAMES * width
+    covariance = np.zeros((size, size))
+    for found in features:
+        blocks = ((found - mean) @ weight).reshape(-1, size)
+        covariance += blocks.T @ blocks
+    values, vectors = np.linalg.eigh(covariance * BLOCK_FRAMES / frames)
+    kept = slice(None, -2 * BLOCK_FRAMES * symbols - 1, -1)
+    return Statistics(
+        mean,
+        weight,
+        vectors[:, kept],
+        values[kept],
+        variables["encoder/layer_norm/gamma"],
+        variables["encoder/layer_norm/beta"],
+    )
+
+
+def train(config: dict, source: Path, whisper: str, output: Path) -> Statistics:
+    """Fits the code and writes it."""
+    model = Whisper(whisper)
+    features = [features_of(model, *found) for found in speech(config, source)]
+    variables = read_variables(whisper_folder(whisper, INSTALL) / "model.bin")
+    found = fit(features, variables, config["symbols"])
+    facts = {
+        "model": whisper if whisper == "base" else Path(whisper).name,
+        "width": model.width,
+        "directions": found.basis.shape[1],
+        "hours": round(sum(map(len, features)) / 50 / 3600, 2),
+    }
+    save_channel_code(found, facts, output)
+    write_sha256(output)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="largesc train channel-code", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
+    parser.add_argument("--speech", type=Path, required=True, help="folder, or a table of speech")
+    parser.add_argument("--whisper", default="base", help="base, or a folder [%(default)s]")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
+    args = parser.parse_args(arguments)
+    train(read_config(args.config, CONFIG_KEYS), args.speech, args.whisper, args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The translation link: segments, features, the channel code, text that stays, and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from gnuradio.largesc.channel_codec.linear import (
+    BLOCK_FRAMES,
+    LinearCode,
+    Statistics,
+    shared_power,
+)
+from gnuradio.largesc.channel_codec.load import load_channel_code, save_channel_code
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.cli.translate import srt_time
+from gnuradio.largesc.features.log_mel import BANDS, LogMel, as_bytes, as_whisper, from_bytes
+from gnuradio.largesc.features.text import SemanticDecoder, shared
+from gnuradio.largesc.features.voice import Phrases, length_at
+from gnuradio.largesc.features.whisper import Hypothesis
+from gnuradio.largesc.features.window import Features, SemanticEncoder
+from gnuradio.largesc.models.packaged import MODELS, absent
+from gnuradio.largesc.models.store import ModelError, write_sha256
+from gnuradio.largesc.options import TranslationOptions
+from gnuradio.largesc.speech import prompts as prompts_of
+from gnuradio.largesc.speech.files import write_audio
+from gnuradio.largesc.speech.segments import Segmenter, next_length, slope_of
+from gnuradio.largesc.tasks.translation import (
+    Air,
+    Burst,
+    TranslationReceiver,
+    TranslationSender,
+)
+
+RATE_HZ, WIDTH = 24000, 6
+WORDS = "the quick brown fox jumps over the lazy dog .".split()
+
+
+class SmallModel:
+    """Stands in for Whisper: a feature frame each two log-mel frames, a word each ten frames."""
+
+    name, width, bands = "small", WIDTH, BANDS
+    silence = np.zeros((10, WIDTH), dtype=np.float32)
+    confidence = -0.5
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        found = frames[: len(frames) // 2 * 2].reshape(-1, 2, BANDS).mean(axis=1)
+        return np.repeat(found.mean(axis=1, keepdims=True), WIDTH, axis=1).astype(np.float32)
+
+    def check_language(self, language: str) -> None:
+        if language != "fr":
+            raise ValueError(f"language {language!r} is unknown to Whisper small: use one of fr")
+
+    def decode(self, features, language, forced=(), beam=1, task="translate") -> Hypothesis:
+        words = (len(features) - len(self.silence)) // 10
+        return Hypothesis(tuple(range(len(forced), min(words, len(WORDS)))), self.confidence)
+
+    def text(self, tokens) -> str:
+        return "".join(f" {WORDS[t]}" for t in tokens)
+
+
+def code_of(width: int = WIDTH, symbols: int = 3) -> LinearCode:
+    rng = np.random.default_rng(0)
+    size = BLOCK_FRAMES * width
+    turned, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    weight = np.diag(rng.uniform(0.5, 2.0, width))
+    variance = np.geomspace(10.0, 0.01, size)
+    found = Statistics(np.zeros(width), weight, turned, variance, np.ones(width), np.zeros(width))
+    return LinearCode(found, symbols)
+
+
+def voice(seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
+    time_s = np.arange(int(seconds * rate_hz)) / rate_hz
+    return (0.2 * np.sin(2 * np.pi * 200 * time_s)).astype(np.float32)
+
+
+def quiet(seconds: float) -> np.ndarray:
+    return np.zeros(int(seconds * RATE_HZ), dtype=np.float32)
+
+
+# Segments
+
+
+def test_segments_are_of_a_length_and_end_at_a_pause():
+    segmenter = Segmenter(RATE_HZ, 0.75)
+    speech = np.concatenate([quiet(2.0), voice(2.0), quiet(3.0), voice(0.3)])
+    found = []
+    for piece in np.array_split(speech, 97):
+        found += segmenter.push(piece)
+    found += segmenter.flush()
+    assert [s.last for s in found] == [False, False, False, True, True]
+    assert all(len(s.samples) == 0.75 * RATE_HZ for s in found[:3])
+    for segment in found:
+        assert np.array_equal(segment.samples, speech[segment.start : segment.end])
+    assert segmenter.silent_samples > 3.5 * RATE_HZ
+
+
+def test_long_silence_is_not_sent_and_takes_no_memory():
+    segmenter, minute = Segmenter(RATE_HZ), quiet(60.0)
+    assert not [s for _ in range(10) for s in segmenter.push(minute)]
+    assert not segmenter.flush()
+    assert sum(map(len, segmenter._pieces)) <= 0.3 * RATE_HZ
+    assert segmenter.silent_samples > 599 * RATE_HZ
+
+
+def test_no_samples_and_no_numbers_are_survived():
+    segmenter = Segmenter(RATE_HZ)
+    assert segmenter.push(np.zeros(0, dtype=np.float32)) == []
+    broken = voice(2.0)
+    broken[::3], broken[1::5] = np.nan, np.inf
+    found = [*segmenter.push(broken), *segmenter.flush()]
+    assert found and all(np.isfinite(s.samples).all() for s in found)
+
+
+@pytest.mark.parametrize("rule", ["printed", "prose"])
+def test_lengths_follow_the_amplitude_in_both_readings(rule):
+    rising, falling = np.linspace(0.1, 1.0, 40), np.linspace(1.0, 0.1, 40)
+    assert slope_of(rising) > 0 > slope_of(falling)
+    longer = 0.5 if rule == "prose" else -0.5
+    assert next_length(0.75, longer, rule) > 0.75 > next_length(0.75, -longer, rule)
+    assert 0.65 <= next_length(0.75, -0.9, rule) <= 0.85
+    assert slope_of(np.zeros(10)) == slope_of(np.ones(1)) == 0.0
+    # Eq. 8 as printed.
+    assert next_length(0.75, 0.5, "printed") == pytest.approx((1 - 0.05 * np.exp(0.5)) * 0.75)
+    assert next_length(0.75, -0.5, "printed") == pytest.approx((1 - 0.05 * np.log(0.5)) * 0.75)
+
+
+def test_segments_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="length_s 0 is out of range: use 0.05 to 30 s"):
+        Segmenter(RATE_HZ, 0.0)
+    with pytest.raises(ValueError, match="rule 'x' is unknown: use one of fixed, printed, prose"):
+        Segmenter(RATE_HZ, rule="x")
+
+
+# What a device sends
+
+
+def test_log_mel_is_whispers_at_both_rates():
+    from transformers import WhisperFeatureExtractor
+
+    speech = voice(1.0, 16000) + 0.01 * np.random.default_rng(0).normal(size=16000)
+    own = as_whisper(LogMel(16000).push(speech))
+    theirs = WhisperFeatureExtractor()(speech, sampling_rate=16000, padding=False).input_features[0]
+    assert np.abs(own[:, 3:90] - theirs[:, 3:90]).max() < 1e-3
+    front = LogMel(16000)
+    pieces = [front.push(piece) for piece in np.array_split(speech, 13)]
+    assert np.allclose(as_whisper(np.concatenate(pieces)), own, atol=1e-4)
+    with pytest.raises(ValueError, match="rate_hz 44100 is none that can be used: use 16000 or 24"):
+        LogMel(44100)
+
+
+def test_eight_bits_are_enough():
+    frames = LogMel(RATE_HZ).push(voice(1.0))
+    assert as_bytes(frames).dtype == np.uint8
+    assert np.abs(from_bytes(as_bytes(frames)) - frames).max() <= 0.5 * 16 / 255 + 1e-6
+
+
+# The window
+
+
+def test_each_frame_is_sent_once_in_whole_blocks():
+    encoder = SemanticEncoder(SmallModel())
+    compressed = as_bytes(LogMel(RATE_HZ).push(voice(4.0)))
+    found = []
+    for number in range(4):
+        found += encoder.push(compressed[100 * number : 100 * number + 100], last=number == 3)
+    assert all(len(f.frames) % BLOCK_FRAMES == 0 for f in found)
+    ends = np.cumsum([len(f.frames) for f in found])
+    assert [f.first for f in found] == [0, *ends[:-1]]
+    assert 198 <= ends[-1] <= 204
+    assert [f.last for f in found] == [False] * (len(found) - 1) + [True]
+    assert encoder.push(compressed[:100], last=True)[0].window == 1
+
+
+def test_windows_are_bounded_without_a_pause():
+    encoder = SemanticEncoder(SmallModel())
+    compressed = as_bytes(LogMel(RATE_HZ).push(voice(1.0)))
+    found = [f for _ in range(60) for f in encoder.push(compressed, last=False)]
+    assert max(f.window for f in found) >= 3
+    assert max(f.first + len(f.frames) for f in found) <= 800
+
+
+def test_a_segment_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"a segment of shape \(5, 7\): use \[n, 80\]"):
+        SemanticEncoder(SmallModel()).push(np.zeros((5, 7), dtype=np.uint8), last=False)
+    with pytest.raises(ValueError, match="policy 'x' is unknown: use one of agreement, segment"):
+        SemanticEncoder(SmallModel(), "x")
+    assert SemanticEncoder(SmallModel()).push(np.zeros((0, 80), dtype=np.uint8), True) == []
+
+
+# The channel code
+
+
+def test_symbols_have_unit_power_and_come_back():
+    code = code_of(symbols=3)
+    features = np.random.default_rng(1).normal(size=(40, WIDTH))
+    features -= features.mean(axis=1, keepdims=True)
+    features = (features / features.std(axis=1, keepdims=True)).astype(np.float32)
+    x, gain = code.encode(features)
+    assert x.shape == (10, 12) and -127 <= gain <= 127
+    assert np.mean(np.abs(x) ** 2) == pytest.approx(1.0, abs=0.03)
+    exact = code.decode(x, np.ones((10, 1)), 100.0, gain)
+    assert np.abs(exact - features).max() < 0.01
+    # The channel is known, and undone.
+    h = np.exp(1j * np.arange(10))[:, None] * np.linspace(0.3, 2.0, 10)[:, None]
+    assert np.abs(code.decode(h * x, h, 100.0, gain) - features).max() < 0.01
+    noisy = x + 0.5 * np.random.default_rng(2).normal(size=x.shape)
+    assert np.isfinite(code.decode(noisy, np.zeros((10, 1)), 5.0, gain)).all()
+
+
+def test_power_goes_where_it_helps():
+    variance = np.array([4.0, 1.0, 0.01])
+    assert shared_power(variance, 3.0, None) == pytest.approx(3 * np.array([2, 1, 0.1]) / 3.1)
+    low = shared_power(variance, 3.0, -10.0)
+    assert low.sum() == pytest.approx(3.0) and low[2] == 0.0
+    assert shared_power(variance, 3.0, 60.0) == pytest.approx(3 * np.array([2, 1, 0.1]) / 3.1, 1e-3)
+
+
+def test_features_and_symbols_of_a_wrong_size_are_refused():
+    code = code_of()
+    with pytest.raises(ValueError, match=r"features of shape \(8, 5\): use \[4 n, 6\]"):
+        code.encode(np.zeros((8, 5), dtype=np.float32))
+    with pytest.raises(ValueError, match="features of no frame"):
+        code.encode(np.zeros((0, WIDTH), dtype=np.float32))
+    with pytest.raises(ValueError, match=r"symbols of shape \(2, 5\): use \[n, 12\]"):
+        code.decode(np.zeros((2, 5)), np.ones((2, 1)), 10.0, 0)
+    with pytest.raises(ValueError, match="symbols 4 is out of range: use 1 to 3 a frame of 20 ms"):
+        code_of(symbols=4)
+
+
+def test_the_embedded_code_is_whole(tmp_path):
+    code = load_channel_code("embedded", 64)
+    assert (code.width, code.block_symbols) == (512, 256)
+    with pytest.raises(ValueError, match="symbols 200 is out of range: use 1 to 128"):
+        load_channel_code("embedded", 200)
+    found = code_of()._of
+    save_channel_code(found, {"width": WIDTH, "directions": 24}, tmp_path)
+    write_sha256(tmp_path)
+    assert load_channel_code(str(tmp_path), 3).width == WIDTH
+    whole = (tmp_path / "channel_code.safetensors").read_bytes()
+    (tmp_path / "channel_code.safetensors").write_bytes(whole[:-1] + b"x")
+    with pytest.raises(ModelError, match="is corrupt: sha256"):
+        load_channel_code(str(tmp_path), 3)
+    with pytest.raises(ModelError, match=r"channel_code.json is missing: is .* a model folder"):
+        load_channel_code(str(tmp_path.parent), 3)
+
+
+# Text
+
+
+def features(frames: int, window: int = 0, last: bool = False) -> Features:
+    return Features(np.ones((frames, WIDTH), dtype=np.float32), window, 0, last)
+
+
+def test_what_is_committed_stays():
+    decoder = SemanticDecoder(SmallModel(), "fr")
+    said = ""
+    for number in range(5):
+        for text in decoder.push(features(20, last=number == 4)):
+            said += text.committed
+            assert (said + text.tentative).split() == WORDS[: len((said + text.tentative).split())]
+    assert said.split() == WORDS
+    assert shared((1, 2, 3), (1, 2, 4)) == 2
+
+
+def test_a_window_whose_end_was_lost_is_finished():
+    decoder = SemanticDecoder(SmallModel(), "fr")
+    decoder.push(features(60))
+    texts = decoder.push(features(60, window=1))
+    assert texts[0].last and texts[0].committed.split() == WORDS[:6]
+    assert decoder.counters["unfinished"] == 1
+
+
+def test_babble_is_not_said_but_counted(monkeypatch):
+    model = SmallModel()
+    model.confidence = -3.0
+    decoder = SemanticDecoder(model, "fr")
+    (text,) = decoder.push(features(60, last=True))
+    assert (text.committed, text.doubtful) == ("", True)
+    assert decoder.counters["doubtful"] == 1
+
+
+def test_features_of_a_wrong_size_are_counted():
+    decoder = SemanticDecoder(SmallModel(), "fr")
+    assert decoder.push(Features(np.ones((4, 3), dtype=np.float32), 0, 0, False)) == []
+    for _ in range(100):
+        decoder.push(features(20))
+    assert decoder.counters["refused"] == 51
+    assert sum(map(len, decoder._now.pieces)) <= 1000
+
+
+def test_phrases_are_whole_and_speech_catches_up():
+    phrases = Phrases()
+    assert phrases.push(" one two", False) == []
+    assert phrases.push(" three.", False) == ["one two three."]
+    assert phrases.push(",", False) == []
+    assert phrases.push(" four", True) == ["four"]
+    assert length_at(-1.0) == length_at(0.0) == 1.0 and length_at(9.0) == 0.65
+
+
+# Both ends
+
+
+def sent(options: TranslationOptions, code: LinearCode, seconds: float = 3.0) -> list[Burst]:
+    sender = TranslationSender(options, SmallModel(), code)
+    return [*sender.push(voice(seconds)), *sender.flush()]
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+def test_bursts_lost_doubled_and_late_are_survived(channel):
+    options, code = TranslationOptions(channel=channel, symbols=3), code_of()
+    air = Air(options)
+    bursts = [air(b) for b in sent(options, code, 6.0)]
+    receiver = TranslationReceiver(options, SmallModel(), code)
+    texts = []
+    for burst in [bursts[0], bursts[0], *bursts[2:4], bursts[1], *bursts[4:]]:
+        texts += receiver.push(burst)
+    assert texts[-1].last
+    assert receiver.counters["late"] == 2 and receiver.counters["lost"] == 1
+    wrong = Burst(**vars(bursts[-1]) | {"index": 99, "symbols": np.zeros((1, 5))})
+    assert receiver.push(wrong) == [] and receiver.counters["refused_bursts"] == 1
+    nothing = np.full_like(bursts[0].symbols, np.nan)
+    receiver.push(Burst(**vars(bursts[0]) | {"index": 100, "symbols": nothing}))
+
+
+def test_an_unknown_snr_is_taken_for_10_db():
+    receiver = TranslationReceiver(
+        TranslationOptions(snr_db=-5.0, snr_known=False), SmallModel(), None
+    )
+    assert receiver._snr_db == 10.0
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(ValueError, match="language 'xx' is unknown to Whisper small: use one of f"):
+        TranslationReceiver(TranslationOptions(language="xx"), SmallModel(), None)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--snr", "nan"), "snr_db nan is out of range: use -40 to 100"),
+        (("--segment-s", "0"), "segment_s 0 is out of range"),
+        (("--symbols", "0"), "symbols 0 is out of range"),
+        (("--model", "nowhere"), "Whisper model 'nowhere' has no model.bin: give tiny.en or base"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(option, message, tmp_path, capsys):
+    if lacking := absent(["ctranslate2", "faster_whisper"]):
+        pytest.skip(f"{lacking[0]} is not installed")
+    write_audio(tmp_path / "in.wav", voice(0.5))
+    given = ["translate", "loopback", str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), *option]
+    assert main(given) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_prompts_say_how_they_are_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(prompts_of, "TEXTS", tmp_path)
+    with pytest.raises(prompts_of.PromptsError, match="apt-get install asterisk-core-sounds-en-g7"):
+        prompts_of.prompts("fr")
+    with pytest.raises(prompts_of.PromptsError, match="no prompts in 'de': use one of fr, es"):
+        prompts_of.prompts("de")
+
+
+def test_fitted_and_judged_prompts_share_no_name():
+    names = [f"prompt-{number}" for number in range(400)]
+    share = sum(map(prompts_of.is_fitted, names)) / len(names)
+    assert 0.4 < share < 0.6
+
+
+def test_times_of_subtitles():
+    assert srt_time(3661.5) == "01:01:01,500"
+
+
+def test_a_prompt_is_translated(tmp_path, capsys):
+    """Real weights, real speech, a fading channel."""
+    wanted = ["ctranslate2", "faster_whisper", "piper", "av", *MODELS["base"].packages]
+    if lacking := absent([*wanted, *MODELS["joe"].packages]):
+        pytest.skip(f"{lacking[0]} is not installed")
+    try:
+        prompt = next(p for p in prompts_of.prompts("fr") if p.name == "conf-getpin")
+    except prompts_of.PromptsError as error:
+        pytest.skip(str(error))
+    from gnuradio.largesc.speech.files import read_audio, resampled
+
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    write_audio(source, resampled(prompts_of.speech_of(prompt), 16000))
+    given = ["translate", "loopback", str(source), str(target), "--segment-s", "1.5", "--json"]
+    assert main([*given, "--srt", str(tmp_path / "out.srt")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = "".join(line.get("committed", "") for line in lines)
+    assert "code" in said and "conference" in said
+    assert np.abs(read_audio(target)).max() > 0.1
+    assert "conference" in (tmp_path / "out.srt").read_text()
+    assert lines[-1]["statistics"]["windows"] == 1
