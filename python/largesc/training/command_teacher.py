@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..evaluation.recogniser import RATE_HZ, Recogniser
-from ..models.packaged import WHISPER
+from ..models.packaged import MODELS, WHISPER
 from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 
@@ -28,7 +28,7 @@ class WhisperFeatures:
     def __init__(self, name: str) -> None:
         self._whisper = Recogniser(name)._whisper
         self.name = name
-        self.sum = WHISPER[name].sha256 if name in WHISPER else name
+        self.sum = MODELS[name].sha256 if name in WHISPER else name
 
     def __call__(self, speech: np.ndarray) -> np.ndarray:
         """Float32 ``[B, 8, width]`` of speech ``[B, 38400]`` at 24 kHz."""
