@@ -40,8 +40,8 @@ from ..tasks.translation import (
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 LANGUAGES = ("fr", "es", "it", "ru")
-SNRS_DB = (19.0, 10.0, 5.0, 0.0, -5.0)
-SYMBOLS = (32, 64, 128)
+SNRS_DB = (10.0, 5.0, 0.0, 19.0, -5.0)
+SYMBOLS = (64, 32, 128)
 CHANNELS = ("awgn", "rayleigh")
 # Phrases as a whole: cut at pauses only.
 WHOLE = {"policy": "segment", "segment_s": 10.0}
@@ -133,13 +133,14 @@ def scores(texts: list[str], references: list[str]) -> dict[str, float]:
 def conditions() -> Iterator[tuple[str, dict, str]]:
     """Name, options and codec of each row, the important ones first."""
     yield "no channel", {"channel": "none"}, ""
-    for symbols in SYMBOLS[::-1]:
-        for channel in CHANNELS:
-            for snr_db in SNRS_DB:
+    for snr_db in SNRS_DB:
+        for symbols in SYMBOLS:
+            for channel in CHANNELS:
                 setting = {"channel": channel, "snr_db": snr_db, "symbols": symbols}
                 yield "features", setting, ""
-    for name in CODECS:
-        yield name, {"channel": "none"}, name
+        if snr_db == SNRS_DB[0]:
+            for name in CODECS:
+                yield name, {"channel": "none"}, name
 
 
 def judged(count: int) -> list[Prompt]:
@@ -203,8 +204,9 @@ def draw(rows: list[dict], args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(1, len(CHANNELS), figsize=(10, 4), sharey=True)
     base = {row["system"]: row["chrf"] for row in rows if row["system"] != "features"}
     for axis, channel in zip(axes, CHANNELS, strict=True):
-        for symbols in SYMBOLS:
+        for symbols in sorted(SYMBOLS):
             own = [r for r in rows if (r["channel"], r["symbols"]) == (channel, symbols)]
+            own.sort(key=lambda r: r["snr_db"])
             label = f"{symbols} symbols a frame, {symbols * 50 / 1000:g} kBd"
             axis.plot([r["snr_db"] for r in own], [r["chrf"] for r in own], "o-", label=label)
         for name, value in base.items():

@@ -23,7 +23,7 @@ from .bursts import Burst, read_burst
 MOST_BURSTS = 32
 # Speech that waits to be played: what is beyond is not said.
 MOST_SPEECH_S = 20.0
-CHUNK = 480
+CHUNK, CAPTION_LETTERS = 480, 70
 IDLE_S = 0.002
 
 
@@ -31,7 +31,8 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
     """`symbols` PDUs to English: text as it comes, and speech.
 
     Input: message port `symbols`. Output: float stream 24 kHz; message ports `text` (PDUs of UTF-8
-    bytes: new words that stay; metadata: window, last), `status`.
+    bytes: new words that stay; metadata: window, last), `caption` (pairs with the last words, for a
+    window), `status`.
 
     Args:
         language: that is spoken, as Whisper names it.
@@ -64,7 +65,7 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
             snr_db=float(snr_db),
         ).checked()
         gr.sync_block.__init__(self, "translation_rx", None, [np.float32])
-        self.open_ports({"symbols": self._on_symbols}, ["text"], "symbols")
+        self.open_ports({"symbols": self._on_symbols}, ["text", "caption"], "symbols")
         self.counters |= {"dropped": 0, "unsaid": 0, "words": 0}
         self._code = load_channel_code(channel_code, symbols)
         self._voice = Voice(voice) if voice else None
@@ -77,7 +78,7 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
         self._bursts: queue.Queue = queue.Queue()
         self._speech: queue.Queue = queue.Queue()
         self._waiting_samples, self._samples = 0, np.zeros(0, dtype=np.float32)
-        self._phrases, self._done = Phrases(), False
+        self._phrases, self._done, self._caption = Phrases(), False, ""
 
     @setter
     def set_snr_db(self, snr_db: float) -> None:
@@ -111,6 +112,9 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
             meta = to_pmt({keys.window: burst.window, keys.last: text.last})
             self.publish("text", pmt.cons(meta, pmt.init_u8vector(len(data), list(data))))
             self.counters["words"] += len(text.committed.split())
+            self._caption = (self._caption + text.committed + " " * text.last)[-CAPTION_LETTERS:]
+            shown = pmt.intern(f"{self._caption} {text.tentative}".strip()[-CAPTION_LETTERS:])
+            self.publish("caption", pmt.cons(pmt.intern("text"), shown))
         for phrase in self._phrases.push(text.committed, text.last):
             waiting_s = self._waiting_samples / SAMPLE_RATE_HZ
             if self._voice is None:
