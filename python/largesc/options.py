@@ -261,7 +261,7 @@ class TaskOptions:
     symbols: int = 128
     snr_db: float = 0.0
     margin_db: float = 10.0
-    confidence: float = 0.5
+    confidence: float = 0.7
 
     def checked(self) -> "TaskOptions":
         """Returns itself, or raises ValueError that names the value and the remedy."""

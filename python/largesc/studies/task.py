@@ -26,7 +26,6 @@ from ..evaluation.task_link import (
     sent_by_number,
 )
 from ..features.student import padded
-from ..tables import markdown
 from ..tasks.commands import recorded
 from ..tasks.model import TaskModel, load_task
 from .study import add_common, plt, save_figure, save_rows
@@ -224,14 +223,16 @@ def study(args: argparse.Namespace) -> None:
     if teacher:
         table.append(teacher_row(teacher, of_teacher, heard))
     save_rows(args, "models", table)
-    print(markdown(table), flush=True)
+    for row in table:
+        print(row, flush=True)
     rows = accuracy_rows(args, heard, models, logits, of_teacher)
     save_rows(args, "accuracy", rows)
+    clean = {"teacher, clean speech": table[-1]["right"]} if teacher else {}
+    save_figure(args, "accuracy", draw(rows, clean, []))
     save_rows(args, "following", following(models[SHIPPED], logits[SHIPPED], heard, args.seed))
     save_rows(args, "false_commands", false_commands(models[SHIPPED], args.talk, args.seed))
     others = []
     if teacher and args.radio_per:
         others = through_speech_links(teacher, heard, args.clips, args.radio_per, args.seed)
         save_rows(args, "speech_links", others)
-    clean = {"teacher, clean speech": table[-1]["right"]} if teacher else {}
-    save_figure(args, "accuracy", draw(rows, clean, others))
+        save_figure(args, "accuracy", draw(rows, clean, others))
