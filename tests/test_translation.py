@@ -2,6 +2,7 @@
 """The translation link: segments, features, the channel code, text that stays, and bad input."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from gnuradio.largesc.options import TranslationOptions
 from gnuradio.largesc.speech import prompts as prompts_of
 from gnuradio.largesc.speech.files import write_audio
 from gnuradio.largesc.speech.segments import Segmenter, next_length, slope_of
+from gnuradio.largesc.tables import read_csv
 from gnuradio.largesc.tasks.translation import (
     Air,
     Burst,
@@ -392,3 +394,16 @@ def test_a_prompt_is_translated(tmp_path, capsys):
     assert np.abs(read_audio(target)).max() > 0.1
     assert "conference" in (tmp_path / "out.srt").read_text()
     assert lines[-1]["statistics"]["windows"] == 1
+
+
+def test_figures_are_those_of_the_study():
+    root = Path(__file__).parent.parent / "docs"
+    text = (root / "translation.md").read_text()
+    rows = read_csv(root / "results" / "translation" / "translation.csv")
+    for row in rows:
+        found = f"{float(row['chrf']):.1f} / {float(row['bleu']):.1f}"
+        name = row["system"]
+        if name == "features":
+            name = f"features, {row['symbols']} symbols a frame"
+        lines = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+        assert any(found in line and row["channel"] in line + "none" for line in lines), row

@@ -6,7 +6,7 @@ r"""What is left of a translation behind a radio channel, and how far it lags be
 Prompts that no model was fitted to, in French, Spanish, Italian and Russian, by BLEU and chrF
 against the English prompts. ``translation.csv``: whole phrases, by channel, SNR and symbols a
 frame, beside no channel, and our speech codec and Codec 2 translated at the receiver. With
-``--streaming``: ``streaming.csv``, by segments and policy. Results are kept in ``cache`` of
+``--streaming`` instead ``streaming.csv``, by segments and policy. Results are kept in ``cache`` of
 ``--work``, and a run that was killed goes on.
 """
 
@@ -54,12 +54,12 @@ CODECS = {
 }
 STREAMING = [
     {"segments": "fixed", "segment_s": 0.75, "policy": "agreement"},
-    {"segments": "printed", "segment_s": 0.75, "policy": "agreement"},
-    {"segments": "prose", "segment_s": 0.75, "policy": "agreement"},
-    {"segments": "fixed", "segment_s": 1.5, "policy": "agreement"},
     {"segments": "fixed", "segment_s": 0.75, "policy": "segment"},
-    {"segments": "prose", "segment_s": 0.75, "policy": "segment"},
     {"segments": "fixed", "segment_s": 10.0, "policy": "segment"},
+    {"segments": "prose", "segment_s": 0.75, "policy": "agreement"},
+    {"segments": "printed", "segment_s": 0.75, "policy": "agreement"},
+    {"segments": "fixed", "segment_s": 1.5, "policy": "agreement"},
+    {"segments": "prose", "segment_s": 0.75, "policy": "segment"},
 ]
 
 
@@ -68,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_common(parser, speech=False)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--prompts", type=at_least_one, default=10, help="a language [%(default)s]")
-    parser.add_argument("--streaming", action="store_true", help="segments and policies as well")
+    parser.add_argument("--streaming", action="store_true", help="segments and policies instead")
 
 
 @cache
@@ -182,7 +182,7 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
         for language in LANGUAGES:
             own = [prompt for prompt in chosen if prompt.language == language]
             options = TranslationOptions(language=language, seed=args.seed, **setting)
-            key = key_of("stream", [p.name for p in own], asdict(options))
+            key = key_of("stream, processor time", [p.name for p in own], asdict(options))
             if key not in done:
                 link = TranslationLoopback(options)
                 steps = list(link.run(padded(prompt) for prompt in own))
@@ -223,11 +223,8 @@ def study(args: argparse.Namespace) -> None:
     """Runs what is missing, writes CSVs and the picture, prints tables."""
     done = Cache(args.work / "cache")
     chosen = judged(args.prompts)
-    rows = whole(args, chosen, done)
-    draw(rows, args)
-    tables = [rows]
-    if args.streaming:
-        tables.append(streaming(args, chosen, done))
-    for table in tables:
-        lines = [[str(row.get(name, "")) for name in table[0]] for row in table]
-        print("\n" + markdown([list(table[0]), *lines]))
+    rows = (streaming if args.streaming else whole)(args, chosen, done)
+    if not args.streaming:
+        draw(rows, args)
+    lines = [[str(row.get(name, "")) for name in rows[0]] for row in rows]
+    print("\n" + markdown([list(rows[0]), *lines]))

@@ -215,8 +215,8 @@ class Said:
 class TranslationLoopback:
     """Both ends and the channel in one process, on the clock of the speech.
 
-    What takes computing counts as long as it took. Sender, air and receiver each do one burst after
-    the other; a burst is on the air as long as the speech that it tells of.
+    What takes computing counts as long as it took the processor. Sender, air and receiver
+    each do one burst after the other; a burst is on the air as long as the speech that it tells of.
 
     Args:
         options: of the link.
@@ -258,18 +258,18 @@ class TranslationLoopback:
 
     def _steps(self, bursts: Iterator[Burst]) -> Iterator[Said]:
         while True:
-            begin = time.perf_counter()
+            begin = time.process_time()
             burst = next(bursts, None)
             if burst is None:
                 return
-            took = time.perf_counter() - begin
+            took = time.process_time() - begin
             sent_s = self._done("sender", burst.spoken / SAMPLE_RATE_HZ, took)
             there_s = self._done("air", sent_s, burst.seconds)
             received = self._air(burst)
-            begin = time.perf_counter()
+            begin = time.process_time()
             texts = self.receiver.push(received)
-            took += time.perf_counter() - begin
-            text_s = self._done("receiver", there_s, time.perf_counter() - begin)
+            took += time.process_time() - begin
+            text_s = self._done("receiver", there_s, time.process_time() - begin)
             self.computing_s += took
             for text in texts:
                 said = Said(received, text, text_s)
@@ -285,9 +285,9 @@ class TranslationLoopback:
     def _spoken(self, phrase: str, text_s: float) -> tuple[str, float, float]:
         if self._voice is None:
             return phrase, text_s, text_s
-        begin = time.perf_counter()
+        begin = time.process_time()
         speech = self._voice.say(phrase, length_at(self._free["player"] - text_s))
-        took = time.perf_counter() - begin
+        took = time.process_time() - begin
         self.computing_s += took
         ends_s = self._done("player", text_s + took, len(speech) / SAMPLE_RATE_HZ)
         start_s = ends_s - len(speech) / SAMPLE_RATE_HZ
