@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 LARGESC = [sys.executable, "-m", "gnuradio.largesc.cli"]
 # A safety net, for a machine that has other things to do: nothing is measured by it.
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 SMALL_CODEC = {
     "kind": "source_filter",
