@@ -27,6 +27,8 @@ from gnuradio.largesc.blocks.messages import (
 from gnuradio.largesc.packets.report import Report, decode, encode
 from gnuradio.largesc.packets.signature import PacketSigner, overhead_bytes
 from gnuradio.largesc.radio.profiles import PROFILES
+from translation_trials import CASES as TRANSLATION_CASES
+from translation_trials import use_small_models
 from trials import SHARE, Trial
 
 GRC = Path(__file__).parent.parent / "grc"
@@ -53,7 +55,8 @@ class Place:
 
 
 @pytest.fixture
-def place(models, tmp_path, speech) -> Place:
+def place(models, tmp_path, speech, monkeypatch) -> Place:
+    use_small_models(monkeypatch)
     return Place(models, tmp_path, speech[:48000])
 
 
@@ -384,7 +387,7 @@ CASES = {
     "task_decider": {"": task_decider},
     "task_tx": {"": task_tx},
     "task_rx": {"": task_rx},
-}  # fmt: skip
+} | TRANSLATION_CASES  # fmt: skip
 
 
 def test_no_block_is_without_a_case():

@@ -7,28 +7,15 @@ import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc.blocks.messages import to_pmt
-from gnuradio.largesc.blocks.translation import translation_rx as rx_module
-from gnuradio.largesc.blocks.translation import translation_tx as tx_module
 from gnuradio.largesc.blocks.translation.bursts import burst_pdu, read_burst
 from gnuradio.largesc.tasks.translation import Burst
-from test_translation import WORDS, SmallModel, code_of, quiet, voice
+from test_translation import WORDS, quiet, voice
+from translation_trials import use_small_models
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Small models in place of Whisper, its code and Piper."""
-
-    class Beep:
-        def __init__(self, source: str) -> None:
-            pass
-
-        def say(self, text: str, length: float = 1.0) -> np.ndarray:
-            return np.full(2400, 0.5, dtype=np.float32)
-
-    for module in (tx_module, rx_module):
-        monkeypatch.setattr(module, "whisper", lambda source: SmallModel())
-        monkeypatch.setattr(module, "load_channel_code", lambda source, symbols: code_of())
-    monkeypatch.setattr(rx_module, "Voice", Beep)
+    use_small_models(monkeypatch)
 
 
 class Listener(gr.basic_block):
