@@ -355,6 +355,21 @@ def test_options_that_cannot_be_are_refused(option, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_output_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    from gnuradio.largesc.tasks import translation
+
+    monkeypatch.setattr(translation, "TranslationLoopback", None)
+    source, nowhere = tmp_path / "in.wav", tmp_path / "no" / "out"
+    write_audio(source, voice(0.5))
+    for given, said in (
+        ([f"{nowhere}.wav"], "out.wav cannot be written"),
+        ([str(tmp_path / "out.wav"), "--srt", f"{nowhere}.srt"], "out.srt cannot be written"),
+        ([str(source)], "in.wav is the input as well"),
+    ):
+        assert main(["translate", "loopback", str(source), *given]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_prompts_say_how_they_are_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(prompts_of, "TEXTS", tmp_path)
     with pytest.raises(prompts_of.PromptsError, match="apt-get install asterisk-core-sounds-en-g7"):

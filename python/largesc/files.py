@@ -30,6 +30,21 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def writable_file(path: Path, name: str = "") -> Path:
+    """Looks whether a file can be written there, before the work that fills it.
+
+    Args:
+        path: of the file.
+        name: for the message; empty: the path.
+
+    Raises:
+        ValueError: it is a folder, or cannot be written.
+    """
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{name or path} cannot be written: use a folder that is there")
+    return path
+
+
 def writable_folder(path: Path) -> Path:
     """Makes a folder where there is none, and writes to it, before the work that fills it.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech for the command line."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,14 @@ def opened(path: str, raw_rate_hz: int | None = None) -> SpeechReader:
     if speech.rate_hz != SAMPLE_RATE_HZ:
         say(f"{speech.name}: resampled from {speech.rate_hz} Hz to {SAMPLE_RATE_HZ} Hz")
     return speech
+
+
+def check_two_files(source: str, target: str) -> None:
+    """Raises ValueError where the output would write over the input that is read."""
+    if "-" in (source, target) or not (os.path.exists(source) and os.path.exists(target)):
+        return
+    if os.path.samefile(source, target) and os.path.isfile(source):
+        raise ValueError(f"{target} is the input as well: give another file for the output")
 
 
 def default_text() -> str:

@@ -4,12 +4,12 @@
 import argparse
 import json
 import math
-import os
 import stat
 import sys
 from pathlib import Path
 
 from .. import __version__
+from ..files import writable_file
 from .say import say
 
 STDOUT = "-"
@@ -39,8 +39,7 @@ def check_json(target: str | None, stdout_has: str) -> None:
             f"--json {target}: a file of statistics ends in .json; where none is meant, put --json "
             "behind the other arguments"
         )
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"--json {target} cannot be written: use a folder that is there")
+    writable_file(path, f"--json {target}")
 
 
 def rounded(value: object) -> object:

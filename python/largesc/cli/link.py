@@ -4,7 +4,6 @@
 import argparse
 import contextlib
 import itertools
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from ..options import check_range
 from ..speech.files import AudioError
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .arguments import channel_of, link_of, receiver_of, reports_of, sender_of
-from .audio import opened
+from .audio import check_two_files, opened
 from .facts import check_json, report
 from .process import ending, stdin_for_data, stdout_for_data
 from .refusals import because
@@ -84,14 +83,6 @@ def loopback(args: argparse.Namespace) -> int:
     report(args, facts, interrupted)
     check_error(tb.source.error or tb.sink.error)
     return ending.status() if interrupted else 0
-
-
-def check_two_files(source: str, target: str) -> None:
-    """Raises ValueError where the output would write over the input that is read."""
-    if "-" in (source, target) or not (os.path.exists(source) and os.path.exists(target)):
-        return
-    if os.path.samefile(source, target) and os.path.isfile(source):
-        raise ValueError(f"{target} is the input as well: give another file for the output")
 
 
 def check_error(error: str) -> None:

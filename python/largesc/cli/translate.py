@@ -5,9 +5,10 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
-from ..files import replacing
+from ..files import replacing, writable_file
 from ..options import (
     SEGMENT_RULES,
     SYMBOL_CHANNELS,
@@ -16,7 +17,7 @@ from ..options import (
 )
 from ..speech.files import write_audio
 from ..speech.format import SAMPLE_RATE_HZ
-from .audio import opened
+from .audio import check_two_files, opened
 from .facts import rounded
 from .say import say
 
@@ -29,8 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     default = TranslationOptions()
 
     def add(name: str, text: str, **kind: object) -> None:
-        field = name.removeprefix("--").replace("-", "_")
-        value = getattr(default, {"snr": "snr_db"}.get(field, field))
+        field = kind.setdefault("dest", name.removeprefix("--").replace("-", "_"))
+        value = getattr(default, field)
         parser.add_argument(name, default=value, help=f"{text} [%(default)s]", **kind)
 
     add("--language", "that is spoken, as Whisper names it")
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--policy", "what is translated together", choices=TRANSLATION_POLICIES)
     add("--symbols", "complex symbols a frame of 20 ms", type=int, metavar="N")
     add("--channel", "between the ends", choices=SYMBOL_CHANNELS)
-    add("--snr", "mean SNR of a symbol in dB", type=float, metavar="DB")
+    add("--snr", "mean SNR of a symbol in dB", dest="snr_db", type=float, metavar="DB")
     add("--seed", "of the channel", type=int)
 
 
@@ -52,19 +53,9 @@ def options_of(args: argparse.Namespace) -> TranslationOptions:
     Raises:
         ValueError: one is out of range.
     """
-    return TranslationOptions(
-        language=args.language,
-        model=args.model,
-        channel_code=args.channel_code,
-        voice=args.voice,
-        segments=args.segments,
-        segment_s=args.segment_s,
-        policy=args.policy,
-        symbols=args.symbols,
-        channel=args.channel,
-        snr_db=args.snr,
-        seed=args.seed,
-    ).checked()
+    names = [field.name for field in fields(TranslationOptions) if field.name in args]
+    given = {name: getattr(args, name) for name in names}
+    return TranslationOptions(**given).checked()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,6 +94,10 @@ def loopback(args: argparse.Namespace) -> int:
     from ..tasks.translation import TranslationLoopback, latency
 
     options = options_of(args)
+    if args.output:
+        check_two_files(args.input, args.output)
+    for path in filter(None, (args.output, args.srt)):
+        writable_file(Path(path))
     speech = opened(args.input)
     link = TranslationLoopback(options, voiced=args.output is not None)
     screen, steps, begin = Screen(args.json), [], time.monotonic()

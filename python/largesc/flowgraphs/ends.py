@@ -5,6 +5,7 @@ Packets go over UDP or ZMQ, in real time, or through pipes as fast as can be.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -45,15 +46,15 @@ MOST_WAITING = 256
 IN_FLIGHT_PACKETS = 64
 
 
-class End(gr.top_block):
+class End(gr.top_block, ABC):
     """What a command needs of each flowgraph.
 
     The subclass has the blocks ``source`` and ``sink``.
     """
 
+    @abstractmethod
     def ended(self) -> bool:
         """Whether all has come through, or nothing can go on any more."""
-        raise NotImplementedError
 
     def error(self) -> str:
         """What went wrong at either end; empty where nothing did."""
