@@ -3,7 +3,14 @@
 
 from dataclasses import dataclass
 
-from ..models.store import load_weights, made_by_others, official_file, read_config, resolve
+from ..models.store import (
+    check_weights,
+    load_weights,
+    made_by_others,
+    official_file,
+    read_config,
+    resolve,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ def load_codec(source: str = "embedded") -> Codec:
     from moshi.models import loaders
 
     weights = official_file(folder, "tokenizer-*.safetensors", source)
+    check_weights(weights)
     with made_by_others(str(weights)):
         model = loaders.get_mimi(weights, device="cpu", num_codebooks=8)
     return Codec(model.eval(), 0, model.dimension, source)

@@ -16,6 +16,7 @@ from ..codec.load import load_codec
 from ..models.store import (
     ModelError,
     check_sha256,
+    check_weights,
     load_weights,
     made_by_others,
     official_file,
@@ -162,6 +163,7 @@ def load_language_model(source: str = "embedded") -> LanguageModel:
     weights = official_file(folder, "model.safetensors", source)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     require_memory(weights, device)
+    check_weights(weights)
     with made_by_others(str(weights)):
         model = loaders.get_moshi_lm(weights, device=device)
     return LanguageModel(model.eval(), max(model.delays), source)

@@ -69,15 +69,27 @@ def download(source: str) -> Path:
 
 def official_file(path: Path, pattern: str, source: str) -> Path:
     """The weights file of an official checkpoint in a folder, or the file itself."""
-    if path.is_file():
-        return path
-    found = sorted(path.glob(pattern))
+    found = [path] if path.is_file() else sorted(path.glob(pattern))
     if not found:
         raise ModelError(
             f"{source!r} holds neither a config of this project (codec.json, lm.json) nor "
             f"{pattern}: check the path"
         )
     return found[0]
+
+
+def check_weights(path: Path) -> None:
+    """Raises :class:`ModelError` for what is no file of weights.
+
+    moshi would find out behind building the whole model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} holds no weights ({error}): fetch it again") from error
 
 
 @contextmanager

@@ -112,9 +112,10 @@ def whisper_of(folder: Path) -> WhisperModel:
         max_source_positions=found["encoder/position_encodings/encodings"].shape[0],
         max_target_positions=found["decoder/position_encodings/encodings"].shape[0],
     )
-    model = WhisperModel(config)
-    state = state_of(found, layers)
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    # Weights take their places without others there before, which would be drawn and thrown away.
+    with torch.device("meta"):
+        model = WhisperModel(config)
+    missing, unexpected = model.load_state_dict(state_of(found, layers), strict=False, assign=True)
     # Keys have no bias, which transformers' layers leave out as well.
     if unexpected or missing:
         raise ValueError(f"{folder} lacks {missing[:3]} and has {unexpected[:3]}")
