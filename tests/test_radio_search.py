@@ -286,3 +286,7 @@ def test_status_text_says_what_it_is_asked_for(capfd):
     assert "Sender: nothing yet" in capfd.readouterr().err
     with pytest.raises(ValueError, match="is none of"):
         largesc.status_text(shown=[("a", "b")])
+    said = largesc.status_text(shown=[("", "label", "", None, ""), ("p", "p", "", 100, "%")])
+    for facts in ({"label": "left", "p": 0.5}, {"label": 3}):
+        said._on_status(pmt.to_pmt(facts))
+    assert said.text == "left · p 50 %"

@@ -49,6 +49,18 @@ def test_ten_recorded_commands_are_spoken(tmp_path, capsys):
     assert "understood" in capsys.readouterr().out
 
 
+def test_recording_of_the_example_is_understood():
+    import gnuradio.largesc
+    from gnuradio.largesc.speech.files import read_audio
+
+    path = Path(gnuradio.largesc.__file__).parent / "tasks" / "commands.ogg"
+    encoder = CommandEncoder(load_task())
+    commands = [*encoder.push(read_audio(path)), *encoder.flush()]
+    found = [encoder.model.config.labels[int(c.logits.argmax())] for c in commands]
+    words = list(encoder.model.config.labels[:20])
+    assert len(found) == 20 and sum(a == b for a, b in zip(found, words, strict=True)) >= 16
+
+
 def test_demo_without_recordings_says_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setattr(task_demo, "RECORDINGS", Path("/nowhere"))
     with pytest.raises(ValueError, match="apt-get install asterisk-core-sounds-en-wav"):
