@@ -70,18 +70,44 @@ def record(module: nn.Module, function: Callable, *inputs: torch.Tensor) -> Call
     Args:
         module: holds all weights of ``function`` and is in streaming mode.
         function: of tensors, to a tensor or a tuple of them; its control flow must not depend on
-            their values. Not on a CPU, or with weights packed to 8 bit: it comes back as it is.
+            their values. Not on a CPU: ``function`` comes back as it is.
     """
-    if next(module.parameters()).device.type != "cpu" or has_packed_weights(module):
+    if next(module.parameters()).device.type != "cpu":
         return function
     # no_compile: where moshi was imported before this package, it would compile what is traced.
     with warnings.catch_warnings(), no_compile(), constant_weights(module):
         # The tracer warns of sizes that become constants, which is what is wanted.
         warnings.simplefilter("ignore")
-        step = _recorded(list(state_slots(module)), function, inputs)
+        if has_packed_weights(module):
+            step = torch.jit.trace(_Packed(module, function).eval(), inputs, check_trace=False)
+            step = torch.jit.freeze(step)
+        else:
+            step = _recorded(list(state_slots(module)), function, inputs)
         for _ in range(WARM_UP_CALLS):
             step(*inputs)
     return step
+
+
+class _Packed(nn.Module):
+    """A function of a module with 8-bit weights, its streaming state as buffers.
+
+    The tracer knows objects that are no tensors only as parts of a module.
+    """
+
+    def __init__(self, module: nn.Module, function: Callable) -> None:
+        super().__init__()
+        self.module, self.function, self.slots = module, function, list(state_slots(module))
+        for number, (owner, name) in enumerate(self.slots):
+            self.register_buffer(f"state_{number}", getattr(owner, name), persistent=False)
+
+    def forward(self, *inputs: torch.Tensor) -> object:
+        out = self.function(*inputs)
+        for number, (owner, name) in enumerate(self.slots):
+            kept, now = getattr(self, f"state_{number}"), getattr(owner, name)
+            if now is not kept:
+                kept.copy_(now)
+                setattr(owner, name, kept)
+        return out
 
 
 def _recorded(
