@@ -10,7 +10,7 @@ from gnuradio.largesc.cli import task as cli
 from gnuradio.largesc.cli import task_demo
 from gnuradio.largesc.models.store import EMBEDDED
 from gnuradio.largesc.tables import read_csv
-from gnuradio.largesc.tasks.commands import CommandDecider, CommandEncoder
+from gnuradio.largesc.tasks.commands import Command, CommandDecider, CommandEncoder
 from gnuradio.largesc.tasks.model import load_task
 
 
@@ -28,11 +28,34 @@ def test_noise_is_no_command():
     model, rng = load_task(), np.random.default_rng(3)
     decider = CommandDecider(model)
     for symbols in model.config.codec.symbols:
-        for snr_db in (-10.0, 0.0, 10.0):
+        for snr_db in (-30.0, -20.0, -10.0, 0.0, 10.0):
             noise = rng.standard_normal((20, 2, symbols)) * np.sqrt(0.5 * 10 ** (-snr_db / 10))
             found = [decider.decide(n[0] + 1j * n[1], snr_db).understood for n in noise]
             assert sum(found) <= 1, (symbols, snr_db)
     assert not CommandEncoder(model).push(0.01 * rng.standard_normal(240_000))
+
+
+def certain(label: int) -> Command:
+    logits = np.full(22, -9.0, np.float32)
+    logits[label] = 9.0
+    return Command(0, logits, 0, np.zeros(0, np.float32))
+
+
+def test_louder_than_told_is_no_command_and_good_bursts_stay():
+    model, rng = load_task(), np.random.default_rng(4)
+    encoder, decider = CommandEncoder(model), CommandDecider(model)
+    for symbols in model.config.codec.symbols:
+        for snr_db in (-5.0, 10.0):
+            bursts = [encoder.burst(certain(n % 20), snr_db, symbols) for n in range(40)]
+            noise = rng.standard_normal((2, 40, symbols)) * np.sqrt(0.5 * 10 ** (-snr_db / 10))
+            heard = bursts + noise[0] + 1j * noise[1]
+            found = [decider.decide(y, snr_db) for y in heard]
+            # 32 symbols at -5 dB are mostly not sure enough.
+            least = 38 if symbols > 32 or snr_db > 0 else 20
+            assert sum(d.understood for d in found) >= least, (symbols, snr_db)
+            # As strong as three of them, and of another command.
+            other = np.roll(heard, 1, axis=0) * np.sqrt(3.0 if snr_db > 0 else 10.0)
+            assert not any(decider.decide(y, snr_db).understood for y in heard + other)
 
 
 def test_ten_recorded_commands_are_spoken(tmp_path, capsys):

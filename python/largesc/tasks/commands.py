@@ -16,6 +16,9 @@ from .model import TaskModel
 
 # What a burst may be louder or quieter than the one of mean power 1 that the decider expects.
 POWER_LIMIT = 1e6
+# A burst that is louder than told by half is no command, but stronger noise or another sender. Of
+# few symbols a good one may be: beyond 4 standard deviations of noise alone is 1 in 2000 of them.
+LOUDER, DEVIATIONS = 1.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Decision:
     Attributes:
         label: the likeliest one.
         probability: of it, 0 to 1.
-        understood: whether it is a command and likely enough; else nothing is to be done.
+        understood: whether it is a command, likely enough, and no louder than h and the SNR have
+            it; else nothing is to be done.
         snr_db: of a symbol, as it was told or measured.
         index: of the burst.
         probabilities: of all labels, ``[labels]``.
@@ -195,7 +199,9 @@ class CommandDecider:
         y = torch.from_numpy(burst.astype(np.complex64))[None]
         gain = torch.tensor([[complex(h)]], dtype=torch.complex64)
         logits = self.model.codec.receive(y, gain, torch.tensor([snr_db]), len(burst))
-        return self._decision(logits[0], snr_db, index)
+        expected = abs(h) ** 2 + 10.0 ** (-snr_db / 10.0)
+        louder = power > max(LOUDER, 1.0 + DEVIATIONS / math.sqrt(len(burst))) * expected
+        return self._decision(logits[0], snr_db, index, louder)
 
     def decide_packet(self, packet: bytes, snr_db: float = SNR_DB[1]) -> Decision:
         """What a packet says.
@@ -206,10 +212,13 @@ class CommandDecider:
         logits, index = read_posterior(packet, self.labels)
         return self._decision(torch.from_numpy(logits), known_snr_db(snr_db), index)
 
-    def _decision(self, logits: torch.Tensor, snr_db: float, index: int) -> Decision:
+    def _decision(
+        self, logits: torch.Tensor, snr_db: float, index: int, louder: bool = False
+    ) -> Decision:
         likely = torch.softmax(logits, dim=0).numpy()
         best = int(likely.argmax())
         sure = bool(likely[best] >= self.confidence) and best < len(self.labels) - 2
+        sure = sure and not louder
         return Decision(self.labels[best], float(likely[best]), sure, snr_db, index, likely)
 
 
