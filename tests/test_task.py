@@ -175,6 +175,7 @@ def test_speech_of_any_length_is_encoded(model):
         (np.full(32, 1e9), 0.0, 1.0, "far too loud"),
         (np.zeros(32), float("nan"), 1.0, "snr_db nan"),
         (np.zeros(32), 0.0, complex("nan"), "no number"),
+        (np.zeros(32), 0.0, 1e39, "far too loud"),
     ],
 )
 def test_bursts_that_are_none_are_refused(model, burst, snr_db, h, said):
@@ -188,6 +189,15 @@ def test_two_bursts_at_once_and_silence_are_survived(model):
     for burst in (both, np.zeros(32), 1e-20 * both, 1e2 * both):
         found = decider.decide(burst, 200.0, 0.0 if burst is both else 1.0)
         assert found.label in LABELS and 0.0 <= found.probability <= 1.0
+
+
+def test_noise_at_the_least_snr_is_decided(model):
+    noise = np.random.default_rng(5).standard_normal((2, 32)) * np.sqrt(0.5)
+    for snr_db in (-65.0, -100.0):
+        heard = (noise[0] + 1j * noise[1]) * 10 ** (-snr_db / 20)
+        assert not CommandDecider(model, 0.0).decide(heard, snr_db).understood
+    found = CommandDecider(model).decide(np.ones(32), 0.0, 9e5)
+    assert np.isfinite(found.probabilities).all()
 
 
 @pytest.mark.parametrize(
@@ -210,9 +220,10 @@ def test_models_that_cannot_be_are_refused(model, tmp_path):
         save_model(model, facts | change, tmp_path, "task")
         with pytest.raises(ModelError):
             load_task(str(tmp_path))
-    with torch.no_grad():
+    for name in ("student.head.weight", "student.layers.0.norm.running_var"):
         other = TaskModel(task_config(facts))
-        other.student.head.weight.fill_(float("nan"))
-    save_model(other, facts, tmp_path, "task")
-    with pytest.raises(ModelError, match="no numbers"):
-        load_task(str(tmp_path))
+        with torch.no_grad():
+            other.state_dict()[name].fill_(float("nan"))
+        save_model(other, facts, tmp_path, "task")
+        with pytest.raises(ModelError, match="no numbers"):
+            load_task(str(tmp_path))

@@ -6,7 +6,7 @@ import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
-from gnuradio.largesc.blocks.messages import make_burst, make_packet, to_pmt
+from gnuradio.largesc.blocks.messages import end_of_stream, make_burst, make_packet, to_pmt
 from gnuradio.largesc.radio.profiles import find_profile
 from gnuradio.largesc.radio.task_burst import TaskBurstReceiver
 
@@ -120,6 +120,18 @@ def test_decider_survives_whatever_comes(models):
     for value in (float("nan"), -1.0, "much", None):
         decider.set_confidence(value)
     assert decider.statistics()["refused_settings"] == 4
+
+
+def test_numbers_of_commands_begin_again(models):
+    tb, decider = gr.top_block(catch_exceptions=False), largesc.task_decider(model=models)
+    sink, burst = blocks.message_debug(False), np.ones(32, np.complex64)
+    tb.msg_connect(decider, "decision", sink, "store")
+    for meta in ({keys.command_index: 2**63 - 1}, {}, {keys.command_index: 7}, {}):
+        decider.to_basic_block()._post(pmt.intern("bursts"), make_burst(meta, burst))
+    decider.to_basic_block()._post(pmt.intern("bursts"), end_of_stream(-1))
+    tb.run()
+    assert [d[keys.command_index] for d in stored(sink)] == [65535, 0, 7, 8]
+    assert decider.statistics()["refused"] == 0
 
 
 def on_the_air(models: str, samples: list[float], **air: object) -> tuple:

@@ -10,6 +10,9 @@ from ..tasks.model import load_task
 from .block_base import TokenBlock, setter
 from .messages import is_count, is_finite, read_burst, read_packet, to_pmt
 
+# Numbers of commands begin again behind the last that a packet can carry.
+INDICES = 65536
+
 
 class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
     """What was commanded, and how sure that is.
@@ -66,7 +69,7 @@ class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
                 burst,
                 snr_db if is_finite(snr_db) else self._snr_db,
                 gain if isinstance(gain, int | float | complex) else 1.0,
-                index if is_count(index) else self._index,
+                index % INDICES if is_count(index) else self._index,
             )
         )
 
@@ -85,9 +88,6 @@ class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
             self.finish()
 
     def _publish(self, decision: Decision) -> None:
-        self._index = decision.index + 1
-        self.counters["decisions"] += 1
-        self.counters["understood"] += decision.understood
         facts = {
             keys.label: decision.label,
             keys.probability: decision.probability,
@@ -96,6 +96,9 @@ class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
             keys.command_index: decision.index,
         }
         self.publish("decision", to_pmt(facts))
+        self._index = (decision.index + 1) % INDICES
+        self.counters["decisions"] += 1
+        self.counters["understood"] += decision.understood
         self.publish_status()
 
     @setter

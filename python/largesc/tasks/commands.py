@@ -15,7 +15,9 @@ from ..speech.activity import ActivityDetector, Spoken
 from .model import TaskModel
 
 # What a burst may be louder or quieter than the one of mean power 1 that the decider expects.
-POWER_LIMIT = 1e6
+# That is noise at the least SNR that can be set, -100 dB, and 20 dB more.
+POWER_LIMIT = 1e12
+GAIN_LIMIT = 1e6
 # A burst that is louder than told by half is no command, but stronger noise or another sender. Of
 # few symbols a good one may be: beyond 4 standard deviations of noise alone is 1 in 2000 of them.
 LOUDER, DEVIATIONS = 1.5, 4.0
@@ -185,7 +187,7 @@ class CommandDecider:
 
         Raises:
             ValueError: it has no length that the model knows, is no numbers, or ``snr_db`` and
-                ``h`` are none.
+                ``h`` are none, or it or ``h`` is far too loud.
         """
         burst = np.asarray(burst)
         if burst.ndim != 1 or len(burst) not in self.model.config.codec.symbols:
@@ -194,7 +196,8 @@ class CommandDecider:
                 f"{', '.join(map(str, self.model.config.codec.symbols))} symbols"
             )
         snr_db, power = known_snr_db(snr_db), float(np.mean(np.abs(burst.astype(complex)) ** 2))
-        if not (math.isfinite(power) and power < POWER_LIMIT and np.isfinite(h)):
+        # Not so where one is no number.
+        if not (power < POWER_LIMIT and abs(h) < GAIN_LIMIT):
             raise ValueError("a burst with what is no number, or far too loud")
         y = torch.from_numpy(burst.astype(np.complex64))[None]
         gain = torch.tensor([[complex(h)]], dtype=torch.complex64)

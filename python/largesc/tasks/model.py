@@ -79,6 +79,6 @@ def load_task(source: str = "embedded") -> TaskModel:
     with made_by_others(source):
         model = TaskModel(task_config(facts))
     load_weights(model, folder, "task")
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
+    if not all(torch.isfinite(p).all() for p in model.state_dict().values()):
         raise ModelError(f"{source!r} has weights that are no numbers: train it again")
     return model.requires_grad_(False).eval()
