@@ -4,11 +4,12 @@
 import numpy as np
 import pmt
 import pytest
-from gnuradio import blocks, gr, largesc
+from gnuradio import blocks, filter, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc.blocks.messages import end_of_stream, make_burst, make_packet, to_pmt
+from gnuradio.largesc.blocks.radio.packet_radio_tx import scaled_pulse
 from gnuradio.largesc.radio.profiles import find_profile
-from gnuradio.largesc.radio.task_burst import TaskBurstReceiver
+from gnuradio.largesc.radio.task_burst import TaskBurstReceiver, make_task_burst
 
 RATE = 24000
 
@@ -165,6 +166,24 @@ def test_bursts_come_over_the_air(models, hums, snr_db):
         assert like.real == pytest.approx(1.0, abs=0.45 if snr_db < 0 else 0.1)
     assert rx.statistics()["carrier_offset_hz"] == pytest.approx(60.0, abs=2.0)
     assert tx.statistics()["bursts"] == rx.statistics()["decisions"] == 2
+
+
+@pytest.mark.parametrize("profile", ["ssb", "narrow"])
+def test_a_burst_is_found_though_nothing_comes_behind_it(profile):
+    profile, rng = find_profile(profile), np.random.default_rng(2)
+    words = np.exp(2j * np.pi * rng.random((2, 32))).astype(np.complex64)
+    source = blocks.vector_source_c(make_task_burst(words[0]).tolist())
+    sps = profile.samples_per_symbol
+    shaper = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, 0.5))
+    sink, tb = blocks.vector_sink_c(), gr.top_block(catch_exceptions=False)
+    tb.connect(source, shaper, sink)
+    tb.run()
+    sent = np.array(sink.data(), np.complex64)
+    for before in (0, 1, 1000, 12_345):
+        receiver = TaskBurstReceiver(profile, words)
+        receiver.push(1e-3 * rng.standard_normal(before))
+        found = receiver.push(sent)
+        assert len(found) == 1 and abs(np.vdot(words[0], found[0].symbols)) > 30
 
 
 def test_noise_and_cut_bursts_are_no_bursts():

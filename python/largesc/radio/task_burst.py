@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bursts of analogue symbols, found and made upright far below the SNR of a packet.
 
-    preamble 256 | symbols of the command | guard 12
+    preamble 256 | symbols of the command | guard 196
 
 The preamble is eight times as long as a packet's sync, so that a burst is found at -6 dB a symbol.
+The guard is silent, and so long that a receiver finds the burst though nothing comes behind it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .profiles import GUARD_SYMBOLS, RadioProfile
+from .profiles import RadioProfile
 from .pulses import SPAN, pulse_taps, to_symbols, whitening
 
 PREAMBLE_SYMBOLS = 256
@@ -28,6 +29,10 @@ APART_SYMBOLS = 24
 # Around the frequency that the preamble tells, cycles a symbol.
 FINE = np.linspace(-6e-4, 6e-4, 25)
 PIECE_SYMBOLS = 512
+# Fewer places than of so many symbols are not searched at once.
+LEAST_SYMBOLS = PIECE_SYMBOLS // 4
+# The pulses of both ends reach on, the receiver compares places, and searches many at once.
+GUARD_SYMBOLS = 2 * SPAN + 2 * APART_SYMBOLS + LEAST_SYMBOLS + 4
 LOUDEST = 1e9
 
 
@@ -112,7 +117,7 @@ class TaskBurstReceiver:
         # What is searched now is followed by all that a burst there may need.
         while (room := len(self._filtered) - self._burst - 2 * APART_SYMBOLS * self._sps) > 0:
             places = room // (self._sps // PLACES)
-            if places < PIECE_SYMBOLS * PLACES // 4:
+            if places < LEAST_SYMBOLS * PLACES:
                 break
             taken, burst = self._search(places)
             if burst is not None:
