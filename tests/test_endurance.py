@@ -98,5 +98,5 @@ def test_link_goes_on_behind_kills(monkeypatch):
     rows = restarts.run(kills=1, seed=5)
     assert [row["killed"] for row in rows] == ["sender", "receiver"]
     assert all(row["other_ran_on"] for row in rows)
-    # How soon is for the study to say: here the machine does other things as well.
-    assert all(row["resumed_s"] > 0.0 for row in rows)
+    # On a machine that does other things as well.
+    assert all(0.0 < row["resumed_s"] < 2.0 for row in rows)

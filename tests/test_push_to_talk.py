@@ -37,12 +37,12 @@ def test_key_opens_the_way_and_shuts_it(talk, files, tmp_path, capsys):
     keys = ["--key", "0.3-1.9", "--seconds", "5"]
     found = facts(talk, capsys, "--simulate", "12", *files, *keys)
     # 1.6 s of speech and what ends it, 160 ms a packet; DTX leaves some out.
-    assert 1 <= found["packets_sent"] <= 19
-    assert 1 <= found["packets_heard"] <= found["packets_sent"]
+    assert 4 <= found["packets_sent"] <= 19
+    assert found["packets_sent"] - 2 <= found["packets_heard"] <= found["packets_sent"]
     assert found["es_n0_db"] == pytest.approx(12, abs=2.5)
     # Where the machine is slow the sender stalls, which the receiver takes for losses.
     assert found["tokens_sent"] > 0 and 0 <= found["loss_probability"] <= 1
-    assert found["latency_ms"] > 500
+    assert 500 < found["latency_ms"] < 3000
     heard = soundfile.read(tmp_path / "out.wav")[0]
     assert np.sqrt(np.mean(heard**2)) > 1e-3
 
@@ -60,7 +60,7 @@ def test_two_stations_talk_over_zmq(talk, files, tmp_path, capsys):
     other.start()
     ours = ["--to", ends[0], "--from", ends[1], *files, "--vad", "--seconds", "6"]
     sent = facts(talk, capsys, *ours)
-    assert sent["packets_sent"] >= 1 and sent["packets_heard"] == 0
+    assert sent["packets_sent"] >= 4 and sent["packets_heard"] == 0
     wait_until(lambda: other.facts()["packets_heard"] >= sent["packets_sent"] - 4)
     found = other.facts()
     other.stop()

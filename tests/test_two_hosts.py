@@ -19,8 +19,8 @@ from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.packets.report import decode
 from helpers import LARGESC, free_port
 
-# How soon an answer comes is printed, and should be 2 s; on a busy machine all takes longer.
-SOON_S = 60.0
+# Seconds for an answer that should take 2, on a machine that has other things to do.
+SOON_S = 5.0
 START_S = 120.0
 PORT = 52100
 CLONE_NEWNET = 0x40000000
@@ -211,14 +211,13 @@ def test_speech_and_reports_follow_a_loss_that_changes(hosts, start, tmp_path, r
     got, sent = rx.facts(), tx.facts()
     record_property("lost, p", str(np.round(found, 2).tolist()))
     print(found, sent, got)
-    # On a busy machine some packets come too late, and count.
-    assert all(-0.1 < p - lost < 0.25 for lost, p in found), found
+    assert all(abs(lost - p) < 0.1 for lost, p in found), found
     out, _ = soundfile.read(tmp_path / "out.wav")
     phases = out[-int(24000 * PHASE_S) * len(losses) :].reshape(len(losses), -1)
     levels = np.sqrt(np.mean(phases**2, axis=1))
     print(levels)
     assert np.all(levels > 0.3 * levels[0]) and levels[0] > 0.001
-    assert sent["reports"]["reports"] > 8 and sent["summary"]["loss_probability"] > 0.1
+    assert sent["reports"]["reports"] > 11 and sent["summary"]["loss_probability"] > 0.1
 
 
 def test_report_comes_back_through_a_bad_network(hosts, start):
@@ -241,7 +240,7 @@ def test_report_comes_back_through_a_bad_network(hosts, start):
     # On a loaded machine more is lost: what comes too late.
     assert lost > 0.15 and got["duplicates"] > 0 and concealer["failures"] == 0
     assert got["packets_received"] > 20
-    assert sent["reports"]["reports"] >= 2
+    assert sent["reports"]["reports"] >= 3
     assert sent["summary"]["loss_probability"] > 0.1
     assert sent["controller"]["tokens_repeated"] > 0
 
@@ -264,7 +263,7 @@ def test_restarts_and_a_new_address(hosts, start, tmp_path, record_property):
     time.sleep(2.0)
     killed = rx.kill()
     heard = soundfile.info(str(tmp_path / "out.wav")).duration
-    assert 2.0 < heard < killed - listening + 1.0
+    assert killed - listening - 2.0 < heard < killed - listening + 1.0
     took["receiver killed"] = tx.said("no report of the receiver for 2 s", killed) - killed
     rx = start("rx", "--listen", to, prefix=hosts.b)
     listening = rx.said("listening")
@@ -326,4 +325,4 @@ def test_zmq_carries_speech_and_reports_and_gaps_count(start):
     # Each gap counts; on a loaded machine also what comes too late.
     total = got["packets_lost"] + got["packets_received"]
     assert got["packets_lost"] > 0.15 * total and got["packets_received"] > 20
-    assert sent["reports"]["reports"] >= 2 and sent["summary"]["loss_probability"] > 0.1
+    assert sent["reports"]["reports"] >= 3 and sent["summary"]["loss_probability"] > 0.1
