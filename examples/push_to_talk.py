@@ -5,6 +5,7 @@
 python examples/push_to_talk.py --simulate 12
 python examples/push_to_talk.py --to tcp://127.0.0.1:52010 --from tcp://127.0.0.1:52011
 python examples/push_to_talk.py --uhd type=b200 --frequency 433.5e6 --sample-rate 250e3 --gain 40
+python examples/push_to_talk.py --audio plughw:1,0 --rig 127.0.0.1:4532 --frequency 14.236e6
 python examples/push_to_talk.py --simulate --headless --vad --source in.wav --sink out.wav
 """
 
@@ -21,7 +22,9 @@ from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from keyer import BEFORE_PARTS, PART, keyer, packet_gate
-from radio import AFC_PPM, add_radio, paced, radio_named, search_hz, shift, zmq_end
+from radio import paced, search_hz, shift, zmq_end
+from radio_options import AFC_PPM, add_radio, radio_named, radios
+from transceiver import keyed_rig, stopped_by_signals
 
 FRAMES_PER_PACKET = 2
 DEADLINE_MS = PACKET_MS = FRAME_MS * FRAMES_PER_PACKET
@@ -41,13 +44,16 @@ class Station(gr.top_block):
     def __init__(self, args: argparse.Namespace) -> None:
         gr.top_block.__init__(self, "LargeSC push to talk")
         self.simulated = args.simulate is not None
-        radio = args.device is not None or args.uhd is not None
+        radio = any(named is not None for named in radios(args).values())
         zmq = bool(args.send_to or args.hear_from)
         if self.simulated + radio + zmq != 1:
             raise ValueError("give one of --simulate, a radio, or --to and --from")
         if zmq and not (args.send_to and args.hear_from):
             raise ValueError("--to and --from belong together")
         self.radio = radio_named(args) if radio else None
+        if args.rig and not radio:
+            raise ValueError("--rig keys a transmitter: use it with --audio, --device or --uhd")
+        self.rig = None
         rate = args.sample_rate if radio else 0.0
         kind = "file" if args.source else "sound_card"
         microphone = largesc.speech_source(kind=kind, wav_file=args.source or "", repeat=False)
@@ -92,6 +98,8 @@ class Station(gr.top_block):
         self._was_open = False
         self._connect_reports()
         self._connect_air(args)
+        # Last: what is keyed must be released.
+        self.rig = keyed_rig(args)
 
     def _connect_reports(self) -> None:
         """What the other station tells of how it hears us; it comes with the end of its overs."""
@@ -152,12 +160,22 @@ class Station(gr.top_block):
         """
         if self.simulated:
             return
-        self.ears.set_mute(self.gate.sending())
+        sending = self.gate.sending()
+        self.ears.set_mute(sending)
+        if self.rig is not None:
+            self.rig.key(sending)
         opened = self.keyer.opened()
         if self._was_open and not opened:
             # Rides with the tail of the over.
             self.report_tx.to_basic_block()._post(pmt.intern("send"), pmt.PMT_NIL)
         self._was_open = opened
+
+    def close(self) -> None:
+        """Releases the transmitter, and stops."""
+        if self.rig is not None:
+            self.rig.close()
+        self.stop()
+        self.wait()
 
     def facts(self) -> dict[str, float]:
         """What the panel shows; NaN where nothing is known."""
@@ -190,10 +208,7 @@ def run_headless(station: Station, args: argparse.Namespace) -> dict:
             time.sleep(0.05)
     except KeyboardInterrupt:
         pass
-    found = station.facts()
-    station.stop()
-    station.wait()
-    return found
+    return station.facts()
 
 
 def seconds_of(text: str) -> tuple[float, float]:
@@ -242,12 +257,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"push_to_talk: {error}", file=sys.stderr)
         return 2
-    if args.headless:
-        print(json.dumps(run_headless(station, args)))
-        return 0
-    from talk_panel import run_panel
+    stopped_by_signals()
+    try:
+        if args.headless:
+            print(json.dumps(run_headless(station, args)))
+            return 0
+        from talk_panel import run_panel
 
-    return run_panel(station, args.seconds)
+        return run_panel(station, args.seconds)
+    finally:
+        station.close()
 
 
 if __name__ == "__main__":

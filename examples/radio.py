@@ -5,9 +5,11 @@
 python examples/radio.py tx in.wav --simulate --to over.sigmf-data
 python examples/radio.py rx out.wav --from over.sigmf-data
 python examples/radio.py rx out.wav --device driver=rtlsdr --frequency 433.5e6 --sample-rate 250e3
+python examples/radio.py tx in.wav --audio plughw:1,0 --rig 127.0.0.1:4532 --frequency 14.236e6
 """
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -15,14 +17,15 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.radio.search import most_search_hz
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
-from radio_devices import Radio
+from radio_console import SHOWN, short, spectrum_line
+from radio_options import DEFAULT_PROFILE, MOST_PPM, parser, radio_of
 from sigmf_files import Recording, append_silence, name_profile, open_recording, recording_sink
+from transceiver import SAMPLES_S, keyed_rig, stopped_by_signals, tuned_rig
 
 # As many as the table of docs/over-the-air.md fits into a burst.
 FRAMES_PER_PACKET = 2
@@ -34,38 +37,6 @@ DOPPLER_HZ = 1.0
 # Behind a recording, for receivers that end with their input.
 SILENCE_SECONDS = 0.3
 ADDRESSES = ("tcp://", "ipc://")
-DEFAULT_PROFILE = "ssb"
-# Of a cheap crystal, at either end.
-AFC_PPM, MOST_PPM = 20.0, 1000.0
-# Columns of the spectrum, and dB a step of its bars.
-COLUMNS, BAR_DB, BARS = 41, 3.0, " .:-=+*#%@"
-
-
-def radio_of(args: argparse.Namespace) -> Radio | None:
-    """The radio that is meant, None for a file or ZMQ.
-
-    Raises:
-        ValueError: an option is missing or contradicts another.
-    """
-    given = {"--device": args.device, "--uhd": args.uhd, args.other: args.samples}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise ValueError(f"give one of {', '.join(given)}; given: {', '.join(named) or 'none'}")
-    return radio_named(args) if args.samples is None else None
-
-
-def radio_named(args: argparse.Namespace) -> Radio:
-    """The radio of ``--device`` or ``--uhd``.
-
-    Raises:
-        ValueError: frequency or sample rate is missing.
-    """
-    named = "--device" if args.uhd is None else "--uhd"
-    if not args.frequency > 0 or not args.sample_rate > 0:
-        raise ValueError(f"{named} needs --frequency and --sample-rate, such as 250e3")
-    library, device = ("soapy", args.device) if args.uhd is None else ("uhd", args.uhd)
-    frequency, gains = args.frequency - args.tune_below, dict(args.gain)
-    return Radio(library, device, args.sample_rate, frequency, gains, args.antenna)
 
 
 def shift(cycles_per_sample: float) -> list:
@@ -262,113 +233,11 @@ def zmq_end(make: object, address: str) -> object:
         raise ValueError(f"{address} cannot be used: {error}") from error
 
 
-def gain_of(text: str) -> tuple[str, float]:
-    """``NAME=DB`` or ``DB`` to name and gain."""
-    name, _, gain = text.rpartition("=")
-    return name, float(gain)
+FLOWGRAPHS = {"tx": Sender, "rx": Receiver}
 
 
-def add_radio(part: argparse.ArgumentParser) -> None:
-    """Options of the radio itself."""
-    radio = part.add_argument_group("radio")
-    radio.add_argument("--device", metavar="STRING", help="of gr-soapy: driver=rtlsdr")
-    radio.add_argument("--uhd", metavar="STRING", help="of gr-uhd: type=b200; '' for any")
-    radio.add_argument("--frequency", type=float, default=0.0, metavar="HZ")
-    radio.add_argument(
-        "--sample-rate", type=float, default=0.0, metavar="HZ", help="[the profile's]"
-    )
-    radio.add_argument(
-        "--gain", type=gain_of, action="append", default=[], metavar="[NAME=]DB",
-        help="of all stages together, or of one; may be given again [the radio's own]",
-    )  # fmt: skip
-    radio.add_argument("--antenna", default="", metavar="NAME")
-    radio.add_argument(
-        "--tune-below", type=float, default=0.0, metavar="HZ",
-        help="tune so much lower and shift, away from the carrier that radios leak [0]",
-    )  # fmt: skip
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    commands = top.add_subparsers(dest="command", required=True, metavar="tx | rx")
-    tx = commands.add_parser("tx", help="speech to the air")
-    rx = commands.add_parser("rx", help="the air to speech")
-    tx.add_argument("wav", nargs="?", help="WAV file to send; without, the microphone")
-    rx.add_argument("wav", nargs="?", help="WAV file to write; without, the loudspeaker")
-    for part in (tx, rx):
-        add_radio(part)
-        part.add_argument(
-            "--profile", choices=PROFILES, help=f"[that of a recording, else {DEFAULT_PROFILE}]"
-        )
-        part.add_argument("--seconds", type=float, help="stop after this [at the end, or Ctrl-C]")
-    where = "FILE.sigmf-data, FILE of bare samples, or tcp://HOST:PORT of ZMQ (PUSH and PULL)"
-    tx.add_argument("--to", dest="samples", metavar="WHERE", help=where)
-    rx.add_argument("--from", dest="samples", metavar="WHERE", help=where)
-    rx.add_argument(
-        "--afc", type=float, default=AFC_PPM, metavar="PPM",
-        help="search so far around --frequency for the carrier [%(default)g]",
-    )  # fmt: skip
-    rx.add_argument("--record", metavar="FILE", help="keep the samples that come, as --to does")
-    tx.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
-    tx.add_argument(
-        "--expected-loss", type=float, default=0.0, metavar="P", help="copies go out for it [0]"
-    )
-    tx.add_argument("--key-up-ms", type=float, default=0.0, help="preamble; not with wide [0]")
-    air = tx.add_argument_group("simulated air")
-    air.add_argument(
-        "--simulate", type=float, nargs="?", const=15.0, metavar="DB",
-        help="a channel of this Es/N0 in place of the air [15]",
-    )  # fmt: skip
-    air.add_argument("--carrier-offset", type=float, default=0.0, metavar="HZ", help="[0]")
-    air.add_argument("--fading", choices=["none", "rayleigh", "selective"], default="none")
-    air.add_argument("--seed", type=int, default=1, help="[1]")
-    tx.set_defaults(flowgraph=Sender, other="--to")
-    rx.set_defaults(flowgraph=Receiver, other="--from")
-    return top
-
-
-def short(facts: dict, names: tuple[str, ...]) -> str:
-    """Those counters that are there, on a line."""
-    found = {k: v for part in facts.values() for k, v in flat(part).items() if k in names}
-    return ", ".join(
-        f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
-    )
-
-
-def spectrum_line(modem: object) -> str:
-    """What the band looks like, a character for each part of it; empty where nobody tells."""
-    offsets, power = modem.spectrum_db()
-    if not len(offsets):
-        return ""
-    places = np.linspace(offsets[0], offsets[-1], min(COLUMNS, len(offsets)))
-    steps = np.interp(places, offsets, power) / BAR_DB
-    bars = "".join(BARS[int(np.clip(step, 0, len(BARS) - 1))] for step in steps)
-    return f"{offsets[0] / 1000:+.1f} kHz |{bars}| {offsets[-1] / 1000:+.1f} kHz"
-
-
-def flat(facts: dict) -> dict:
-    """Counters of parts within parts, in one dict."""
-    found = {}
-    for key, value in facts.items():
-        found |= flat(value) if isinstance(value, dict) else {key: value}
-    return found
-
-
-SHOWN = (
-    "frames", "packets", "dropped", "syncs", "accepted", "crc_failures", "es_n0_db",
-    "carrier_offset_hz", "signal_db", "signal_offset_hz", "frames_made_up", "frames_cut",
-)  # fmt: skip
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the sender or the receiver; returns the exit status."""
-    args = parser().parse_args(arguments)
-    try:
-        tb = args.flowgraph(args)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"radio {args.command}: {error}", file=sys.stderr)
-        return 2
+def run(tb: Sender | Receiver, args: argparse.Namespace) -> None:
+    """Runs a flowgraph to its end, the seconds that were given, or a signal."""
     end = math.inf if args.seconds is None else time.monotonic() + args.seconds
     tb.start()
     over = threading.Event()
@@ -384,6 +253,29 @@ def main(arguments: list[str] | None = None) -> int:
         pass
     tb.stop()
     over.wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the sender or the receiver; returns the exit status."""
+    args = parser().parse_args(arguments)
+    stopped_by_signals()
+    try:
+        with contextlib.ExitStack() as stack:
+            tb = FLOWGRAPHS[args.command](args)
+            if args.command == "tx" and (rig := keyed_rig(args)) is not None:
+                # Whatever comes, and when the sound card is empty.
+                stack.callback(rig.close)
+                rig.key(True)
+                rig.wait()
+                stack.callback(time.sleep, SAMPLES_S)
+            elif (rig := tuned_rig(args)) is not None:
+                rig.close()
+            run(tb, args)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"radio {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
     print(json.dumps(tb.statistics()))
     return tb.close()
 

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Radios: blocks of gr-soapy and gr-uhd, set up and checked."""
+"""Radios: blocks of gr-soapy, gr-uhd and gr-audio, set up and checked."""
 
+import math
 from dataclasses import dataclass, field
+
+from gnuradio import audio, blocks, filter, gr
 
 # Clocks are made by dividers: what a radio runs at is seldom exact to the last digit.
 RATE_TOLERANCE = 1e-5
+# Audio frequency that is the centre of the signal: of an SSB filter from 300 to 2700 Hz.
+AUDIO_CENTRE_HZ = 1500.0
+# The signal and some offset are let through, its mirror image is not.
+PASS_HZ, TRANSITION_HZ = 1600.0, 500.0
+LISTERS = {
+    "soapy": "SoapySDRUtil --find",
+    "uhd": "uhd_find_devices",
+    "audio": "arecord -L",
+}
 
 
 @dataclass
@@ -12,8 +24,8 @@ class Radio:
     """How to reach a radio, and how to set it.
 
     Attributes:
-        library: ``soapy`` or ``uhd``.
-        device: device string of that library, such as ``driver=rtlsdr`` or ``type=b200``.
+        library: ``soapy``, ``uhd`` or ``audio``, the sound card of an SSB transceiver.
+        device: as that library names it: ``driver=rtlsdr``, ``type=b200``, ``plughw:1,0``.
         sample_rate: in samples a second.
         frequency: in Hz.
         gains: in dB by the name of the stage; the name is empty for the sum of all. Empty: the
@@ -48,17 +60,19 @@ class Radio:
         return self._opened("sink", length_tag)
 
     def _opened(self, end: str, length_tag: str) -> object:
-        soapy = self.library == "soapy"
+        make = {"soapy": make_soapy, "uhd": make_uhd, "audio": self._audio}[self.library]
         try:
-            block = (make_soapy if soapy else make_uhd)(end, self.device, length_tag)
+            block = make(end, self.device, length_tag)
         except (ImportError, RuntimeError, ValueError, LookupError) as error:
-            lister = "SoapySDRUtil --find" if soapy else "uhd_find_devices"
             raise ValueError(
                 f"no radio answers to {self.device!r} ({self.library}: {one_line(error)}). Is it "
-                f"plugged in, is it free, is its driver installed? {lister!r} lists what there is"
+                f"plugged in, is it free, is its driver installed? {LISTERS[self.library]!r} lists "
+                "what there is"
             ) from error
+        if self.library == "audio":
+            return block
         try:
-            rate = self._set_soapy(block) if soapy else self._set_uhd(block)
+            rate = self._set_soapy(block) if self.library == "soapy" else self._set_uhd(block)
         except (RuntimeError, ValueError, LookupError) as error:
             raise ValueError(
                 f"the radio {self.device!r} refuses a setting: {one_line(error)}"
@@ -69,6 +83,11 @@ class Radio:
                 f"{self.sample_rate:g}: give it a rate that it has"
             )
         return block
+
+    def _audio(self, end: str, device: str, length_tag: str) -> object:
+        make = from_sound_card if end == "source" else to_sound_card
+        rate = round(self.sample_rate)
+        return make(rate, getattr(audio, end)(rate, device, True))
 
     def _set_soapy(self, block: object) -> float:
         block.set_sample_rate(0, self.sample_rate)
@@ -114,3 +133,46 @@ def make_uhd(end: str, device: str, length_tag: str) -> object:
     if end == "source":
         return uhd.usrp_source(device, stream)
     return uhd.usrp_sink(device, stream, length_tag)
+
+
+class from_sound_card(gr.hier_block2):  # noqa: N801
+    """Audio of an SSB receiver to complex samples, the audio's centre at 0 Hz.
+
+    Output: complex stream. Of two real sidebands one is left: amplitude 1 becomes 1.
+
+    Args:
+        rate_hz: of both streams.
+        card: block that gives the audio.
+    """
+
+    def __init__(self, rate_hz: int, card: object) -> None:
+        gr.hier_block2.__init__(
+            self,
+            "from_sound_card",
+            gr.io_signature(0, 0, 0),
+            gr.io_signature(1, 1, gr.sizeof_gr_complex),
+        )
+        taps = filter.firdes.low_pass(2.0, rate_hz, PASS_HZ, TRANSITION_HZ)
+        down = filter.freq_xlating_fir_filter_fcf(1, taps, AUDIO_CENTRE_HZ, rate_hz)
+        self.connect(card, down, self)
+
+
+class to_sound_card(gr.hier_block2):  # noqa: N801
+    """Complex samples to the audio of an SSB transmitter, 0 Hz at the audio's centre.
+
+    Input: complex stream.
+
+    Args:
+        rate_hz: of both streams.
+        card: block that takes the audio.
+    """
+
+    def __init__(self, rate_hz: int, card: object) -> None:
+        gr.hier_block2.__init__(
+            self,
+            "to_sound_card",
+            gr.io_signature(1, 1, gr.sizeof_gr_complex),
+            gr.io_signature(0, 0, 0),
+        )
+        up = blocks.rotator_cc(2 * math.pi * AUDIO_CENTRE_HZ / rate_hz)
+        self.connect(self, up, blocks.complex_to_real(1), card)

@@ -12,48 +12,27 @@ With a label as an argument it does that alone, for `largesc task listen --exec`
 
 import argparse
 import json
-import socket
 import sys
+
+from gnuradio.largesc.radio.rig import HamlibDaemon
 
 STEP = 10.0
 MOVES = {"left": (-STEP, 0.0), "right": (STEP, 0.0), "up": (0.0, STEP), "down": (0.0, -STEP)}
-TIMEOUT_S = 5.0
 
 
-class Rotator:
+class Rotator(HamlibDaemon):
     """A rotator behind rotctld.
 
     Args:
-        host, port: of rotctld.
+        where: ``HOST:PORT`` of rotctld.
 
     Raises:
-        OSError: nothing answers there.
+        OSError: nothing answers there, or later, it refuses.
+        ValueError: ``where`` has another form.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port), TIMEOUT_S)
-        self._lines = self._socket.makefile("r", encoding="ascii", errors="replace")
-
-    def close(self) -> None:
-        self._lines.close()
-        self._socket.close()
-
-    def ask(self, command: str, answers: int) -> list[str]:
-        """Sends a command of rotctld's protocol and reads so many lines.
-
-        Raises:
-            OSError: it ended the connection, or refused with an RPRT other than 0.
-        """
-        self._socket.sendall(f"{command}\n".encode("ascii"))
-        found = []
-        while len(found) < answers:
-            line = self._lines.readline()
-            if not line:
-                raise OSError("rotctld has closed the connection")
-            found.append(line.strip())
-            if found[-1].startswith("RPRT ") and found[-1] != "RPRT 0":
-                raise OSError(f"rotctld refuses {command!r}: {found[-1]}")
-        return found
+    def __init__(self, where: str) -> None:
+        super().__init__(where, name="rotctld")
 
     def position(self) -> tuple[float, float]:
         """Azimuth and elevation in degrees."""
@@ -62,12 +41,12 @@ class Rotator:
 
     def turn(self, azimuth: float, elevation: float) -> None:
         """Begins to turn to a position in degrees."""
-        self.ask(f"P {azimuth:.1f} {elevation:.1f}", 1)
+        self.ask(f"P {azimuth:.1f} {elevation:.1f}")
 
     def do(self, label: str) -> bool:
         """Does what a command says; returns whether it is one of a rotator's."""
         if label == "stop":
-            self.ask("S", 1)
+            self.ask("S")
         elif label == "go":
             self.turn(0.0, 0.0)
         elif label in MOVES:
@@ -97,11 +76,10 @@ def main() -> int:
     parser.add_argument("label", nargs="?", help="do this, and end; without it, read stdin")
     parser.add_argument("--rotctld", default="127.0.0.1:4533", metavar="HOST:PORT")
     args = parser.parse_args()
-    host, _, port = args.rotctld.rpartition(":")
     try:
-        rotator = Rotator(host or "127.0.0.1", int(port))
+        rotator = Rotator(args.rotctld)
     except (OSError, ValueError) as error:
-        print(f"rotator: {args.rotctld}: {error}; is rotctld running?", file=sys.stderr)
+        print(f"rotator: {error}", file=sys.stderr)
         return 2
     try:
         for label in [args.label] if args.label else labels_of(sys.stdin):

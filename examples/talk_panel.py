@@ -84,7 +84,8 @@ class Panel(QtWidgets.QWidget):
 def run_panel(station: object, seconds: float) -> int:
     """Starts the station, shows the window until it is closed; returns the exit status."""
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(sys.argv[:1])
-    signal.signal(signal.SIGINT, lambda *_: app.quit())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: app.quit())
     station.start()
     panel = Panel(station)
     # The space bar is the key, whatever has the focus.
@@ -93,7 +94,4 @@ def run_panel(station: object, seconds: float) -> int:
     panel.show()
     if math.isfinite(seconds):
         QtCore.QTimer.singleShot(round(1000 * seconds), app.quit)
-    status = app.exec_()
-    station.stop()
-    station.wait()
-    return status
+    return app.exec_()

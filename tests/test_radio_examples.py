@@ -205,7 +205,7 @@ def test_radios_are_set_as_told(radio, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["rx", "o.wav"], "give one of --device, --uhd, --from; given: none"),
+        (["rx", "o.wav"], "give one of --device, --uhd, --audio, --from; given: none"),
         (["rx", "o.wav", "--from", "x", "--uhd", ""], "given: --uhd, --from"),
         (["rx", "o.wav", "--uhd", ""], "--uhd needs --frequency and --sample-rate"),
         (["rx", "o.wav", "--from", "nothing.sigmf-data"], "nothing.sigmf-data is not there"),

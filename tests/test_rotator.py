@@ -38,7 +38,7 @@ def port():
 
 
 def test_commands_turn_the_dummy_rotator(port, monkeypatch):
-    own = rotator.Rotator("127.0.0.1", port)
+    own = rotator.Rotator(f"127.0.0.1:{port}")
     asked = []
     turn = own.turn
     monkeypatch.setattr(own, "turn", lambda *to: (asked.append(to), turn(*to)))
