@@ -7,6 +7,7 @@
     largesc task say commands.wav --to 127.0.0.1:52010
 
 left, right: 10 degrees of azimuth; up, down: 10 of elevation; stop: stops; go: back to north.
+Beyond the end of its range a rotator is turned the other way round to the same azimuth.
 With a label as an argument it does that alone, for `largesc task listen --exec`.
 """
 
@@ -14,7 +15,7 @@ import argparse
 import json
 import sys
 
-from gnuradio.largesc.radio.rig import HamlibDaemon
+from gnuradio.largesc.radio.rig import HamlibDaemon, HamlibRefusedError
 
 STEP = 10.0
 MOVES = {"left": (-STEP, 0.0), "right": (STEP, 0.0), "up": (0.0, STEP), "down": (0.0, -STEP)}
@@ -40,8 +41,20 @@ class Rotator(HamlibDaemon):
         return float(azimuth), float(elevation)
 
     def turn(self, azimuth: float, elevation: float) -> None:
-        """Begins to turn to a position in degrees."""
-        self.ask(f"P {azimuth:.1f} {elevation:.1f}")
+        """Begins to turn to a position in degrees, at any azimuth that is the same modulo 360.
+
+        Raises:
+            HamlibRefusedError: the rotator takes none of them.
+        """
+        refusals = []
+        # Ranges of rotators are -180 to 180, 0 to 360, 0 to 450 and others.
+        for same in (azimuth, azimuth - 360.0, azimuth + 360.0):
+            try:
+                self.ask(f"P {same:.1f} {elevation:.1f}")
+                return
+            except HamlibRefusedError as error:
+                refusals.append(error)
+        raise refusals[0]
 
     def do(self, label: str) -> bool:
         """Does what a command says; returns whether it is one of a rotator's."""
@@ -52,9 +65,7 @@ class Rotator(HamlibDaemon):
         elif label in MOVES:
             azimuth, elevation = self.position()
             more, higher = MOVES[label]
-            self.turn(
-                max(-180.0, min(180.0, azimuth + more)), max(0.0, min(90.0, elevation + higher))
-            )
+            self.turn(azimuth + more, max(0.0, min(90.0, elevation + higher)))
         else:
             return False
         return True
@@ -81,18 +92,22 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"rotator: {error}", file=sys.stderr)
         return 2
+    refused = False
     try:
         for label in [args.label] if args.label else labels_of(sys.stdin):
-            done = rotator.do(label)
-            azimuth, elevation = rotator.position()
-            said = label if done else f"{label} is no command of a rotator"
-            print(f"{said}: azimuth {azimuth:.1f}, elevation {elevation:.1f}", flush=True)
+            try:
+                said = label if rotator.do(label) else f"{label} is no command of a rotator"
+                azimuth, elevation = rotator.position()
+                print(f"{said}: azimuth {azimuth:.1f}, elevation {elevation:.1f}", flush=True)
+            except HamlibRefusedError as error:
+                refused = True
+                print(f"rotator: {label}: {error}", file=sys.stderr, flush=True)
     except OSError as error:
         print(f"rotator: {error}", file=sys.stderr)
         return 1
     finally:
         rotator.close()
-    return 0
+    return 1 if refused and args.label else 0
 
 
 if __name__ == "__main__":

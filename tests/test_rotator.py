@@ -5,8 +5,10 @@ import importlib.util
 import json
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -45,8 +47,65 @@ def test_commands_turn_the_dummy_rotator(port, monkeypatch):
     monkeypatch.setattr(own, "position", lambda: (175.0, 85.0))
     assert [own.do(label) for label in ("left", "right", "up", "down", "stop", "go")] == [True] * 6
     assert not own.do("seven") and not own.do("P 1 1\nP 2 2")
-    assert asked == [(165.0, 85.0), (180.0, 85.0), (175.0, 90.0), (175.0, 75.0), (0.0, 0.0)]
+    assert asked == [(165.0, 85.0), (185.0, 85.0), (175.0, 90.0), (175.0, 75.0), (0.0, 0.0)]
     own.close()
+
+
+class Answers(socketserver.StreamRequestHandler):
+    """A rotctld whose rotator turns within ``server.range``, from ``server.azimuth``."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            command, *values = line.decode().split()
+            if command == "p":
+                self.wfile.write(f"{self.server.azimuth:f}\n20.000000\n".encode())
+                continue
+            low, high = self.server.range
+            inside = command != "P" or low <= float(values[0]) <= high
+            if command == "P" and inside:
+                self.server.azimuth = float(values[0])
+            self.wfile.write(b"RPRT 0\n" if inside else b"RPRT -1\n")
+
+
+@pytest.fixture
+def fake():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("span", "at", "label", "then"),
+    [
+        ((-180, 180), 175.0, "right", -175.0),
+        ((-180, 180), -175.0, "left", 175.0),
+        ((0, 360), 5.0, "left", 355.0),
+        ((0, 360), 355.0, "right", 5.0),
+        ((0, 450), 355.0, "right", 365.0),
+        ((-180, 180), 90.0, "right", 100.0),
+    ],
+)
+def test_it_turns_on_beyond_the_end_of_the_range(fake, span, at, label, then):
+    fake.range, fake.azimuth = span, at
+    own = rotator.Rotator("{}:{}".format(*fake.server_address))
+    assert own.do(label) and fake.azimuth == then
+    own.close()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_the_rotator_refuses_is_said(fake, alone):
+    fake.range, fake.azimuth = (40, 100), 100.0
+    lines = [json.dumps({"label": name, "understood": True}) for name in ("right", "left")]
+    host, port = fake.server_address
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, *(["right"] if alone else []), "--rotctld", f"{host}:{port}"],
+        input="\n".join(lines), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "rotator: right: rotctld refuses 'P 110.0 20.0': RPRT -1" in done.stderr
+    assert done.returncode == (1 if alone else 0)
+    assert done.stdout == ("" if alone else "left: azimuth 90.0, elevation 20.0\n")
 
 
 def test_decisions_on_stdin_are_done(port):
