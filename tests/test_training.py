@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from gnuradio.largesc.models.store import write_sha256
 from gnuradio.largesc.training.augmentation import add_variants, varied
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.recipes import card
@@ -98,10 +99,16 @@ def test_all_stages_then_export(table, config, tmp_path):
     model = load_codec(str(tmp_path / "model")).model
     assert model.encode(torch.zeros(1, 1, 3840)).shape == (1, 8, 2)
     work, folder = str(tmp_path), str(tmp_path / "model")
+    fitted = {"model": "base", "minutes": {"made-up": 2.5, "asterisk-core-sounds-ru": 1.5}}
+    (tmp_path / "model" / "channel_code.json").write_text(json.dumps(fitted))
+    (tmp_path / "model" / "channel_code.safetensors").write_bytes(b"weights")
+    write_sha256(tmp_path / "model")
     options = ["--config", str(config), "--work", work, "--model", folder, "--machine", "two cores"]
     card.main(options)
     text = (tmp_path / "model" / "README.md").read_text()
     assert "| made-up | none |" in text and "two cores" in text
+    assert "features of Whisper base" in text and "| made-up | none | 2.5 |" in text
+    assert "| asterisk-core-sounds-ru | CC BY 3.0 | 1.5 |" in text
     assert json.loads((tmp_path / "model" / "sha256.json").read_text())["codec.safetensors"] in text
     with (tmp_path / "learning_curves.csv").open() as file:
         assert "linear" in {row["stage"] for row in csv.DictReader(file)}

@@ -14,12 +14,12 @@ from ..speech.format import SAMPLE_RATE_HZ
 from ..speech.prompts import RATE_HZ, prompts, speech_of
 from ..studies.study import plt
 from ..studies.translation_picture import draw_translation
-from ..tasks.translation import TranslationLoopback, latency
+from ..tasks.translation_loopback import Lags, TranslationLoopback
 from .say import say
 from .translate import Screen, options_of, subtitles
 
 # Short ones, of those that no model was fitted to. The table of the study has all.
-PROMPTS = ("conf-getpin", "cannot-complete-as-dialed", "conf-onlyperson")
+PROMPTS = ("conf-getpin", "cannot-complete-as-dialed", "confbridge-conf-begin")
 PAUSE_S = 1.0
 
 
@@ -37,20 +37,23 @@ def demo(args: argparse.Namespace) -> int:
         print(f"said ({prompt.language}):  {prompt.text}\nreference:  {prompt.reference}")
     air = "no channel" if options.channel == "none" else f"{options.channel}, {options.snr_db:g} dB"
     print(f"\nunderstood ({air}, {options.symbols * FEATURES_PER_S} symbols a second):")
-    screen, steps = Screen(False), []
+    screen, steps, lags = Screen(False), [], Lags()
     for step in link.run(np.array_split(source, max(1, len(source) // 960))):
         steps.append(step)
+        lags.add(step)
         screen.show(step)
     screen.end()
     speech = link.speech()
     write_audio(output / "source.wav", source)
     write_audio(output / "english.wav", speech)
-    (output / "english.srt").write_text(subtitles(steps))
+    (output / "english.srt").write_text(
+        subtitles([phrase for step in steps for phrase in step.phrases])
+    )
     title = f"{options.language} to English, {air}, {options.symbols} symbols a frame of 20 ms"
     figure = draw_translation(title, source, steps, speech)
     figure.savefig(output / "translation.png", dpi=80)
     plt.close(figure)
-    facts = latency(steps)
+    facts = lags.figures()
     say(
         f"median from the end of a phrase to its first English word {facts['lag_first_s']:.1f} s, "
         f"to all of its text {facts['lag_text_s']:.1f} s; computing {link.computing_s:.1f} s for "

@@ -16,7 +16,8 @@ import numpy as np
 from .files import from_pcm16
 
 RATE_HZ = 16000
-LANGUAGES = {"fr": "fr", "es": "es", "it": "it", "ru": "ru", "en": "en"}
+LANGUAGES = ("fr", "es", "it", "ru", "en")
+PACKAGE = "asterisk-core-sounds"
 SOUNDS = Path("/usr/share/asterisk/sounds")
 TEXTS = Path("/usr/share/doc")
 # Fewer words than these are names and numbers.
@@ -48,7 +49,7 @@ class Prompt:
 
 def install(language: str) -> str:
     """How the prompts of ``language`` are installed."""
-    names = (f"asterisk-core-sounds-{x}{y}" for x in ("en", language) for y in ("-g722", ""))
+    names = (f"{PACKAGE}-{x}{y}" for x in ("en", language) for y in ("-g722", ""))
     return f"apt-get install {' '.join(dict.fromkeys(names))}"
 
 
@@ -66,28 +67,33 @@ def prompts(language: str, fitted: bool | None = None) -> list[Prompt]:
     if language not in LANGUAGES:
         raise PromptsError(f"no prompts in {language!r}: use one of {', '.join(LANGUAGES)}")
     own, english = texts_of(language), texts_of("en")
-    folder = SOUNDS / LANGUAGES[language]
+    folder = SOUNDS / language
     found = []
     for name in sorted(own.keys() & english.keys()):
         path = folder / f"{name}.g722"
         # Digits and letters are in folders of their own.
         wanted = "/" not in name and len(english[name].split()) >= LEAST_WORDS
-        if wanted and path.is_file() and (fitted is None or is_fitted(name) == fitted):
+        half = fitted is None or is_fitted(english[name]) == fitted
+        if wanted and path.is_file() and half:
             found.append(Prompt(name, language, path, own[name], english[name]))
     if not found:
         raise PromptsError(f"no speech of prompts in {folder}: {install(language)}")
     return found
 
 
-def is_fitted(name: str) -> bool:
-    """Whether models may be fitted to the prompt ``name``, in any language; half of them."""
-    return hashlib.sha256(name.encode()).digest()[0] % 2 == 0
+def is_fitted(reference: str) -> bool:
+    """Whether models may be fitted to prompts of this English text, in any language; half of them.
+
+    Some prompts say the same under two names: they are on the same side. Capitals, marks and spaces
+    do not count. Voices are the same on both sides.
+    """
+    words = re.sub(r"[^a-z0-9]+", " ", reference.lower()).strip()
+    return hashlib.sha256(words.encode()).digest()[0] % 2 == 0
 
 
 def texts_of(language: str) -> dict[str, str]:
     """Name to text of the prompts, without remarks in brackets."""
-    package = f"asterisk-core-sounds-{LANGUAGES[language]}"
-    path = TEXTS / package / f"core-sounds-{LANGUAGES[language]}.txt.gz"
+    path = TEXTS / f"{PACKAGE}-{language}" / f"core-sounds-{language}.txt.gz"
     if not path.is_file():
         raise PromptsError(f"{path} is missing: {install(language)}")
     found = {}

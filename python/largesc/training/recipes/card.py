@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ...speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from ...speech.prompts import PACKAGE
 from ...tables import markdown, means, read_csv, write_csv
 from ..config import read_config
 from ..speech import cached, split
@@ -35,6 +36,9 @@ TASK_LICENCES = {
     "librispeech": "CC BY 4.0",
     "ljspeech": "public domain",
     "kerstin-de": "CC0",
+}
+PROMPT_LICENCES = {f"{PACKAGE}-{x}": "CC BY-SA 3.0" for x in ("fr", "es", "it", "en")} | {
+    f"{PACKAGE}-ru": "CC BY 3.0"
 }
 LIMITS = """\
 ## Limits
@@ -109,6 +113,23 @@ def task_section(work: Path, model: Path, name: str = "task.pt") -> list[str]:
     return parts
 
 
+def channel_code_section(model: Path, licences: dict[str, str]) -> list[str]:
+    """What the card says of the channel code of the translation link, from its config."""
+    facts = json.loads((model / "channel_code.json").read_text())
+    parts = ["## Channel code of the translation link", ""]
+    parts += [f"Fitted in closed form to features of Whisper {facts['model']} (MIT); no gradients."]
+    parts += ["", "| speech | licence | minutes |", "|---|---|---|"]
+    for name, minutes in facts["minutes"].items():
+        licence = (licences | PROMPT_LICENCES).get(name, "not stated")
+        parts.append(f"| {name} | {licence} | {minutes} |")
+    return [
+        *parts,
+        "",
+        "Of the prompts the half that no study judges; the voices are the same.",
+        "",
+    ]
+
+
 def write_card(
     work: Path,
     model: Path,
@@ -139,6 +160,8 @@ def write_card(
             "Each utterance is there again as `training/augmentation.py` changes it; which stages"
         ]
         parts += ["heard that, `docs/training.md` says.", ""]
+    if "channel_code.safetensors" in sums:
+        parts += channel_code_section(model, config["licences"])
     if figures:
         rows = read_csv(figures)
         names = [n for n in rows[0] if n not in ("speech", "coder", "payload_bps", "utterance")]

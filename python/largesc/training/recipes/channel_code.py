@@ -9,6 +9,7 @@ The strongest directions of blocks of four frames are kept. ``--output`` receive
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +18,12 @@ import numpy as np
 from ...channel_codec.linear import BLOCK_FRAMES, Statistics
 from ...channel_codec.load import save_channel_code
 from ...features.log_mel import LEAST, LogMel
-from ...features.whisper import INSTALL, Whisper
+from ...features.whisper import FEATURES_PER_S, INSTALL, Whisper
 from ...models.packaged import whisper_folder
 from ...models.store import write_sha256
 from ...speech.files import read_audio, rows_of
 from ...speech.format import SAMPLE_RATE_HZ
-from ...speech.prompts import RATE_HZ, prompts, speech_of
+from ...speech.prompts import PACKAGE, RATE_HZ, Prompt, prompts, speech_of
 from ..config import read_config
 from ..whisper_weights import layers_of, read_variables
 
@@ -44,8 +45,8 @@ def weight_of(variables: dict[str, np.ndarray]) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(values, 1e-4 * values.max()))) @ vectors.T
 
 
-def speech(config: dict, source: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Drawn utterances and prompts, with their rates in Hz."""
+def speech(config: dict, source: Path) -> Iterator[tuple[np.ndarray, int, str]]:
+    """Drawn utterances and prompts, with their rates in Hz and their corpora."""
     folder, rows = rows_of(source)
     unseen = {row["speaker"] for row in rows if row["corpus"] == NON_NATIVE}
     unseen = set(sorted(unseen)[-UNSEEN_SPEAKERS:])
@@ -59,10 +60,14 @@ def speech(config: dict, source: Path) -> Iterator[tuple[np.ndarray, int]]:
         samples = read_audio(folder / row["path"])
         if len(samples) >= config["least_s"] * SAMPLE_RATE_HZ:
             seconds += len(samples) / SAMPLE_RATE_HZ
-            yield samples, SAMPLE_RATE_HZ
-    for language in config["prompts"]:
-        for prompt in prompts(language, fitted=True):
-            yield speech_of(prompt), RATE_HZ
+            yield samples, SAMPLE_RATE_HZ, row["corpus"]
+    for prompt in fitted_prompts(config["prompts"]):
+        yield speech_of(prompt), RATE_HZ, f"{PACKAGE}-{prompt.language}"
+
+
+def fitted_prompts(languages: list[str]) -> list[Prompt]:
+    """The half of the prompts that no study judges."""
+    return [prompt for language in languages for prompt in prompts(language, fitted=True)]
 
 
 def features_of(model: Whisper, samples: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -107,14 +112,17 @@ def fit(features: list[np.ndarray], variables: dict[str, np.ndarray], symbols: i
 def train(config: dict, source: Path, whisper: str, output: Path) -> Statistics:
     """Fits the code and writes it."""
     model = Whisper(whisper)
-    features = [features_of(model, *found) for found in speech(config, source)]
+    features, frames = [], Counter()
+    for samples, rate_hz, corpus in speech(config, source):
+        features.append(features_of(model, samples, rate_hz))
+        frames[corpus] += len(features[-1])
     variables = read_variables(whisper_folder(whisper, INSTALL) / "model.bin")
     found = fit(features, variables, config["symbols"])
     facts = {
         "model": whisper if whisper == "base" else Path(whisper).name,
         "width": model.width,
         "directions": found.basis.shape[1],
-        "hours": round(sum(map(len, features)) / 50 / 3600, 2),
+        "minutes": {corpus: round(frames[corpus] / FEATURES_PER_S / 60, 1) for corpus in frames},
     }
     save_channel_code(found, facts, output)
     write_sha256(output)
