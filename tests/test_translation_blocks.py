@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blocks of the translation link: speech to symbols to text, and messages that cannot be used."""
 
+import queue
+import threading
+import time
+
 import numpy as np
 import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
 from gnuradio.largesc.blocks.messages import to_pmt
-from gnuradio.largesc.blocks.translation.bursts import burst_pdu, read_burst
+from gnuradio.largesc.blocks.translation.bursts import burst_pdu, end_of_bursts, read_burst
+from gnuradio.largesc.features.text import Text
 from gnuradio.largesc.tasks.translation import Burst
-from test_translation import WORDS, quiet, voice
-from translation_trials import use_small_models
+from test_translation import WORDS, code_of, quiet, voice
+from translation_trials import SAMPLES_A_PHRASE, rx_module, tx_module, use_small_models
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +65,11 @@ def test_speech_becomes_text_and_speech(channel):
 def test_a_burst_comes_back_from_its_pdu():
     symbols = np.arange(24, dtype=np.complex64).reshape(2, 12)
     h = np.array([[1 + 1j], [0.5]], dtype=np.complex64)
-    burst = Burst(3, 1, 8, True, -5, symbols, h, 99)
+    burst = Burst(3, 1, 8, True, -5, symbols, h, 99, 77)
     _, found = read_burst(burst_pdu(burst))
     assert np.array_equal(found.symbols, symbols) and np.array_equal(found.h, h)
     assert (found.index, found.window, found.first, found.last) == (3, 1, 8, True)
-    assert (found.gain_steps, found.spoken) == (-5, 99)
+    assert (found.gain_steps, found.spoken, found.speech_end) == (-5, 99, 77)
 
 
 GOOD = {
@@ -74,6 +79,7 @@ GOOD = {
     keys.last: False,
     keys.gain_steps: 0,
     keys.spoken_sample: 0,
+    keys.speech_end_sample: 0,
     keys.fading: np.ones(1, dtype=np.complex64),
 }
 
@@ -117,7 +123,127 @@ def test_settings_out_of_range_keep_the_old_one():
 
 def test_live_the_newest_bursts_are_kept():
     rx = largesc.translation_rx(symbols=3)
-    message = pmt.cons(to_pmt(GOOD), pmt.init_c32vector(12, [1j] * 12))
-    for _ in range(40):
-        rx._on_port_symbols(message)
-    assert rx._bursts.qsize() == 32 and rx.statistics()["dropped"] == 8
+    for number in range(40):
+        rx._on_port_symbols(message_of(number))
+    kept = [rx._bursts.get_nowait().index for _ in range(rx._bursts.qsize())]
+    assert kept == list(range(8, 40)) and rx.statistics()["dropped"] == 8
+
+
+def message_of(number: int, blocks: int = 1, window: int = 0, last: bool = False) -> object:
+    """A burst of silence."""
+    meta = GOOD | {keys.burst_index: number, keys.window: window, keys.last: last}
+    meta[keys.fading] = np.ones(blocks, dtype=np.complex64)
+    return pmt.cons(to_pmt(meta), pmt.init_c32vector(12 * blocks, [1j] * 12 * blocks))
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """What a receiver publishes, by port."""
+    found = {"text": [], "caption": [], "status": []}
+
+    def keep(self: object, port: str, message: object) -> None:
+        found[port].append(message)
+
+    monkeypatch.setattr(largesc.translation_rx, "publish", keep)
+    return found
+
+
+def run_until(block: object, done: object) -> None:
+    """Runs the thread of a block until ``done`` says so, at most 20 s."""
+    block.start()
+    end = time.monotonic() + 20.0
+    while not done() and time.monotonic() < end:
+        time.sleep(0.01)
+    block.stop()
+    assert done()
+
+
+@pytest.mark.parametrize("mode", ["live", "offline"])
+def test_a_window_whose_last_burst_is_lost_is_finished(mode, published, monkeypatch):
+    monkeypatch.setattr("gnuradio.largesc.tasks.translation.PATIENCE_S", -3.0)
+    rx = largesc.translation_rx(symbols=3, mode=mode)
+    rx._on_port_symbols(message_of(0, blocks=15, window=4))
+    if mode == "offline":
+        rx._on_port_symbols(end_of_bursts())
+    run_until(rx, lambda: any(meta_of(m)[keys.last] for m in published["text"]))
+    assert text_of(published["text"]).split() == WORDS[:6]
+    assert meta_of(published["text"][-1])[keys.window] == 4
+    assert rx.statistics()["unfinished"] == 1
+
+
+def meta_of(message: object) -> dict:
+    return pmt.to_python(pmt.car(message))
+
+
+def test_text_of_a_window_that_another_one_ends_has_its_own_number(published):
+    rx = largesc.translation_rx(symbols=3)
+    rx._on_port_symbols(message_of(0, blocks=15, window=4))
+    rx._on_port_symbols(message_of(1, blocks=15, window=5))
+    run_until(rx, lambda: published["text"])
+    assert meta_of(published["text"][0])[keys.window] == 4
+
+
+def test_settings_outlive_a_restart():
+    rx = largesc.translation_rx(symbols=3)
+    rx.set_snr_db(-3.0)
+    rx.begin()
+    assert rx._receiver._snr_db == -3.0
+
+
+def test_settings_do_not_begin_the_noise_anew():
+    burst = Burst(0, 0, 0, False, 0, np.ones((4, 12), dtype=np.complex64), np.ones((4, 1)), 0, 0)
+    plain, changed = (largesc.symbol_channel(channel="awgn", seed=5) for _ in range(2))
+    first, second = plain._air(burst).symbols, plain._air(burst).symbols
+    assert np.array_equal(changed._air(burst).symbols, first)
+    changed.set_snr_db(10.0)
+    changed.set_channel("none")
+    assert np.array_equal(changed._air(burst).symbols, burst.symbols)
+    changed.set_channel("awgn")
+    assert np.array_equal(changed._air(burst).symbols, second)
+    changed.set_snr_db(30.0)
+    assert np.abs(changed._air(burst).symbols - 1.0).max() < 0.5
+
+
+def test_the_last_piece_is_not_left_behind():
+    """The end of the stream is seen just while the queue is asked in vain."""
+    tx = largesc.translation_tx(symbols=3)
+    tx.stopped, emitted = threading.Event(), []
+    tx.publish = lambda port, message: emitted.append(port)
+    pieces, get = tx._pieces, tx._pieces.get
+
+    def late(timeout: float) -> np.ndarray:
+        if not tx._over:
+            pieces.put(voice(0.6))
+            tx._over = True
+            raise queue.Empty
+        if tx._ended:
+            tx.stopped.set()
+        return get(timeout=0.0)
+
+    pieces.get = late
+    tx.run()
+    assert tx.statistics()["bursts"] == 1 and emitted[-2:] == ["symbols", "status"]
+
+
+def test_speech_that_waits_is_counted_right_from_two_threads():
+    rx = largesc.translation_rx(symbols=3, mode="offline")
+    out = [np.zeros(4096, dtype=np.float32)]
+    speak = threading.Thread(target=lambda: [rx._speak(SAID) for _ in range(500)])
+    speak.start()
+    played = 0
+    while speak.is_alive() or not rx._speech.empty() or len(rx._samples):
+        played += rx.work([], out)
+    assert played == 500 * SAMPLES_A_PHRASE
+    assert rx._made_samples == rx._played_samples == played
+
+
+SAID = Text(0, " four words of speech", "", 1.0, False, False)
+
+
+def test_a_channel_code_of_another_model_is_refused(monkeypatch):
+    wide = code_of(width=7)
+    for module in (tx_module, rx_module):
+        monkeypatch.setattr(module, "load_channel_code", lambda source, symbols: wide)
+    for make in (largesc.translation_tx, largesc.translation_rx):
+        with pytest.raises(ValueError, match="'embedded' takes 7 numbers a frame, Whisper base gi"):
+            make(symbols=3)

@@ -17,8 +17,6 @@ POLICIES = ("learned", "table", "fixed", "exact")
 SEGMENT_RULES = ("fixed", "printed", "prose")
 TRANSLATION_POLICIES = ("agreement", "segment")
 SYMBOL_CHANNELS = ("rayleigh", "awgn", "none")
-# Where a receiver of features does not know the SNR.
-UNKNOWN_SNR_DB = 10.0
 MOST_DEADLINE_MS = 5000
 MOST_REPORT_MS = 600_000
 MOST_THREADS = 1024
@@ -287,7 +285,6 @@ class TranslationOptions:
         symbols: complex symbols a feature frame of 20 ms.
         channel: ``awgn``, ``rayleigh``, or ``none``: features go as they are.
         snr_db: mean SNR of a symbol.
-        snr_known: whether the receiver knows it; else it takes 10 dB for it.
         seed: of the channel.
     """
 
@@ -301,7 +298,6 @@ class TranslationOptions:
     symbols: int = 64
     channel: str = "rayleigh"
     snr_db: float = 10.0
-    snr_known: bool = True
     seed: int = 1
 
     def checked(self) -> "TranslationOptions":

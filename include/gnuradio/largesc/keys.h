@@ -43,6 +43,7 @@ constexpr const char* first_frame = "first_frame";
 constexpr const char* last = "last";
 constexpr const char* gain_steps = "gain_steps";
 constexpr const char* spoken_sample = "spoken_sample";
+constexpr const char* speech_end_sample = "speech_end_sample";
 constexpr const char* fading = "fading";
 
 /// Every one of them, for bindings and tests.
@@ -84,6 +85,7 @@ inline constexpr std::array all{
     last,
     gain_steps,
     spoken_sample,
+    speech_end_sample,
     fading,
 };
 

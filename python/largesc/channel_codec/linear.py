@@ -42,8 +42,6 @@ class LinearCode:
     Args:
         statistics: that it was fitted to.
         symbols: complex symbols a feature frame of 20 ms.
-        design_snr_db: that power is shared out for; None: as the root of the variance, which is
-            right for a high SNR. At a low one the weakest directions get nothing.
 
     Raises:
         ValueError: more symbols than there are directions for.
@@ -56,9 +54,7 @@ class LinearCode:
 
     name = "linear"
 
-    def __init__(
-        self, statistics: Statistics, symbols: int = 64, design_snr_db: float | None = None
-    ) -> None:
+    def __init__(self, statistics: Statistics, symbols: int = 64) -> None:
         most = statistics.basis.shape[1] // (2 * BLOCK_FRAMES)
         if not 1 <= symbols <= most:
             raise ValueError(f"symbols {symbols} is out of range: use 1 to {most} a frame of 20 ms")
@@ -67,7 +63,7 @@ class LinearCode:
         reals = 2 * self.block_symbols
         self._of = statistics
         self._variance = np.maximum(statistics.variance[:reals].astype(np.float64), 1e-12)
-        power = shared_power(self._variance, reals / 2, design_snr_db)
+        power = shared_power(self._variance, reals / 2)
         self._amplitude = np.sqrt(power / self._variance)
         # Strong directions share a symbol with weak ones: none is far above the others.
         order = np.empty(reals, dtype=np.int64)
@@ -157,19 +153,11 @@ def gain_of(steps: int) -> float:
     return float(10.0 ** (GAIN_STEP_DB * steps / 20.0))
 
 
-def shared_power(variance: np.ndarray, total: float, snr_db: float | None) -> np.ndarray:
-    """Power of each direction, which add up to ``total``.
+def shared_power(variance: np.ndarray, total: float) -> np.ndarray:
+    """Power of each direction, in proportion to the root of its variance; they add up to ``total``.
 
-    Of all ways the one of the least squared error at the receiver: p = max(0, c √λ − σ²) with
-    noise of variance σ² (Lee and Petersen, 1976), and c √λ without.
+    Of all ways the one of the least squared error at the receiver where the SNR is high (Lee and
+    Petersen, 1976). At a low one it would give the weakest directions nothing.
     """
     root = np.sqrt(variance)
-    if snr_db is None:
-        return root * total / root.sum()
-    noise = 0.5 * 10.0 ** (-snr_db / 10.0)
-    # Variances fall: the first so many get power.
-    for count in range(len(variance), 0, -1):
-        level = (total + count * noise) / root[:count].sum()
-        if level * root[count - 1] > noise:
-            break
-    return np.maximum(level * root - noise, 0.0) * (np.arange(len(variance)) < count)
+    return root * total / root.sum()

@@ -19,15 +19,12 @@ from .linear import LinearCode, Statistics
 PART = "channel_code"
 
 
-def load_channel_code(
-    source: str = "embedded", symbols: int = 64, design_snr_db: float | None = None
-) -> LinearCode:
+def load_channel_code(source: str = "embedded", symbols: int = 64) -> LinearCode:
     """The linear code of a model's features.
 
     Args:
         source: ``embedded``, for Whisper base, or a folder.
         symbols: complex symbols a feature frame of 20 ms.
-        design_snr_db: see :class:`LinearCode`.
 
     Raises:
         ModelError: nothing usable is there.
@@ -47,7 +44,7 @@ def load_channel_code(
         found = Statistics(**{name: value.numpy() for name, value in unpack(stored).items()})
         if found.basis.shape != (4 * config["width"], config["directions"]):
             raise ModelError(f"{path} and {PART}.json do not belong together")
-    return LinearCode(found, symbols, design_snr_db)
+    return LinearCode(found, symbols)
 
 
 def save_channel_code(found: Statistics, config: dict, folder: Path) -> None:

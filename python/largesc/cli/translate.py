@@ -91,7 +91,7 @@ def translate(arguments: list[str]) -> int:
 
 def loopback(args: argparse.Namespace) -> int:
     """File to file through the whole chain, with the text as it comes."""
-    from ..tasks.translation import TranslationLoopback, latency
+    from ..tasks.translation_loopback import Lags, TranslationLoopback
 
     options = options_of(args)
     if args.output:
@@ -100,20 +100,21 @@ def loopback(args: argparse.Namespace) -> int:
         writable_file(Path(path))
     speech = opened(args.input)
     link = TranslationLoopback(options, voiced=args.output is not None)
-    screen, steps, begin = Screen(args.json), [], time.monotonic()
+    screen, lags, phrases, begin = Screen(args.json), Lags(), [], time.monotonic()
     for step in link.run(speech):
-        steps.append(step)
+        lags.add(step)
+        phrases += step.phrases
         screen.show(step)
     screen.end()
     if args.output:
         write_audio(Path(args.output), link.speech())
     if args.srt:
         with replacing(args.srt) as partial:
-            partial.write_text(subtitles(steps))
+            partial.write_text(subtitles(phrases))
     facts = {
         "seconds": link.spoken_s,
         "times_real_time": link.spoken_s / max(1e-3, time.monotonic() - begin),
-        **latency(steps),
+        **lags.figures(),
         "segments": link.sender.segments,
         "silent_s": link.sender.silent_s,
         **link.receiver.counters,
@@ -123,7 +124,7 @@ def loopback(args: argparse.Namespace) -> int:
     else:
         say(
             f"{facts['seconds']:.1f} s in {facts['seconds'] / facts['times_real_time']:.1f} s; "
-            f"median lag from the end of a phrase to its first word {facts['lag_first_s']:.1f} s"
+            f"median from the end of a phrase to its first word {facts['lag_first_s']:.1f} s"
             + (f"; {facts['doubtful']} times too little was understood" * bool(facts["doubtful"]))
         )
     return 0
@@ -165,10 +166,10 @@ class Screen:
         self._line = ""
 
 
-def subtitles(steps: list) -> str:
-    """What is spoken, in the form SubRip."""
+def subtitles(phrases: list[tuple[str, float, float]]) -> str:
+    """Phrases and the seconds when they begin and end, in the form SubRip."""
     lines = []
-    for text, start_s, end_s in (phrase for step in steps for phrase in step.phrases):
+    for text, start_s, end_s in phrases:
         number = len(lines) + 1
         lines.append(
             f"{number}\n{srt_time(start_s)} --> {srt_time(max(end_s, start_s + 1))}\n{text}\n"

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..models.packaged import MODELS, WHISPER, absent, whisper_folder
 from ..models.store import ModelError
+from ..models.whisper import MOST_TOKENS, most_tokens, open_whisper
 from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 
@@ -25,8 +26,6 @@ RATE_HZ = 16000
 # utterances, .233 in place of .152.
 LEAST_WINDOW_S, MOST_WINDOW_S, TAIL_S = 15.0, 30.0, 6.0
 LONGEST_S = 28.0
-# Nobody says more; a recogniser that repeats itself without end stops here.
-TOKENS_PER_S, MORE_TOKENS = 8, 6
 # Under this amplitude, -80 dB, there is nothing to hear. Whisper hears words in silence.
 SILENT = 1e-4
 
@@ -67,14 +66,13 @@ class Recogniser:
     """
 
     def __init__(self, name: str = JUDGE) -> None:
-        from faster_whisper import WhisperModel
         from faster_whisper.tokenizer import Tokenizer
         from faster_whisper.transcribe import get_suppressed_tokens
 
+        if why := missing(name):
+            raise ModelError(f"recogniser {name}: {why}")
         self.name = name
-        self._whisper = WhisperModel(
-            str(weights_folder(name)), device="cpu", compute_type="int8", cpu_threads=1
-        )
+        self._whisper = open_whisper(name, INSTALL)
         many = self._whisper.model.is_multilingual
         self._tokenizer = Tokenizer(
             self._whisper.hf_tokenizer, many, task="transcribe", language="en"
@@ -97,12 +95,11 @@ class Recogniser:
         padded = np.zeros(int(50 * window_s) * RATE_HZ // 50, dtype=np.float32)
         padded[: len(heard)] = np.clip(heard, -1.0, 1.0)
         encoded = self._whisper.encode(self._whisper.feature_extractor(padded, padding=0))
-        longest = int(TOKENS_PER_S * seconds) + MORE_TOKENS
         found = self._whisper.model.generate(
             encoded,
             [self._prompt],
             beam_size=1,
-            max_length=min(448, len(self._prompt) + longest),
+            max_length=min(MOST_TOKENS, len(self._prompt) + most_tokens(seconds)),
             suppress_blank=True,
             suppress_tokens=self._suppressed,
         )[0]

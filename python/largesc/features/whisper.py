@@ -9,20 +9,17 @@ from functools import cache
 
 import numpy as np
 
-from ..models.packaged import absent, whisper_folder
 from ..models.store import ModelError, made_by_others
+from ..models.whisper import MOST_TOKENS, most_tokens, open_whisper
 from .log_mel import FRAMES_PER_S, LEAST, WHISPER_HZ, LogMel, as_whisper
 
 INSTALL = "install it: ./bootstrap translate, or as requirements-translation*.txt say"
 FEATURES_PER_S = 50
 # Log-mel frames a feature frame.
 STRIDE = 2
-# Speech has silence behind it, or Whisper goes on; 57.3 to 58.4 of chrF with a tail of other speech
-# behind development prompts, 50.8 of silence that follows silence, 58 with one's own.
+# Speech has silence behind it, or Whisper goes on.
 TAIL_FRAMES, TAIL_AFTER_S, TAIL_WINDOW_S = 100, 2.0, 6.0
 HUM_HZ = 120.0
-# Nobody says more, and noise is babbled about without end.
-TOKENS_PER_S, MORE_TOKENS, MOST_TOKENS = 8, 6, 448
 NO_REPEAT = 4
 
 
@@ -58,16 +55,10 @@ class Whisper:
     """
 
     def __init__(self, source: str = "base", threads: int = 1) -> None:
-        if lacking := absent(("ctranslate2", "faster_whisper")):
-            raise ModelError(f"{lacking[0]} is not installed; {INSTALL}")
-        folder = whisper_folder(source, INSTALL)
-        from faster_whisper import WhisperModel
+        loaded = open_whisper(source, INSTALL, threads)
         from faster_whisper.transcribe import get_suppressed_tokens
 
         with made_by_others(source):
-            loaded = WhisperModel(
-                str(folder), device="cpu", compute_type="int8", cpu_threads=threads
-            )
             self._model, self._words = loaded.model, loaded.hf_tokenizer
             self.name, self.bands = source, self._model.n_mels
             self.languages = tuple(sorted(loaded.supported_languages))
@@ -126,7 +117,7 @@ class Whisper:
 
         prompt = [*self._tokenizer(language, task).sot_sequence, self._no_times(language), *forced]
         seconds = len(features) / FEATURES_PER_S
-        longest = len(prompt) + max(2, int(TOKENS_PER_S * seconds) + MORE_TOKENS - len(forced))
+        longest = len(prompt) + max(2, most_tokens(seconds) - len(forced))
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None], np.float32))
         found = self._model.generate(
             view,

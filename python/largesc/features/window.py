@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .log_mel import FRAMES_PER_S, LEAST, from_bytes
-from .whisper import FEATURES_PER_S, STRIDE, Whisper
+from .whisper import STRIDE, Whisper
 
 POLICIES = ("agreement", "segment")
 BLOCK_FRAMES = 4
@@ -31,12 +31,14 @@ class Features:
         window: number of the window that they are of.
         first: number of the first frame within the window.
         last: the window is over.
+        left_s: seconds of speech that came with them and are of the next window.
     """
 
     frames: np.ndarray
     window: int
     first: int
     last: bool
+    left_s: float = 0.0
 
 
 class SemanticEncoder:
@@ -113,14 +115,10 @@ class SemanticEncoder:
         if not len(frames):
             # The receiver has to hear that the window is over.
             frames = found[max(0, len(found) - BLOCK_FRAMES) :]
-        out = Features(frames, self._window, self._sent, over)
+        left_s = (len(self._heard) - end) / FRAMES_PER_S
+        out = Features(frames, self._window, self._sent, over, left_s)
         self._sent += len(frames)
         if over:
             self._heard, self._sent = self._heard[end:], 0
             self._window += 1
         return [out]
-
-
-def seconds_of(frames: int) -> float:
-    """Length of feature frames."""
-    return frames / FEATURES_PER_S

@@ -8,9 +8,10 @@ d' follows the slope k of this one's amplitude,
 
 That shortens on a rising amplitude, where the paper's words and its Fig. 3 lengthen. ``printed`` is
 the formula; ``prose`` is it with both signs turned, d' = min[n, (1 + p e^k) d] and
-max[m, (1 + q ln(k + 1)) d]. The paper leaves open how k is measured. Here: least squares over the
-amplitude (RMS of 20 ms), in shares of its mean, over the segment as 0 to 1; k counts within -0.9 to
-3, since the logarithm ends at -1.
+max[m, (1 + q ln(k + 1)) d]. Both are clipped at both ends here, to m and n, where eq. 8 has one
+bound a case: a first length outside of them comes back. The paper leaves open how k is measured.
+Here: least squares over the amplitude (RMS of 20 ms), in shares of its mean, over the segment as
+0 to 1; k counts within -0.9 to 3, since the logarithm ends at -1.
 """
 
 from dataclasses import dataclass
@@ -33,14 +34,17 @@ class Segment:
     """A piece of speech.
 
     Attributes:
-        samples: float32, never empty.
+        samples: float32; none where the stream ends right behind another segment.
         start: number of its first sample in the stream.
         last: a pause follows.
+        speech_end: number of the sample behind the last that sounds, to a step of 50 ms; before
+            ``start`` in a segment of a pause alone.
     """
 
     samples: np.ndarray
     start: int
     last: bool
+    speech_end: int
 
     @property
     def end(self) -> int:
@@ -80,7 +84,7 @@ class Segmenter:
         self._gate = SilenceGate()
         self._rest = np.zeros(0, dtype=np.float32)
         self._pieces: list[np.ndarray] = []
-        self._length_s, self._quiet_s, self._taken = self._first_s, 0.0, 0
+        self._length_s, self._taken, self._speech_end = self._first_s, 0, 0
         self._talking = False
         self.silent_samples = 0
 
@@ -113,16 +117,16 @@ class Segmenter:
         silent = self._gate.silent(10.0 * np.log10(max(power, 1e-12)))
         self._taken += len(step)
         self._pieces.append(step)
+        if not silent:
+            self._speech_end = self._taken
         if not self._talking:
             self._talking = not silent
             if silent:
                 kept = int(BEFORE_S * STEPS_PER_S)
                 self.silent_samples += sum(map(len, self._pieces[:-kept]))
                 self._pieces = self._pieces[-kept:]
-            self._quiet_s = 0.0
             return None
-        self._quiet_s = self._quiet_s + 1 / STEPS_PER_S if silent else 0.0
-        if self._quiet_s >= PAUSE_S - 1e-9:
+        if self._taken - self._speech_end >= PAUSE_S * self.rate_hz:
             return self._cut(last=True)
         # In whole steps, at least one.
         steps = max(1, round(self._length_s * STEPS_PER_S))
@@ -132,10 +136,10 @@ class Segmenter:
         samples = np.concatenate(self._pieces)
         self._pieces = []
         if last:
-            self._talking, self._quiet_s, self._length_s = False, 0.0, self._first_s
+            self._talking, self._length_s = False, self._first_s
         elif self.rule != "fixed":
             self._length_s = next_length(self._length_s, self._slope(samples), self.rule)
-        return Segment(samples, self._taken - len(samples), last)
+        return Segment(samples, self._taken - len(samples), last, self._speech_end)
 
     def _slope(self, samples: np.ndarray) -> float:
         size = self.rate_hz // LEVELS_PER_S

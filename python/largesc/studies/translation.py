@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""What is left of a translation behind a radio channel, and how far it lags behind the speaker.
 
-    largesc study translation --output docs/results/translation
+    largesc study translation --output docs/results/translation --work WORK
 
 Prompts that no model was fitted to, in French, Spanish, Italian and Russian, by BLEU and chrF
 against the English prompts. ``translation.csv``: whole phrases, by channel, SNR and symbols a
 frame, beside no channel, and our speech codec and Codec 2 translated at the receiver. With
-``--streaming`` instead ``streaming.csv``, by segments and policy. Results are kept in ``cache`` of
-``--work``, and a run that was killed goes on.
+``--streaming`` instead ``streaming.csv``, by segments and policy. With ``--confidence`` instead
+``confidence.csv``: how sure the model is of prompts that the channel code may be fitted to.
+Results are kept in ``cache`` of ``--work``, and a run that was killed goes on.
 """
 
 import argparse
@@ -17,31 +18,32 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..channel.loss_timeline import LossChannel
-from ..channel_codec.load import load_channel_code
+from ..channel.symbols import SymbolChannel
+from ..channel_codec.linear import LinearCode
+from ..channel_codec.load import PART, load_channel_code
 from ..evaluation.cache import Cache, key_of
 from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.own import OwnSystem
+from ..features.text import LAST_BEAM, LEAST_CONFIDENCE
+from ..models.packaged import sha256_of
+from ..models.store import resolve
 from ..options import TranslationOptions
 from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 from ..speech.prompts import RATE_HZ, Prompt, prompts, speech_of
 from ..tables import markdown
-from ..tasks.translation import (
-    Air,
-    Burst,
-    TranslationLoopback,
-    TranslationReceiver,
-    TranslationSender,
-    latency,
-    whisper,
-)
+from ..tasks.translation import Air, Burst, TranslationReceiver, TranslationSender, whisper
+from ..tasks.translation_loopback import Lags, TranslationLoopback
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 LANGUAGES = ("fr", "es", "it", "ru")
 SNRS_DB = (10.0, 5.0, 0.0, 19.0, -5.0)
 SYMBOLS = (64, 32, 128)
+# Other numbers of symbols are run at this SNR alone.
+ALL_SYMBOLS_DB = 10.0
 CHANNELS = ("awgn", "rayleigh")
 # Phrases as a whole: cut at pauses only.
 WHOLE = {"policy": "segment", "segment_s": 10.0}
@@ -68,7 +70,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_common(parser, speech=False)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--prompts", type=at_least_one, default=10, help="a language [%(default)s]")
-    parser.add_argument("--streaming", action="store_true", help="segments and policies instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--streaming", action="store_true", help="segments and policies instead")
+    instead.add_argument("--confidence", action="store_true", help="of the model, instead")
 
 
 @cache
@@ -112,9 +116,15 @@ def heard(prompt: Prompt, options: TranslationOptions, codec: str) -> str:
 
 
 @cache
-def load_code(symbols: int) -> object:
+def load_code(symbols: int) -> LinearCode:
     """The embedded channel code."""
     return load_channel_code("embedded", symbols)
+
+
+@cache
+def code_sum() -> str:
+    """Of the embedded channel code: what was found with another one does not count."""
+    return sha256_of(resolve("embedded", PART) / f"{PART}.safetensors")
 
 
 def scores(texts: list[str], references: list[str]) -> dict[str, float]:
@@ -134,20 +144,20 @@ def conditions() -> Iterator[tuple[str, dict, str]]:
     """Name, options and codec of each row, the important ones first."""
     yield "no channel", {"channel": "none"}, ""
     for snr_db in SNRS_DB:
-        for symbols in SYMBOLS:
+        for symbols in SYMBOLS if snr_db == ALL_SYMBOLS_DB else SYMBOLS[:1]:
             for channel in CHANNELS:
                 setting = {"channel": channel, "snr_db": snr_db, "symbols": symbols}
                 yield "features", setting, ""
-        if snr_db == SNRS_DB[0]:
+        if snr_db == ALL_SYMBOLS_DB:
             for name in CODECS:
                 yield name, {"channel": "none"}, name
 
 
-def judged(count: int) -> list[Prompt]:
-    """Held-out prompts, evenly over the names of each language."""
+def chosen_prompts(count: int, fitted: bool = False) -> list[Prompt]:
+    """Prompts of one half, evenly over the names of each language."""
     found = []
     for language in LANGUAGES:
-        held = prompts(language, fitted=False)
+        held = prompts(language, fitted)
         places = np.linspace(0, len(held) - 1, min(count, len(held))).astype(int)
         found += [held[place] for place in places]
     return found
@@ -162,7 +172,7 @@ def whole(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[d
             options = TranslationOptions(
                 language=prompt.language, seed=args.seed + number, **(WHOLE | setting)
             )
-            key = key_of("whole", prompt.name, codec, asdict(options))
+            key = key_of("whole", prompt.name, codec, asdict(options), code_sum())
             if key not in done:
                 done.add(key, heard(prompt, options, codec))
             texts.append(done[key])
@@ -182,13 +192,15 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
         for language in LANGUAGES:
             own = [prompt for prompt in chosen if prompt.language == language]
             options = TranslationOptions(language=language, seed=args.seed, **setting)
-            key = key_of("stream, processor time", [p.name for p in own], asdict(options))
+            key = key_of("stream", [p.name for p in own], asdict(options), code_sum())
             if key not in done:
                 link = TranslationLoopback(options)
-                steps = list(link.run(padded(prompt) for prompt in own))
-                text = "".join(step.text.committed for step in steps).strip()
+                text, lags = "", Lags()
+                for step in link.run(padded(prompt) for prompt in own):
+                    text += step.text.committed
+                    lags.add(step)
                 share = link.computing_s / link.spoken_s
-                done.add(key, {"text": text, "computing": share} | latency(steps))
+                done.add(key, {"text": text.strip(), "computing": share} | lags.figures())
             texts.append(done[key]["text"])
             references.append(" ".join(prompt.reference for prompt in own))
             facts.append({k: v for k, v in done[key].items() if k != "text"})
@@ -197,6 +209,42 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
         print(", ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
         save_rows(args, "streaming", rows)
     return rows
+
+
+def confidences(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
+    """Rows of how sure the model is of a text: its mean log probability of a token."""
+    rows = []
+    for snr_db in (None, *sorted(SNRS_DB, reverse=True)):
+        found = []
+        for number, prompt in enumerate(chosen):
+            key = key_of("confidence", prompt.name, prompt.language, snr_db, args.seed, code_sum())
+            if key not in done:
+                done.add(key, confidences_of(prompt, snr_db, args.seed + number))
+            found += done[key]
+        low, quarter, middle = (round(float(x), 2) for x in np.quantile(found, (0, 0.25, 0.5)))
+        rows.append(
+            {"channel": "none" if snr_db is None else "awgn"}
+            | {"snr_db": "" if snr_db is None else snr_db, "windows": len(found)}
+            | {"lowest": low, "quarter_below": quarter, "half_below": middle}
+            | {"doubtful": round(float(np.mean(np.array(found) < LEAST_CONFIDENCE)), 2)}
+        )
+        save_rows(args, "confidence", rows)
+    return rows
+
+
+def confidences_of(prompt: Prompt, snr_db: float | None, seed: int) -> list[float]:
+    """Of each window of a prompt, behind AWGN where there is an SNR."""
+    model, code, found = whisper("base"), load_code(SYMBOLS[0]), []
+    channel = None if snr_db is None else SymbolChannel("awgn", snr_db, seed)
+    for burst in sent(prompt, ""):
+        frames = burst.symbols
+        if channel is not None:
+            symbols, gain = code.encode(frames)
+            y, h = channel(torch.from_numpy(symbols))
+            frames = code.decode(y.numpy(), h.numpy(), snr_db, gain)
+        heard = np.concatenate([frames, model.silence])
+        found.append(model.decode(heard, prompt.language, beam=LAST_BEAM).confidence)
+    return found
 
 
 def draw(rows: list[dict], args: argparse.Namespace) -> None:
@@ -222,9 +270,12 @@ def draw(rows: list[dict], args: argparse.Namespace) -> None:
 def study(args: argparse.Namespace) -> None:
     """Runs what is missing, writes CSVs and the picture, prints tables."""
     done = Cache(args.work / "cache")
-    chosen = judged(args.prompts)
-    rows = (streaming if args.streaming else whole)(args, chosen, done)
-    if not args.streaming:
+    if args.confidence:
+        rows = confidences(args, chosen_prompts(args.prompts, fitted=True), done)
+    elif args.streaming:
+        rows = streaming(args, chosen_prompts(args.prompts), done)
+    else:
+        rows = whole(args, chosen_prompts(args.prompts), done)
         draw(rows, args)
     lines = [[str(row.get(name, "")) for name in rows[0]] for row in rows]
     print("\n" + markdown([list(rows[0]), *lines]))

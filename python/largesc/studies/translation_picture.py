@@ -4,7 +4,7 @@
 import numpy as np
 
 from ..speech.format import SAMPLE_RATE_HZ
-from ..tasks.translation import Said
+from ..tasks.translation_loopback import Said
 from .picture import spectrogram
 from .study import plt
 

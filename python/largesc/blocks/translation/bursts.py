@@ -16,6 +16,7 @@ FIELDS = {
     keys.last: "last",
     keys.gain_steps: "gain_steps",
     keys.spoken_sample: "spoken",
+    keys.speech_end_sample: "speech_end",
 }
 
 

@@ -3,7 +3,7 @@
 
 from gnuradio import gr
 
-from ...options import SYMBOL_CHANNELS, TranslationOptions, check_choice, check_range
+from ...options import SYMBOL_CHANNELS, TranslationOptions, check_choice
 from ...tasks.translation import Air
 from ..block_base import TokenBlock, setter
 from .bursts import burst_pdu, end_of_bursts, read_burst
@@ -12,10 +12,13 @@ from .bursts import burst_pdu, end_of_bursts, read_burst
 class symbol_channel(TokenBlock, gr.basic_block):  # noqa: N801
     """y = h x + n on `symbols` PDUs, h one for each 80 ms and known to the receiver.
 
+    Settings may change while it runs; what is drawn goes on. It begins at ``seed`` with each start
+    of the flowgraph.
+
     Input: message port `symbols`. Output: message ports `symbols` (metadata: fading), `status`.
 
     Args:
-        channel: ``rayleigh``, ``awgn`` or ``none``.
+        channel: ``rayleigh``, ``awgn`` or ``none``; may change while it runs.
         snr_db: mean SNR of a symbol; may change while it runs.
         seed: of all that is drawn.
     """
@@ -39,16 +42,14 @@ class symbol_channel(TokenBlock, gr.basic_block):  # noqa: N801
     @setter
     def set_snr_db(self, snr_db: float) -> None:
         """Mean SNR of a symbol in dB, -40 to 100."""
-        check_range("snr_db", snr_db, -40.0, 100.0)
+        self._air.set_snr_db(snr_db)
         self._settings["snr_db"] = float(snr_db)
-        self.begin()
 
     @setter
     def set_channel(self, channel: str) -> None:
         """``rayleigh``, ``awgn`` or ``none``."""
         check_choice("channel", channel, SYMBOL_CHANNELS)
-        self._settings["channel"] = channel
-        self.begin()
+        self._settings["channel"] = self._air.kind = channel
 
     def _on_symbols(self, message: object) -> None:
         _, burst = read_burst(message)

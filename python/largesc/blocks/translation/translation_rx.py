@@ -3,6 +3,7 @@
 
 import queue
 import time
+from dataclasses import replace
 
 import numpy as np
 import pmt
@@ -33,6 +34,9 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
     Input: message port `symbols`. Output: float stream 24 kHz; message ports `text` (PDUs of UTF-8
     bytes: new words that stay; metadata: window, last), `caption` (pairs with the last words, for a
     window), `status`.
+
+    A window whose last burst was lost is finished with the next window, at the end of the stream,
+    or, live, when nothing has come for 2 s and twice the speech of the last burst.
 
     Args:
         language: that is spoken, as Whisper names it.
@@ -77,13 +81,16 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
         self._receiver = TranslationReceiver(self._options, model, self._code)
         self._bursts: queue.Queue = queue.Queue()
         self._speech: queue.Queue = queue.Queue()
-        self._waiting_samples, self._samples = 0, np.zeros(0, dtype=np.float32)
+        # Made by the thread, and given out by work(): each is written by one of them.
+        self._made_samples, self._played_samples = 0, 0
+        self._samples = np.zeros(0, dtype=np.float32)
         self._phrases, self._done, self._caption = Phrases(), False, ""
 
     @setter
     def set_snr_db(self, snr_db: float) -> None:
-        """Mean SNR that the decoder reckons with in dB."""
+        """Mean SNR that the decoder reckons with in dB, -40 to 100."""
         self._receiver.set_snr_db(snr_db)
+        self._options = replace(self._options, snr_db=float(snr_db))
 
     def _on_symbols(self, message: object) -> None:
         _, burst = read_burst(message)
@@ -94,36 +101,47 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
 
     def run(self) -> None:
         """Decodes and speaks, in its thread."""
+        heard_s = time.monotonic()
         while not self.stopped.is_set():
             try:
                 burst: Burst | None = self._bursts.get(timeout=0.05)
             except queue.Empty:
+                if self._live and time.monotonic() - heard_s > self._receiver.patience_s:
+                    self._tell(self._receiver.flush())
                 continue
             if burst is None:
+                self._tell(self._receiver.flush())
                 self._done = True
                 continue
-            for text in self._receiver.push(burst):
-                self._tell(burst, text)
+            self._tell(self._receiver.push(burst))
             self.publish_status()
+            heard_s = time.monotonic()
 
-    def _tell(self, burst: Burst, text: Text) -> None:
+    def _tell(self, texts: list[Text]) -> None:
+        for text in texts:
+            self._show(text)
+            self._speak(text)
+
+    def _show(self, text: Text) -> None:
         if text.committed or text.last:
             data = text.committed.encode()
-            meta = to_pmt({keys.window: burst.window, keys.last: text.last})
+            meta = to_pmt({keys.window: text.window, keys.last: text.last})
             self.publish("text", pmt.cons(meta, pmt.init_u8vector(len(data), list(data))))
             self.counters["words"] += len(text.committed.split())
             self._caption = (self._caption + text.committed + " " * text.last)[-CAPTION_LETTERS:]
             shown = pmt.intern(f"{self._caption} {text.tentative}".strip()[-CAPTION_LETTERS:])
             self.publish("caption", pmt.cons(pmt.intern("text"), shown))
+
+    def _speak(self, text: Text) -> None:
         for phrase in self._phrases.push(text.committed, text.last):
-            waiting_s = self._waiting_samples / SAMPLE_RATE_HZ
+            waiting_s = (self._made_samples - self._played_samples) / SAMPLE_RATE_HZ
             if self._voice is None:
                 continue
             if self._live and waiting_s > MOST_SPEECH_S:
                 self.counters["unsaid"] += 1
                 continue
             speech = self._voice.say(phrase, length_at(waiting_s) if self._live else 1.0)
-            self._waiting_samples += len(speech)
+            self._made_samples += len(speech)
             self._speech.put(speech)
 
     def work(self, input_items: list, output_items: list) -> int:
@@ -136,7 +154,7 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
             count = min(len(out), len(self._samples))
             out[:count] = self._samples[:count]
             self._samples = self._samples[count:]
-            self._waiting_samples -= count
+            self._played_samples += count
             return count
         if done:
             self._ended = True

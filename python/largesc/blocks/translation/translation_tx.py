@@ -27,7 +27,7 @@ class translation_tx(ThreadedBlock, gr.basic_block):  # noqa: N801
     power 1. Silence is not sent. Up to 5 s of speech wait for the model; then the stream does.
 
     Input: float stream. Output: message ports `symbols` (complex; metadata: burst_index, window,
-    first_frame, last, gain_steps, spoken_sample, fading), `status`.
+    first_frame, last, gain_steps, spoken_sample, speech_end_sample, fading), `status`.
 
     Args:
         model: Whisper, ``base`` or a folder.
@@ -88,10 +88,12 @@ class translation_tx(ThreadedBlock, gr.basic_block):  # noqa: N801
     def run(self) -> None:
         """Feeds the model, in its thread."""
         while not self.stopped.is_set():
+            # Asked before the queue: the last piece is put there first.
+            over = self._over
             try:
                 piece = self._pieces.get(timeout=0.05)
             except queue.Empty:
-                if self._over and not self._ended:
+                if over and not self._ended:
                     self._emit(self._sender.flush())
                     self.publish("symbols", end_of_bursts())
                     self.publish_status()
