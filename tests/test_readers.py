@@ -23,9 +23,9 @@ from gnuradio.largesc.flowgraphs.packet_pipe import MOST_BYTES, packet_reader, p
 from gnuradio.largesc.flowgraphs.parts import make_channel
 from gnuradio.largesc.flowgraphs.speech_reader import speech_reader
 from gnuradio.largesc.flowgraphs.speech_writer import speech_writer
-from gnuradio.largesc.flowgraphs.transport import address, resolved
 from gnuradio.largesc.models.store import ModelError
 from gnuradio.largesc.options import ChannelOptions
+from gnuradio.largesc.packets.address import address, resolved
 from gnuradio.largesc.packets.key_file import read_key
 from gnuradio.largesc.speech.files import AudioError, Resampler, read_audio, resampled
 from gnuradio.largesc.speech.reader import SpeechReader

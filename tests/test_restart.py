@@ -4,6 +4,9 @@
 docs/architecture.md, "Starting again", says what may outlive a run.
 """
 
+import contextlib
+import socket
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +194,28 @@ def verifier(place: Place) -> Trial:
     return Trial(block, None, messages, None, ports, FRAMES - 4, read, facts=facts)
 
 
+def echo() -> str:
+    """A packet modem that sends back what it gets; returns its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            modem, _ = listener.accept()
+            # A run that ends may leave what it has not read.
+            with modem, contextlib.suppress(OSError):
+                while data := modem.recv(4096):
+                    modem.sendall(data)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def kiss_packets() -> Trial:
+    block = largesc.kiss_packets(listen="", tnc=echo(), call="N0CALL")
+    sent = plain_packets()
+    return Trial(block, None, lambda: sent, None, ["packets"], FRAMES)
+
+
 def report_rx() -> Trial:
     reports = [Report(n / 20, 1.0 + n, None, None) for n in range(12)]
     sent = [("packets", make_packet(encode(report, n, True))) for n, report in enumerate(reports)]
@@ -360,6 +385,7 @@ CASES = {
     "mimi_decoder": {"": decoder},
     "packet_signer": {"": signer},
     "packet_verifier": {"": verifier},
+    "kiss_packets": {"": lambda place: kiss_packets()},
     "report_rx": {"": lambda place: report_rx()},
     "report_tx": {"": lambda place: report_tx()},
     "link_monitor": {"": lambda place: link_monitor()},

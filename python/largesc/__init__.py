@@ -35,6 +35,7 @@ _EXPORTS = {
     "radio_channel": "blocks.radio.radio_channel",
     "packet_signer": "blocks.packet_security",
     "packet_verifier": "blocks.packet_security",
+    "kiss_packets": "blocks.kiss_packets",
     "report_tx": "blocks.report_tx",
     "report_rx": "blocks.report_rx",
     "task_encoder": "blocks.task_encoder",

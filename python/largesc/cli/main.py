@@ -17,6 +17,7 @@ from .process import ending, fill_descriptors, usable_home
 from .say import say
 
 ADDRESS = "HOST:PORT"
+NETWORKS = "UDP, ZMQ (zmq://...) or KISS (kiss://...)"
 RECIPES = (
     "codec",
     "export",
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add_loopback(command("loopback", "send a file through sender, channel and receiver"))
     tx = command("tx", "speech to packets, over UDP or on stdout")
     tx.add_argument("input", nargs="?", default="-", help="audio file, - for stdin [-]")
-    tx.add_argument("--to", metavar=ADDRESS, help="send in real time over UDP, or ZMQ (zmq://...)")
+    tx.add_argument("--to", metavar=ADDRESS, help=f"send in real time over {NETWORKS}")
     tx.add_argument(
         "--report-from", metavar=ADDRESS,
         help="listen there for the receiver's reports; over UDP they come back by themselves",
@@ -86,11 +87,11 @@ def parser() -> argparse.ArgumentParser:
         f"[{NETWORK_DEADLINE_MS}]",
     )
     for part in (channel, rx):
-        part.add_argument("--listen", metavar=ADDRESS, help="receive over UDP, or ZMQ (zmq://...)")
+        part.add_argument("--listen", metavar=ADDRESS, help=f"receive over {NETWORKS}")
         part.add_argument(
             "--seconds", type=float, default=0.0, help="stop after this; 0: at the end"
         )
-    channel.add_argument("--to", metavar=ADDRESS, help="send over UDP, or ZMQ (zmq://...)")
+    channel.add_argument("--to", metavar=ADDRESS, help=f"send over {NETWORKS}")
     rx.add_argument(
         "--report-to", metavar=ADDRESS,
         help="send reports there; default over UDP: where the last good packet came from",

@@ -135,7 +135,7 @@ def spoken(args: argparse.Namespace) -> int:
 
 def sender_to(text: str) -> Callable[[bytes], None]:
     """What sends a packet over UDP."""
-    from ..flowgraphs.transport import resolved
+    from ..packets.address import resolved
 
     family, peer = resolved(text, False)
     out = socket.socket(family, socket.SOCK_DGRAM)
@@ -201,7 +201,7 @@ class Programs:
 
 def listened(args: argparse.Namespace) -> int:
     """Decides on what comes, until a signal or for ``args.seconds``."""
-    from ..flowgraphs.transport import bind, resolved
+    from ..packets.address import bind, resolved
 
     programs = Programs(args.program) if args.program else None
     decider = CommandDecider(load_task(args.model), args.confidence)

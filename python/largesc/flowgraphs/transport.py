@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the packets of the command line go and come from: UDP, ZMQ, or pipes."""
+"""Where the packets of the command line go and come from: UDP, ZMQ, KISS, or pipes."""
 
 import logging
 import socket
@@ -9,10 +9,14 @@ from gnuradio import gr, zeromq
 
 from .._core import has_right_crc
 from ..blocks.block_base import ThreadedBlock
+from ..blocks.kiss_packets import kiss_packets
 from ..blocks.messages import make_packet, packet_bytes
+from ..packets.address import address, bind, resolved
 from .packet_pipe import packet_reader, packet_writer
 
 ZMQ = "zmq://"
+# A KISS port of ours, and that of another program.
+KISS, KISS_TNC = "kiss://", "kiss-tnc://"
 POLL_MS = 100
 MOST_BYTES = 2048
 # More packets than a socket holds.
@@ -22,43 +26,6 @@ PEER = pmt.intern("peer")
 log = logging.getLogger(__name__)
 
 
-def address(text: str) -> tuple[str, int]:
-    """``host:port`` to both parts; an IPv6 host may stand in brackets.
-
-    Raises:
-        ValueError: it has another form.
-    """
-    host, _, port = text.rpartition(":")
-    # int() reads the digits of every script, and as many as there are.
-    good = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
-    if not host or not good:
-        raise ValueError(
-            f"address {text!r} is not of the form host:port, as 127.0.0.1:5000, [::1]:5000, or "
-            "*:5000 for all of this machine"
-        )
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def resolved(text: str, passive: bool) -> tuple:
-    """Family and socket address of ``host:port``.
-
-    Raises:
-        ValueError: it has another form, or there is no such host.
-    """
-    host, port = address(text)
-    flags = socket.AI_PASSIVE if passive else 0
-    try:
-        found = socket.getaddrinfo(
-            None if host == "*" else host, port, type=socket.SOCK_DGRAM, flags=flags
-        )
-    except OSError as error:
-        raise ValueError(f"host {host!r} was not found: {error.strerror}") from error
-    except ValueError as error:
-        # No name can be so long, or have such characters.
-        raise ValueError(f"host {host!r} is no name of a host") from error
-    return found[0][0], found[0][4]
-
-
 def check_free(at: str | int | None) -> None:
     """Raises ValueError where :func:`packet_source` will, but without opening anything for long.
 
@@ -66,25 +33,16 @@ def check_free(at: str | int | None) -> None:
     """
     if not isinstance(at, str):
         return
-    stream = at.startswith(ZMQ)
-    family, where = resolved(at.removeprefix(ZMQ), True)
+    if at.startswith(KISS_TNC):
+        return
+    stream = at.startswith((ZMQ, KISS))
+    where = at.removeprefix(ZMQ).removeprefix(KISS).rpartition("@")[2]
+    family, where = resolved(where, True)
     kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
     with socket.socket(family, kind) as probe:
         if stream:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bind(probe, where, at)
-
-
-def bind(to_bind: socket.socket, where: tuple, text: str) -> None:
-    """Binds, or raises ValueError that names the address."""
-    try:
-        to_bind.bind(where)
-    except OSError as error:
-        to_bind.close()
-        raise ValueError(
-            f"{text} cannot be listened at: {error.strerror}; use an address of this machine and a "
-            "port that no other program has"
-        ) from error
 
 
 class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
@@ -185,21 +143,32 @@ def zmq_block(make: object, text: str, bind: bool) -> object:
         raise ValueError(f"{text} cannot be used: {error}") from error
 
 
+def kiss_block(text: str) -> kiss_packets:
+    """A KISS port, or the connection to one, for ``SCHEME://[CALL@]HOST:PORT``."""
+    call, _, where = text.partition("://")[2].rpartition("@")
+    ours = text.startswith(KISS)
+    return kiss_packets(listen=where if ours else "", tnc="" if ours else where, call=call)
+
+
 def packet_sink(to: str | int) -> tuple[object, str]:
-    """Where packets go, and its port: UDP, ZMQ, or a descriptor."""
+    """Where packets go, and its port: UDP, ZMQ, KISS, or a descriptor."""
     if isinstance(to, int):
         return packet_writer(descriptor=to), "packets"
     if to.startswith(ZMQ):
         return zmq_block(zeromq.pub_msg_sink, to, False), "in"
+    if to.startswith((KISS, KISS_TNC)):
+        return kiss_block(to), "packets"
     return udp_packets(to=to), "packets"
 
 
 def packet_source(at: str | int, *, crc: bool = False) -> tuple[object, str]:
-    """Where packets come from, and its port: UDP, ZMQ, or a descriptor; ``crc`` as for UDP."""
+    """Where packets come from, and its port: UDP, ZMQ, KISS, or a descriptor; ``crc`` for UDP."""
     if isinstance(at, int):
         return packet_reader(descriptor=at), "packets"
     if at.startswith(ZMQ):
         return zmq_block(zeromq.sub_msg_source, at, True), "out"
+    if at.startswith((KISS, KISS_TNC)):
+        return kiss_block(at), "packets"
     return udp_packets(listen=at, crc=crc), "packets"
 
 
