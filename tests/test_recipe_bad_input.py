@@ -15,7 +15,7 @@ from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.concealment.load import load_language_model
 from gnuradio.largesc.training import token_sets
 from gnuradio.largesc.training.config import read_config
-from gnuradio.largesc.training.recipes import tokens
+from gnuradio.largesc.training.recipes import channel_code, tokens
 from gnuradio.largesc.training.run import descend
 from gnuradio.largesc.training.speech import Utterance, prepare, split
 from gnuradio.largesc.training.token_sets import TokenSet, save
@@ -261,3 +261,13 @@ def test_loss_that_is_not_finite_is_not_learnt():
     with pytest.raises(ValueError, match="the loss became nan"):
         descend(optimiser, (weight * float("nan")).sum())
     assert torch.equal(weight.detach(), torch.ones(2))
+
+
+def test_channel_code_looks_at_its_output_before_the_work(tmp_path, monkeypatch):
+    def works(*_: object) -> None:
+        raise AssertionError("this is work")
+
+    monkeypatch.setattr(channel_code, "train", works)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file"):
+        channel_code.main(["--speech", str(tmp_path), "--output", str(tmp_path / "file")])

@@ -1,18 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Recipes of the task link: recordings, views, stored logits, and a model at the end."""
 
+import json
 import shutil
+from pathlib import Path
 
+import gnuradio.largesc
 import numpy as np
 import pytest
 import soundfile
 import torch
 import yaml
+from gnuradio.largesc.evaluation.recogniser import SECOND, missing
+from gnuradio.largesc.speech.activity import ActivityDetector
+from gnuradio.largesc.speech.files import read_audio
 from gnuradio.largesc.tasks.model import load_task
-from gnuradio.largesc.training.commands import checked_labels, clips_of
+from gnuradio.largesc.training import command_views, run
+from gnuradio.largesc.training.commands import (
+    Clip,
+    checked_labels,
+    clips_of,
+    is_development,
+    spoken_parts,
+    words_of,
+)
 from gnuradio.largesc.training.recipes import task as task_recipe
-from gnuradio.largesc.training.recipes import task_logits, task_teacher
+from gnuradio.largesc.training.recipes import task_logits, task_teacher, task_words
 from gnuradio.largesc.training.teacher_logits import LogitsOf, TeacherLogits, store
+from gnuradio.largesc.training.word_cuts import Word, WordPlaces, cut
 
 OF = LogitsOf("some", ("a", "b", "c", "d"), "sum", 2, 1.0)
 
@@ -66,7 +81,7 @@ def taught(recordings, work, monkeypatch, labels=("low", "high")):
 def learned(work, name: str = "task", more: tuple[str, ...] = (), **changes: object):
     training = yaml.safe_load(task_recipe.DEFAULT_CONFIG.read_text())["training"]
     training |= {"steps": 4, "batch": 16, "groups": 4} | changes.pop("training", {})
-    taught = {"teacher": {"weight": 0.7, "k": 0}}
+    taught = {"teacher": {"weight": 0.7, "k": 0, "trust": 0.0}}
     changes = taught | {"student": STUDENT, "codec": CODEC, "training": training} | changes
     config = config_of(task_recipe, work, **changes)
     output = work / name
@@ -95,8 +110,8 @@ def test_a_folder_of_recordings_becomes_a_model(work):
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("without_teacher", {"teacher": {"weight": 0.0, "k": 0}}),
-        ("k1", {"teacher": {"weight": 0.7, "k": 1}}),
+        ("without_teacher", {"teacher": {"weight": 0.0, "k": 0, "trust": 0.0}}),
+        ("k1", {"teacher": {"weight": 0.7, "k": 1, "trust": 0.01}}),
         ("not_adaptive", {"codec": CODEC | {"adaptive": False}}),
         ("no_bottleneck", {"training": {"bottleneck": 0.0}}),
     ],
@@ -107,7 +122,7 @@ def test_settings_train(work, name, changes):
 
 def test_one_command_trains_from_a_folder_without_a_teacher(recordings, tmp_path):
     where = ("--commands", str(recordings), "--other", str(recordings), "--all-labels")
-    output = learned(tmp_path, "own", where, teacher={"weight": 0.0, "k": 0})
+    output = learned(tmp_path, "own", where, teacher={"weight": 0.0, "k": 0, "trust": 0.0})
     assert load_task(str(output)).config.labels[:-2] == ("high", "low", "other")
 
 
@@ -121,25 +136,159 @@ def test_an_encoder_is_taken_as_it_is(work):
         learned(work, "third", ("--encoder", str(first)), student=student)
 
 
-def test_training_goes_on_where_it_was_stopped(work):
-    learned(work, "resumed", training={"steps": 3})
-    before = torch.load(work / "resumed.pt", weights_only=False)
-    assert before["step"] == 3
-    learned(work, "resumed", training={"steps": 3})
-    assert torch.load(work / "resumed.pt", weights_only=False)["step"] == 3
-    with pytest.raises(ValueError, match="made with another config"):
+def test_training_goes_on_where_it_was_stopped(work, monkeypatch):
+    steps, descend = [], task_recipe.descend
+
+    def killed(optimiser: object, loss: torch.Tensor) -> None:
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        steps.append(1)
+        descend(optimiser, loss)
+
+    monkeypatch.setattr(run, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(task_recipe, "descend", killed)
+    with pytest.raises(KeyboardInterrupt):
         learned(work, "resumed", training={"steps": 5})
+    state = torch.load(work / "resumed.pt", weights_only=False)
+    # A mark that no fresh start has, and that no step takes away: softmax does not see it.
+    state["average"]["student.head.bias"] += 100.0
+    state["model"]["student.head.bias"] += 100.0
+    torch.save(state, work / "resumed.pt")
+    assert state["step"] == 3
+    monkeypatch.setattr(task_recipe, "descend", lambda *args: (steps.append(1), descend(*args)))
+    model = load_task(str(learned(work, "resumed", training={"steps": 5})))
+    after = torch.load(work / "resumed.pt", weights_only=False)
+    assert len(steps) == 5 and after["step"] == 5
+    assert model.student.head.bias.min() > 90.0
+    # What was reported last is in it.
+    assert after["curve"][-1]["step"] == 5 and "right" in after["curve"][-1]
+    learned(work, "resumed", training={"steps": 5})
+    assert len(steps) == 5
+    with pytest.raises(ValueError, match="made with another config"):
+        learned(work, "resumed", training={"steps": 6})
+    with pytest.raises(ValueError, match="made with another config"):
+        learned(work, "resumed", ("--encoder", str(work / "resumed")), training={"steps": 5})
 
 
-def test_views_go_on_where_they_were_stopped(recordings, tmp_path, monkeypatch, work):
+def test_views_go_on_where_they_were_stopped(recordings, tmp_path, monkeypatch):
     taught(recordings, tmp_path, monkeypatch)
-    first = (tmp_path / "views.f16").read_bytes()
-    (tmp_path / "views.json").unlink()
-    (tmp_path / "views.partial").write_text("16")
+    mel, features = tmp_path / "views.f16", tmp_path / "features.f16"
+    first, row = mel.read_bytes(), 40 * 160 * 2
+    partial = json.loads((tmp_path / "views.partial").read_text())
+
+    def stopped_at(done: int, sums: list) -> None:
+        """As a kill behind ``done`` rows would leave it; what is there is marked."""
+        (tmp_path / "views.json").unlink()
+        (tmp_path / "views.partial").write_text(json.dumps({"sums": sums, "done": done}))
+        mel.write_bytes(bytes(16 * row) + bytes(len(first) - 16 * row))
+
+    stopped_at(16, partial["sums"])
+    heard = np.frombuffer(features.read_bytes(), np.float16)
     taught(recordings, tmp_path, monkeypatch)
-    assert (tmp_path / "views.f16").read_bytes() == first
+    assert mel.read_bytes() == bytes(16 * row) + first[16 * row :]
+    assert np.array_equal(np.frombuffer(features.read_bytes(), np.float16), heard)
     with pytest.raises(ValueError, match="other recordings, labels or settings"):
         taught(recordings, tmp_path, monkeypatch, ["low"])
+    # A part of other views, or one that no teacher or another one has heard, is not gone on from.
+    for sums in (["0" * 64, partial["sums"][1]], [partial["sums"][0], None]):
+        stopped_at(16, sums)
+        taught(recordings, tmp_path, monkeypatch)
+        assert mel.read_bytes() == first
+
+
+def test_speakers_kept_apart_are_in_no_noise(tmp_path, monkeypatch):
+    kept, learned_from = "s21", "s1"
+    assert is_development(Clip(tmp_path, "low", kept, ""))
+    assert not is_development(Clip(tmp_path, "low", learned_from, ""))
+    for label in ("low", "other"):
+        (tmp_path / "said" / label).mkdir(parents=True)
+        for speaker, samples in ((kept, 8000), (learned_from, 6000)):
+            path = tmp_path / "said" / label / f"{speaker}_nohash_0.wav"
+            soundfile.write(path, 0.1 * np.sin(np.arange(samples)), 16000)
+    soundfile.write(tmp_path / f"{kept}.wav", 0.1 * np.sin(np.arange(8000)), 16000)
+    used = []
+
+    class Kept(command_views.Varied):
+        def __init__(self, noises: list, babble: list) -> None:
+            super().__init__(noises, babble)
+            used.append((noises, babble))
+
+    monkeypatch.setattr(command_views, "Varied", Kept)
+    config = yaml.safe_load(task_teacher.DEFAULT_CONFIG.read_text()) | {"views": VIEWS}
+    command_views.prepare(
+        tmp_path / "work", checked_labels(["low"]), [tmp_path / "said"], None, config
+    )
+    noises, babble = used[0]
+    assert [len(samples) for samples in babble] == [9000] and not noises
+
+
+def test_other_speech_with_a_command_in_its_text_is_not_unknown(tmp_path):
+    t = np.arange(48000) / 16000
+    hum = 0.3 * np.sin(2 * np.pi * 200 * t) * ((t > 0.8) & (t < 1.4))
+    for name, text in (("a", "Low tide"), ("b", "slow, slowly"), ("c", None)):
+        soundfile.write(tmp_path / f"{name}.wav", hum, 16000)
+        if text is not None:
+            (tmp_path / f"{name}.txt").write_text(text)
+    clips, speech = spoken_parts(tmp_path, 10, 1, ("low", "_unknown_", "_silence_"))
+    assert sorted(c.path.stem for c in clips) == ["b", "c"] and len(speech) == 2
+
+
+def test_rows_that_the_teacher_does_not_believe_are_left_out(work):
+    views = command_views.Views(work)
+    logits = TeacherLogits(work / "task_logits.bin")
+    rows = np.arange(len(views.rows))
+    likely = logits.probabilities(rows)[rows, views.label].numpy()
+    kept = task_recipe.trusted(views, rows, logits, float(np.median(likely)))
+    assert 0 < len(kept) < len(rows) and likely[kept].min() >= np.median(likely)
+    assert np.array_equal(task_recipe.trusted(views, rows, logits, 0.0), rows)
+
+
+def test_words_are_cut_out_of_speech_whose_text_is_known(tmp_path, monkeypatch):
+    class Places:
+        def __init__(self, name: str) -> None:
+            pass
+
+        def __call__(self, speech: np.ndarray, text: str) -> list[Word]:
+            words = words_of(text)
+            return [Word(w, 0.5 * n, 0.5 * n + 0.4) for n, w in enumerate(words)]
+
+    monkeypatch.setattr(task_words, "WordPlaces", Places)
+    speech = tmp_path / "speech"
+    speech.mkdir()
+    for name, text in (("a", "Go on, then: a mile"), ("b", "None of it"), ("c", "STOP")):
+        soundfile.write(speech / f"{name}.wav", np.full(48000, 0.1), 16000)
+        (speech / f"{name}.txt").write_text(text)
+    where = ["--speech", str(speech), "--work", str(tmp_path / "words")]
+    config = config_of(task_words, tmp_path, labels=["go", "on", "stop"], others=1)
+    task_words.main(["--config", str(config), *where])
+    found = clips_of(tmp_path / "words" / "words.tsv")
+    assert [c.label for c in found if c.label in ("go", "on", "stop")] == ["go", "on", "stop"]
+    assert [c.label for c in found if c.label not in ("go", "on", "stop")] in (["then"], ["mile"])
+    assert soundfile.info(found[0].path).duration == pytest.approx(0.52, abs=0.01)
+    assert soundfile.info(found[1].path).duration == pytest.approx(0.62, abs=0.01)
+    with pytest.raises(ValueError, match="other speech or settings"):
+        task_words.main(["--config", str(config_of(task_words, tmp_path, others=2)), *where])
+    with pytest.raises(ValueError, match="no text of --speech has one of the labels"):
+        config = config_of(task_words, tmp_path, labels=["left"])
+        task_words.main(["--config", str(config), *where])
+
+
+def test_words_are_found_where_they_are_said():
+    places = real_places()
+    speech = read_audio(Path(gnuradio.largesc.__file__).parent / "tasks" / "commands.ogg")
+    spoken = [part.samples for part in ActivityDetector().push(speech[: 10 * 24000])][:3]
+    found = places(np.concatenate(spoken), "Zero, one; TWO")
+    assert [word.text for word in found] == ["zero", "one", "two"]
+    ends = np.cumsum([len(samples) for samples in spoken]) / 24000
+    assert np.abs(np.array([word.end_s for word in found]) - ends).max() < 0.35
+    middle = cut(np.concatenate(spoken), found[1])
+    assert 0.5 * len(spoken[1]) < len(middle) < 1.6 * len(spoken[1])
+
+
+def real_places() -> object:
+    if why := missing(SECOND):
+        pytest.skip(why)
+    return WordPlaces(SECOND)
 
 
 @pytest.mark.parametrize(

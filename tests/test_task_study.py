@@ -8,8 +8,10 @@ import pytest
 import torch
 from gnuradio.largesc.channel.symbols import SymbolChannel
 from gnuradio.largesc.evaluation.task_link import Heard, as_detected, over_link, sent_by_number
-from gnuradio.largesc.studies import task, task_events, task_teacher
+from gnuradio.largesc.studies import study, task, task_events, task_teacher
 from gnuradio.largesc.tasks.model import load_task
+from scipy.integrate import quad
+from scipy.stats import norm
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
@@ -17,19 +19,46 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 @pytest.fixture(scope="module")
 def heard() -> Heard:
     speech = [0.1 * np.random.default_rng(n).standard_normal(9000) for n in range(8)]
-    return Heard([s.astype(np.float32) for s in speech], np.arange(8) % 3, ["some"] * 8)
+    return Heard([s.astype(np.float32) for s in speech], np.arange(8) % 3)
 
 
-def test_a_decided_label_arrives_as_theory_has_it():
-    label = torch.arange(22).repeat(100)
-    right = sent_by_number(label, 22, SymbolChannel("awgn", 0.0, 1), 32) == label.numpy()
-    assert right.mean() > 0.999
-    # Orthogonal words at 3.2 of energy over noise: between the union bound and a guess.
-    weak = sent_by_number(label, 22, SymbolChannel("awgn", -10.0, 1), 32) == label.numpy()
-    bound = 1.0 - 21 * 0.5 * np.exp(-3.2 / 2)
-    assert max(bound, 1 / 22) < weak.mean() < 0.9
-    faded = sent_by_number(label, 22, SymbolChannel("rayleigh", 0.0, 1), 32) == label.numpy()
-    assert weak.mean() < faded.mean() < right.mean()
+def right_in_theory(classes: int, symbols: int, snr_db: float) -> float:
+    """Share that is right of equally likely words (Proakis, Digital Communications, 4.4)."""
+    at = np.sqrt(2.0 * symbols * 10.0 ** (snr_db / 10.0))
+    if classes <= 2 * symbols:
+        # Orthogonal: the right one is greater than all others.
+        return quad(lambda x: norm.pdf(x - at) * norm.cdf(x) ** (classes - 1), -10, at + 10)[0]
+    # Biorthogonal and full: greater than the amounts of all others.
+    pairs = classes // 2 - 1
+    return quad(lambda x: norm.pdf(x - at) * (2 * norm.cdf(x) - 1) ** pairs, 0, at + 10)[0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "symbols", "snr_db"),
+    [(22, 32, -15.0), (22, 32, -10.0), (22, 32, -5.0), (22, 128, -15.0), (32, 8, 0.0)],
+)
+def test_a_decided_label_arrives_as_theory_has_it(classes, symbols, snr_db):
+    label = torch.arange(classes).repeat(20_000 // classes)
+    channel = SymbolChannel("awgn", snr_db, 1)
+    right = (sent_by_number(label, classes, channel, symbols) == label.numpy()).mean()
+    expected = right_in_theory(classes, symbols, snr_db)
+    deviation = np.sqrt(expected * (1.0 - expected) / len(label))
+    assert abs(right - expected) < 4.0 * deviation
+    # Errors lie below the union bound of pairs, and near it where they are few.
+    energy = symbols * 10.0 ** (snr_db / 10.0)
+    bound = (classes - 1) * norm.sf(np.sqrt(energy))
+    assert 1.0 - right < bound + 4.0 * deviation
+    if bound < 0.05:
+        assert 1.0 - right > 0.7 * bound
+
+
+def test_a_decided_label_fades_with_the_channel():
+    label = torch.arange(22).repeat(200)
+    weak, faded, good = (
+        (sent_by_number(label, 22, SymbolChannel(kind, snr_db, 1), 32) == label.numpy()).mean()
+        for kind, snr_db in (("awgn", -10.0), ("rayleigh", 0.0), ("awgn", 0.0))
+    )
+    assert weak < faded < good and good > 0.999
 
 
 def test_loudest_utterance_is_what_counts():
@@ -46,11 +75,26 @@ def test_snr_runs_up_and_down():
     assert np.abs(steps).max() == pytest.approx(0.1)
 
 
-def test_senders_are_compared_on_the_same_channel(models, heard):
+def test_senders_are_compared_on_the_same_channel(models, heard, monkeypatch):
     model = load_task(models)
     logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
     rows = task_events.following(model, logits, heard, 1)
     assert len(rows) == 2 * 2 * 3 and all(0.0 <= r["right"] <= 1.0 for r in rows)
+    # Where the sender knows the SNR, the same as over a link that has it.
+    at_s = np.random.default_rng(1).uniform(0.0, 60.0, 8)
+    calls = []
+
+    def noted(model, logits, channel, symbols, believed_db):
+        calls.append((channel.snr_db, believed_db))
+        return over_link(model, logits, channel, symbols, believed_db)
+
+    monkeypatch.setattr(task_events, "over_link", noted)
+    task_events.following(model, logits, heard, 1)
+    calls = np.array(calls).reshape(4, 3, 8, 2)
+    now, late = task_events.running_snr(at_s), task_events.running_snr(at_s - 0.5)
+    assert np.allclose(calls[..., 0], now)
+    assert np.allclose(calls[:, 0, :, 1], now) and np.allclose(calls[:, 1, :, 1], late)
+    assert not calls[:, 2, :, 1].any() and not np.allclose(now, late)
     exact = over_link(model, logits, SymbolChannel("awgn", 5.0, 1), 32)
     again = over_link(model, logits, SymbolChannel("awgn", 5.0, 1), 32, 5.0)
     assert torch.equal(exact, again)
@@ -88,3 +132,30 @@ def test_rows_to_judge_are_those_kept_apart(tmp_path):
     table.write_text("\n".join(lines[:2]) + "\n")
     with pytest.raises(ValueError, match="no rows of the split eval"):
         task.rows_to_judge(table)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--commands", "nowhere.tsv"], "nowhere.tsv is missing"),
+        (["--models", "nowhere"], "--models nowhere is no folder"),
+        (["--talk", "nowhere"], "nowhere is missing"),
+        (["--radio-per", "nowhere.csv"], "nowhere.csv has no rows of the profile ssb"),
+        (["--work", "nowhere"], "run `largesc train task-teacher` first"),
+        (["--clips", "0"], "--clips 0 is out of range"),
+        (["--output", "table.tsv"], "table.tsv"),
+    ],
+)
+def test_options_are_looked_at_before_the_work(tmp_path, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.tsv").write_text("path\tlabel\tcorpus\tsplit\nb\ton\tx\teval\n")
+
+    def computes(*_: object) -> None:
+        raise AssertionError("this is work")
+
+    for name in ("heard_of", "logits_of", "model_rows"):
+        monkeypatch.setattr(task, name, computes)
+    given = dict(zip(["--commands", "--output"], ["table.tsv", "out"], strict=True))
+    given |= dict([options])
+    with pytest.raises(ValueError, match=said):
+        study.run("task", [part for pair in given.items() for part in pair])

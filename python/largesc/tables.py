@@ -30,6 +30,12 @@ def read_csv(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+def read_tsv(path: Path) -> list[dict]:
+    """Rows of a table with tabs between its cells and no quotes, all cells text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
 def number_of(cell: object) -> float:
     """A cell of a table or CSV; NaN where it is empty."""
     return float("nan") if cell is None or cell == "" else float(cell)

@@ -44,7 +44,8 @@ class task_decider(TokenBlock, gr.basic_block):  # noqa: N801
         gr.basic_block.__init__(self, "task_decider", None, None)
         ports = {"bursts": self._on_burst, "packets": self._on_packet}
         self.open_ports(ports, ["decision"], "bursts")
-        self._core = CommandDecider(load_task(model), confidence)
+        self.task_model = load_task(model)
+        self._core = CommandDecider(self.task_model, confidence)
         self._snr_db = checked_snr_db(snr_db)
         self.counters |= {"decisions": 0, "understood": 0}
         self._index = 0

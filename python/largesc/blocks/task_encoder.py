@@ -109,10 +109,6 @@ class task_encoder(TokenBlock, gr.basic_block):  # noqa: N801
         """Changes the symbols of a burst while running; the receiver reads any of the model's."""
         self._symbols = checked_symbols(self._core.model, symbols)
 
-    def words(self) -> np.ndarray:
-        """The codebook, complex64 ``[labels, symbols]``."""
-        return self._core.model.codec.words(self._symbols).numpy()
-
     def statistics(self) -> dict[str, int | float]:
         """Counters: commands, too_long, too_short, broken_samples, refused; snr_db as believed."""
         return self.counters | self._core.detector.counters | {"snr_db": self._snr_db}

@@ -23,22 +23,20 @@ class Heard:
     Attributes:
         speech: float32 ``[n]`` each, at 24 kHz.
         label: number of each one's label, ``[clips]``.
-        corpus: of each.
     """
 
     speech: list[np.ndarray]
     label: np.ndarray
-    corpus: list[str]
 
 
 def heard_of(rows: list[dict], folder: Path, labels: tuple[str, ...]) -> Heard:
-    """Reads the rows (path, label, corpus) of a table; words that are no label are unknown."""
+    """Reads the rows (path, label) of a table; words that are no label are unknown."""
     speech, label = [], []
     for row in rows:
         speech.append(read_audio(folder / row["path"]))
         name = row["label"]
         label.append(labels.index(name if name in (*labels[:-2], SILENCE) else UNKNOWN))
-    return Heard(speech, np.array(label), [row["corpus"] for row in rows])
+    return Heard(speech, np.array(label))
 
 
 def as_detected(speech: list[np.ndarray]) -> list[np.ndarray]:

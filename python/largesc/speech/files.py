@@ -5,7 +5,6 @@
 above the largest sample, 32767, is clipped to it.
 """
 
-import csv
 import math
 import os
 from fractions import Fraction
@@ -16,6 +15,7 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from ..tables import read_tsv
 from .conditioning import Mixer
 from .format import SAMPLE_RATE_HZ
 
@@ -164,8 +164,7 @@ def rows_of(source: Path) -> tuple[Path, list[dict[str, str]]]:
         )
     elif source.is_file():
         folder = source.parent
-        with source.open(newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = read_tsv(source)
         if rows and (lacking := {"path", "corpus", "speaker"} - set(rows[0])):
             raise ValueError(f"{source} lacks the column {min(lacking)!r}: path, corpus, speaker")
     else:

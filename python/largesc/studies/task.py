@@ -9,7 +9,6 @@ of ``largesc train task-teacher``; FOLDER holds one model a setting, by its name
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
@@ -26,11 +25,13 @@ from ..evaluation.task_link import (
     sent_by_number,
 )
 from ..features.student import padded
+from ..speech.files import rows_of
+from ..tables import read_tsv
 from ..tasks.commands import recorded
 from ..tasks.model import TaskModel, load_task
 from .study import add_common, plt, save_figure, save_rows
 from .task_events import false_commands, following
-from .task_teacher import Teacher, through_speech_links
+from .task_teacher import Teacher, lost_at, through_speech_links
 
 SNRS_DB = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 # Draws of the channel for each recording.
@@ -59,8 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def rows_to_judge(table: Path) -> list[dict]:
     """Rows of the split `eval`; those without a word of their own, as slots of orders, are not."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not table.is_file():
+        raise ValueError(f"--commands {table} is missing: give a table of recordings")
+    rows = read_tsv(table)
+    if rows and (lacking := {"path", "label", "corpus", "split"} - set(rows[0])):
+        raise ValueError(f"{table} lacks the column {min(lacking)!r}")
     found = [r for r in rows if r["split"] == "eval" and r["corpus"] != "barista"]
     if not found:
         raise ValueError(f"{table} has no rows of the split eval")
@@ -70,15 +74,35 @@ def rows_to_judge(table: Path) -> list[dict]:
 def models_of(folder: Path | None) -> dict[str, TaskModel]:
     """The embedded model, and those of ``folder`` by their names."""
     found = {SHIPPED: load_task()}
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"--models {folder} is no folder: give one with a folder a model")
     for path in sorted(folder.iterdir()) if folder else []:
         if (path / "task.json").exists():
             found[path.name] = load_task(str(path))
+            if found[path.name].config.labels != found[SHIPPED].config.labels:
+                raise ValueError(f"{path} has other labels than the embedded model")
     return found
 
 
 def right(decided: np.ndarray, heard: Heard) -> float:
     """Share of the recordings whose label was found."""
     return round(float((decided == heard.label).mean()), 4)
+
+
+def checked(args: argparse.Namespace, labels: tuple[str, ...]) -> tuple[list[dict], Teacher | None]:
+    """Rows to judge and the teacher, after a look at all that the options name.
+
+    Raises:
+        ValueError: something is missing or does not fit, before anything is computed.
+    """
+    rows = rows_to_judge(args.commands)
+    if args.clips < 1:
+        raise ValueError(f"--clips {args.clips} is out of range: use 1 or more")
+    if args.talk is not None:
+        rows_of(args.talk)
+    if args.radio_per is not None:
+        lost_at(args.radio_per)
+    return rows, Teacher(args.work, labels) if args.work else None
 
 
 def seeds_of(args: argparse.Namespace) -> range:
@@ -215,9 +239,9 @@ def study(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     models = models_of(args.models)
     labels = models[SHIPPED].config.labels
-    heard = heard_of(rows_to_judge(args.commands), args.commands.parent, labels)
+    judged, teacher = checked(args, labels)
+    heard = heard_of(judged, args.commands.parent, labels)
     logits = {name: logits_of(model, heard.speech) for name, model in models.items()}
-    teacher = Teacher(args.work, labels) if args.work else None
     of_teacher = teacher(heard.speech) if teacher else None
     table = model_rows(heard, models, logits)
     if teacher:

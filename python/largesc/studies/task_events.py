@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parts of the study `task`: commands that nobody gave, and an SNR that runs away."""
 
-import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from ..evaluation.task_link import Heard, over_link
 from ..options import TaskOptions
 from ..radio.profiles import find_profile
 from ..radio.task_burst import TaskBurstReceiver
-from ..speech.files import read_audio
+from ..speech.files import read_audio, rows_of
 from ..speech.format import SAMPLE_RATE_HZ
+from ..speech.noise import coloured
 from ..tasks.commands import CommandDecider, CommandEncoder
 from ..tasks.model import TaskModel
 
@@ -27,20 +28,17 @@ AIR_SNR_DB = (20.0, -5.0)
 STEP_DB_S, LATE_S, SWING_DB = 10.0, 0.5, (-15.0, 15.0)
 
 
-def coloured(
+def noise_of(
     seconds: float, octave_db: float, level_dbfs: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Noise at 24 kHz, float32."""
-    samples = int(seconds * SAMPLE_RATE_HZ)
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    spectrum *= np.arange(1, len(spectrum) + 1) ** (octave_db / 6.02)
-    found = np.fft.irfft(spectrum, samples)
-    return (found / found.std() * 10.0 ** (level_dbfs / 20.0)).astype(np.float32)
+    """Coloured noise at 24 kHz, float32."""
+    found = coloured(rng, int(seconds * SAMPLE_RATE_HZ), octave_db)
+    return (found * 10.0 ** (level_dbfs / 20.0)).astype(np.float32)
 
 
 def gusty(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Pink noise that comes and goes by 12 dB."""
-    found = coloured(seconds, -3.0, -35.0, rng)
+    found = noise_of(seconds, -3.0, -35.0, rng)
     slow = rng.standard_normal(int(seconds * 2 * GUSTS_HZ) + 2)
     at = np.linspace(0, len(slow) - 1, len(found))
     return (found * 10.0 ** (GUSTS_DB / 20.0 * np.interp(at, np.arange(len(slow)), slow))).astype(
@@ -48,7 +46,7 @@ def gusty(seconds: float, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def counted(model: TaskModel, pieces: object, name: str, seed: int) -> list[dict]:
+def counted(model: TaskModel, pieces: Iterable[np.ndarray], name: str, seed: int) -> list[dict]:
     """Utterances and commands that were understood in a stream, by SNR of the air."""
     encoder, seconds, commands = CommandEncoder(model), 0.0, []
     for samples in pieces:
@@ -79,7 +77,7 @@ def false_commands(model: TaskModel, talk: Path | None, seed: int) -> list[dict]
     rows = []
     for name, (octave_db, level) in NOISES.items():
         rng = np.random.default_rng(seed)
-        pieces = (coloured(PIECE_S, octave_db, level, rng) for _ in range(NOISE_S // PIECE_S))
+        pieces = (noise_of(PIECE_S, octave_db, level, rng) for _ in range(NOISE_S // PIECE_S))
         rows += counted(model, pieces, f"{name} noise at {level:g} dBFS", seed)
     rng = np.random.default_rng(seed)
     pieces = (gusty(PIECE_S, rng) for _ in range(NOISE_S // PIECE_S))
@@ -106,17 +104,16 @@ def noise_on_the_air(model: TaskModel, seed: int) -> dict:
     }
 
 
-def conversation(talk: Path) -> object:
-    """An hour of the speech of a table, half a second between two files."""
-    seconds = 0.0
-    with talk.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            samples = read_audio(talk.parent / row["path"])
-            quiet = 1e-4 * np.random.default_rng(len(samples)).standard_normal(SAMPLE_RATE_HZ // 2)
-            yield np.concatenate([samples, quiet.astype(np.float32)])
-            seconds += len(samples) / SAMPLE_RATE_HZ
-            if seconds > TALK_S:
-                return
+def conversation(talk: Path) -> Iterator[np.ndarray]:
+    """An hour of the speech of a table or folder, half a second between two files."""
+    seconds, (folder, rows) = 0.0, rows_of(talk)
+    for row in rows:
+        samples = read_audio(folder / row["path"])
+        quiet = 1e-4 * np.random.default_rng(len(samples)).standard_normal(SAMPLE_RATE_HZ // 2)
+        yield np.concatenate([samples, quiet.astype(np.float32)])
+        seconds += len(samples) / SAMPLE_RATE_HZ
+        if seconds > TALK_S:
+            return
 
 
 def running_snr(at_s: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parts of the study `task`: the teacher as a judge, of speech as it is and behind speech links."""
 
-import csv
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ..evaluation.systems.system import System
 from ..evaluation.task_link import Heard
 from ..features.student import padded
 from ..speech.format import SAMPLE_RATE_HZ
+from ..tables import read_csv
 from ..training.command_teacher import WhisperFeatures
 from ..training.recipes.task_teacher import load_heads
 
@@ -65,9 +65,15 @@ class Teacher:
 
 
 def lost_at(table: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Es/N0 in dB and share of lost packets of the profile `ssb`, from ``radio_per.csv``."""
-    with table.open(newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["setting"] == "ssb: QPSK, convolutional"]
+    """Es/N0 in dB and share of lost packets of the profile `ssb`, from ``radio_per.csv``.
+
+    Raises:
+        ValueError: the table is missing, or another one.
+    """
+    known = read_csv(table) if table.is_file() else []
+    rows = [r for r in known if r.get("setting") == "ssb: QPSK, convolutional"]
+    if not rows:
+        raise ValueError(f"{table} has no rows of the profile ssb: give docs/results/radio_per.csv")
     rows.sort(key=lambda r: float(r["esn0_db"]))
     return (
         np.array([float(r["esn0_db"]) for r in rows]),

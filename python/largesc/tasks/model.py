@@ -55,10 +55,6 @@ class TaskModel(nn.Module):
         self.student = StudentEncoder(config.student)
         self.codec = SnrAdaptiveCodec(config.codec)
 
-    def encode(self, speech: torch.Tensor) -> torch.Tensor:
-        """Logits ``[B, labels]`` of speech ``[B, n]`` at 24 kHz."""
-        return self.student(self.mel(speech))
-
 
 def task_config(facts: dict) -> TaskConfig:
     """The config as it was read from ``task.json``."""

@@ -20,6 +20,7 @@ from ..features.student import MOST_SAMPLES, LogMel, padded
 from ..files import replacing
 from ..speech.activity import MOST_STEPS, STEP_SAMPLES
 from ..speech.format import SAMPLE_RATE_HZ
+from ..speech.noise import coloured, unit
 from .commands import (
     SILENCE,
     Clip,
@@ -36,6 +37,8 @@ PIECE = 128
 FOLDS = 3
 # A recording's own noise lies so far below its loudest 10 ms.
 SPEECH_WITHIN_DB = 30.0
+# Noise that comes and goes, as wind: so much, so often.
+GUSTS_DB, GUSTS_PER_S = 12.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,6 @@ def loud_part(speech: np.ndarray) -> tuple[int, int]:
     return int(loud[0]) * STEP_SAMPLES, (int(loud[-1]) + 1) * STEP_SAMPLES
 
 
-def coloured(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Noise whose power falls with frequency by 0 to 6 dB an octave, of power 1."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    fall = np.arange(1, len(spectrum) + 1) ** -rng.uniform(0.0, 1.0)
-    return unit(np.fft.irfft(spectrum * fall, samples))
-
-
-def unit(samples: np.ndarray) -> np.ndarray:
-    """Of power 1; silence stays."""
-    return samples / max(float(np.sqrt(np.square(samples).mean())), 1e-9)
-
-
 class Varied:
     """Makes views of recordings.
 
@@ -101,12 +92,17 @@ class Varied:
             voices = [self.babble[n] for n in rng.integers(len(self.babble), size=5)]
             mixed = sum(unit(np.resize(np.roll(v, rng.integers(len(v))), samples)) for v in voices)
             return unit(mixed)
-        return coloured(rng, samples)
+        return coloured(rng, samples, -rng.uniform(0.0, 6.0))
 
     def silence(self, rng: np.random.Generator) -> np.ndarray:
-        """Noise alone, 0.2 to 1.6 s."""
+        """Noise alone, 0.2 to 1.6 s; every second one in gusts."""
         samples = int(rng.uniform(0.2, 1.6) * SAMPLE_RATE_HZ)
-        return (10.0 ** rng.uniform(-3.0, -0.5) * self.noise(rng, samples)).clip(-1, 1)
+        found = 10.0 ** rng.uniform(-3.0, -0.5) * self.noise(rng, samples)
+        if rng.random() < 0.5:
+            knots = rng.standard_normal(2 + int(rng.uniform(1.0, GUSTS_PER_S)))
+            level = np.interp(np.linspace(0, len(knots) - 1, samples), np.arange(len(knots)), knots)
+            found *= 10.0 ** (GUSTS_DB / 20.0 * level)
+        return found.clip(-1, 1)
 
     def view(self, speech: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
         """View ``number`` of a recording: 0 as it is, 1 cut close, others changed as well."""
@@ -187,19 +183,20 @@ class Views:
         self.fold = np.array([row.fold for row in self.rows])
         self.number = np.array([row.number for row in self.rows])
         self.clip = np.array([row.clip for row in self.rows])
+        self.corpus = np.array([facts["of"][n] if n >= 0 else "noise" for n in self.clip])
 
     def heard(self, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` that the teacher has heard."""
-        return rows[(self.number[rows] < self.taught) | (self.clip[rows] < 0)]
+        return rows[is_heard(self.number[rows], self.clip[rows], self.taught)]
 
 
-def is_heard(view: View, taught: int) -> bool:
-    """Whether the teacher hears a view: the first ones of a recording, and noise alone."""
-    return view.number < taught or view.clip < 0
+def is_heard(number: np.ndarray, clip: np.ndarray, taught: int) -> np.ndarray:
+    """Which views the teacher hears: the first ones of a recording, and noise alone."""
+    return (number < taught) | (clip < 0)
 
 
 def examples(
-    labels: tuple[str, ...], commands: Path, other: Path | None, facts: dict, seed: int
+    labels: tuple[str, ...], commands: list[Path], other: Path | None, facts: dict, seed: int
 ) -> tuple[list[Clip], list[np.ndarray], list[View]]:
     """Recordings, their speech, and the rows of all their views.
 
@@ -211,13 +208,13 @@ def examples(
     Raises:
         ValueError: a label has no recording, or nothing can be read.
     """
-    clips = clips_of(commands)
+    clips = [clip for source in commands for clip in clips_of(source)]
     checked_examples(clips, labels)
     print(f"reading {len(clips)} recordings", flush=True)
     clips, speech = decoded_clips(clips)
     if other is not None:
         print("cutting utterances out of other speech", flush=True)
-        more = spoken_parts(other, facts["other"], seed)
+        more = spoken_parts(other, facts["other"], seed, labels)
         clips, speech = clips + more[0], speech + more[1]
     alone = all(c.speaker == clips[0].speaker for c in clips)
     rows = []
@@ -237,7 +234,7 @@ def examples(
 def prepare(
     work: Path,
     labels: tuple[str, ...],
-    commands: Path,
+    commands: list[Path],
     other: Path | None,
     config: dict,
     teacher: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -247,7 +244,8 @@ def prepare(
     Args:
         work: folder to write to.
         labels: of the commands.
-        commands, other: recordings, see :func:`clips_of` and :func:`spoken_parts`.
+        commands: recordings, see :func:`clips_of`.
+        other: speech, see :func:`spoken_parts`.
         config: of the recipe.
         teacher: speech ``[n, 38400]`` to features ``[n, steps, width]``, which are kept as well.
 
@@ -257,14 +255,13 @@ def prepare(
     facts, seed, bands = config["views"], config["seed"], config["bands"]
     work.mkdir(parents=True, exist_ok=True)
     clips, speech, rows = examples(labels, commands, other, facts, seed)
-    noises = [
-        s
-        for c, s in zip(clips, speech, strict=True)
-        if c.label == SILENCE and not is_development(c)
-    ]
-    babble = [s for c, s in zip(clips, speech, strict=True) if c.label not in labels]
+    # Of speakers that are learned from: those kept apart must not be heard in any way.
+    learned = {row.clip for row in rows if row.fold >= 0}
+    heard = [(clips[n], speech[n]) for n in sorted(learned) if n >= 0]
+    noises = [samples for clip, samples in heard if clip.label == SILENCE]
+    babble = [samples for clip, samples in heard if clip.label not in (*labels[:-2], SILENCE)]
     varied = Varied(noises, babble)
-    listed = [[str(c.path), c.label, c.speaker] for c in clips]
+    listed = [[str(c.path), c.label, c.speaker, len(s)] for c, s in zip(clips, speech, strict=True)]
     told = json.dumps([labels, listed, facts, seed, bands]).encode()
     found = {
         "labels": labels,
@@ -272,6 +269,7 @@ def prepare(
         "taught_views": facts["taught_views"],
         "sum": hashlib.sha256(told).hexdigest(),
         "corpora": corpora_of(clips, rows),
+        "of": [clip.corpus for clip in clips],
     }
     index, partial_path, mel_path = (work / n for n in ("views.json", "views.partial", "views.f16"))
     if index.exists():
@@ -281,7 +279,8 @@ def prepare(
                 "folder, or move this one away"
             )
         return Views(work)
-    done = int(partial_path.read_text()) if partial_path.exists() else 0
+    sums = [found["sum"], getattr(teacher, "sum", None)]
+    done = done_of(partial_path, sums)
     mode, spectrum = "r+" if done else "w+", LogMel(bands)
     mel = np.memmap(mel_path, np.float16, mode, shape=(len(rows), bands, MOST_STEPS))
     if teacher is not None:
@@ -293,19 +292,32 @@ def prepare(
         end = first + len(pieces)
         mel[first:end] = spectrum(torch.from_numpy(pieces)).numpy()
         if teacher is not None:
-            heard = [n for n in range(first, end) if is_heard(rows[n], facts["taught_views"])]
-            if heard:
-                features[heard] = teacher(pieces[np.array(heard) - first])
+            part = np.array([(row.number, row.clip) for row in rows[first:end]])
+            chosen = np.flatnonzero(is_heard(part[:, 0], part[:, 1], facts["taught_views"]))
+            if len(chosen):
+                features[first + chosen] = teacher(pieces[chosen])
         if end == len(rows) or end // PIECE % 10 == 0:
             mel.flush()
             if teacher is not None:
                 features.flush()
-            partial_path.write_text(str(end))
+            partial_path.write_text(json.dumps({"sums": sums, "done": end}))
             left = (time.monotonic() - began) / (end - done) * (len(rows) - end) / 60
             print(f"views: {end} of {len(rows)}, {left:.1f} min left", flush=True)
     with replacing(index) as partial:
         partial.write_text(json.dumps(found | {"rows": [list(asdict(r).values()) for r in rows]}))
     return Views(work)
+
+
+def done_of(path: Path, sums: list[str | None]) -> int:
+    """Rows that a call which was stopped has made; 0 where they are of something else."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return 0
+    if not isinstance(facts, dict) or facts.get("sums") != sums:
+        print(f"{path.parent} holds a part of other views: they are made anew", flush=True)
+        return 0
+    return facts["done"]
 
 
 def pieces_of(

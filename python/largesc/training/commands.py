@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Recordings of spoken commands: a table of them, or a folder with a folder a label."""
 
-import csv
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import soundfile
 
 from ..speech.activity import PAUSE, ActivityDetector
 from ..speech.files import AUDIO_SUFFIXES, read_audio, rows_of
+from ..tables import read_tsv
 from ..tasks.model import SILENCE, UNKNOWN
 
 # Steps of 10 ms of quiet between two words.
@@ -71,8 +72,7 @@ def clips_of(source: Path, split: str = "train") -> list[Clip]:
         paths = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES)
         found = [clip_in(source, p) for p in paths if p.parent != source]
     elif source.is_file():
-        with source.open(newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = read_tsv(source)
         if rows and (lacking := COLUMNS - set(rows[0])):
             raise ValueError(f"{source} lacks the column {min(lacking)!r}: path, label, speaker")
         found = [
@@ -119,6 +119,11 @@ def is_development(clip: Clip) -> bool:
     return clip.speaker != "-" and bucket(f"dev {clip.speaker}", 10) == 0
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case."""
+    return re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", text.lower())
+
+
 def decoded_clips(clips: list[Clip]) -> tuple[list[Clip], list[np.ndarray]]:
     """Those that can be read, and their speech at 24 kHz; others are said and left out.
 
@@ -140,14 +145,20 @@ def decoded_clips(clips: list[Clip]) -> tuple[list[Clip], list[np.ndarray]]:
     return kept, speech
 
 
-def spoken_parts(source: Path, most: int, seed: int) -> tuple[list[Clip], list[np.ndarray]]:
+def spoken_parts(
+    source: Path, most: int, seed: int, labels: tuple[str, ...] = ()
+) -> tuple[list[Clip], list[np.ndarray]]:
     """Utterances of at most 1.6 s out of other speech, cut as they are in use: unknown.
+
+    Files whose text is known and has a label in it are left out: a command would be unknown.
 
     Args:
         source: table or folder of speech, see :func:`rows_of`.
         most: so many at most, from files drawn by ``seed``.
+        labels: of the commands.
     """
     folder, rows = rows_of(source)
+    rows = [r for r in rows if not set(words_of(r.get("text") or "")) & set(labels)]
     clips, speech = [], []
     for number in np.random.default_rng(seed).permutation(len(rows)):
         if len(clips) >= most:

@@ -26,7 +26,8 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         make: packet to its items, at least one.
         first: items before the first packet.
         last: items behind the last one.
-        most_bytes: longer packets are refused, as are empty ones.
+        most_bytes: longer packets are refused.
+        least_bytes: shorter ones are.
         queue_packets: packets that wait at most; of more, the oldest are dropped.
         idle_items: zeros that are put out at a time while no packet waits; 0 for none.
         on_stop: called when a run is over.
@@ -40,6 +41,7 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         first: np.ndarray,
         last: np.ndarray,
         most_bytes: int,
+        least_bytes: int = 1,
         queue_packets: int,
         idle_items: int,
         on_stop: Callable[[], None] = lambda: None,
@@ -47,7 +49,8 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         gr.sync_block.__init__(self, "burst_source", None, [item])
         self.open_ports({"packets": self._on_packet}, ["credit"], "packets")
         self.counters |= {"packets": 0, "dropped": 0}
-        self._make, self._most_bytes, self._on_stop = make, most_bytes, on_stop
+        self._make, self._on_stop = make, on_stop
+        self._least_bytes, self._most_bytes = least_bytes, most_bytes
         self._queue_packets = queue_packets
         self._first, self._last = first, last
         self._idle = np.zeros(idle_items, dtype=item)
@@ -63,9 +66,9 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         return True
 
     def _on_packet(self, message: object) -> None:
-        over, packet = read_packet(message)
+        over, packet = self.read(message)
         self._input_over |= over
-        if packet is not None and 1 <= len(packet) <= self._most_bytes:
+        if packet is not None and self._least_bytes <= len(packet) <= self._most_bytes:
             self._packets.append((packet, message))
             if len(self._packets) > self._queue_packets:
                 _, oldest = self._packets.popleft()
@@ -76,8 +79,13 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         if over:
             return
         what = "no bytes" if packet is None else f"{len(packet)} bytes"
-        self.refuse(f"a packet of {what}: 1 to {self._most_bytes} bytes go on the air")
+        taken = f"{self._least_bytes} to {self._most_bytes}"
+        self.refuse(f"a packet of {what}: {taken} bytes go on the air")
         self.give_credit(message)
+
+    def read(self, message: object) -> tuple[bool, bytes | None]:
+        """Whether a message ends the stream, and its packet; None where it has none."""
+        return read_packet(message)
 
     def work(self, input_items: list, output_items: list) -> int:
         out = output_items[0]

@@ -10,7 +10,6 @@ from ...radio.profiles import RadioProfile, find_profile
 from ...radio.task_burst import TaskBurstReceiver
 from ...speech.format import FRAME_S
 from ...tasks.commands import checked_symbols
-from ...tasks.model import load_task
 from ..block_base import STATUS_FRAMES, TokenBlock
 from ..messages import make_burst
 from ..task_decider import task_decider
@@ -86,10 +85,10 @@ class task_rx(gr.hier_block2):  # noqa: N801
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
             gr.io_signature(0, 0, 0),
         )
-        known = load_task(model)
+        self.decider = task_decider(model=model, confidence=confidence)
+        known = self.decider.task_model
         words = known.codec.words(checked_symbols(known, symbols)).numpy()
         self.sink = task_burst_sink(profile=find_profile(profile), words=words)
-        self.decider = task_decider(model=model, confidence=confidence)
         self.connect(self, self.sink)
         self.msg_connect(self.sink, "bursts", self.decider, "bursts")
         for port, block in (

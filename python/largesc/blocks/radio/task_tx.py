@@ -34,25 +34,16 @@ class task_burst_source(burst_source):  # noqa: N801
             first=np.zeros(FIRST_SYMBOLS, dtype=np.complex64),
             last=np.zeros(LAST_SYMBOLS, dtype=np.complex64),
             most_bytes=8 * symbols,
+            least_bytes=8 * symbols,
             queue_packets=QUEUE,
             idle_items=IDLE_SYMBOLS if continuous else 0,
             on_stop=on_stop,
         )
-        self._bytes = 8 * symbols
 
-    def _on_packet(self, message: object) -> None:
+    def read(self, message: object) -> tuple[bool, bytes | None]:
         over, _ = read_packet(message)
-        self._input_over |= over
         found = None if over else read_burst(message)
-        if over:
-            return
-        if found is None or found[1].nbytes != self._bytes:
-            self.refuse(f"expected a burst of {self._bytes // 8} symbols")
-            return
-        self._packets.append((found[1].tobytes(), message))
-        if len(self._packets) > QUEUE:
-            self._packets.popleft()
-            self.counters["dropped"] += 1
+        return over, None if found is None else found[1].tobytes()
 
 
 class task_tx(gr.hier_block2):  # noqa: N801

@@ -19,6 +19,7 @@ from ...channel_codec.linear import BLOCK_FRAMES, Statistics
 from ...channel_codec.load import save_channel_code
 from ...features.log_mel import LEAST, LogMel
 from ...features.whisper import FEATURES_PER_S, INSTALL, Whisper
+from ...files import writable_folder
 from ...models.packaged import whisper_folder
 from ...models.store import write_sha256
 from ...speech.files import read_audio, rows_of
@@ -138,6 +139,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--whisper", default="base", help="base, or a folder [%(default)s]")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     args = parser.parse_args(arguments)
+    # Before the work, which takes an hour.
+    writable_folder(args.output)
     train(read_config(args.config, CONFIG_KEYS), args.speech, args.whisper, args.output)
 
 

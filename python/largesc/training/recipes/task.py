@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from ...channel.symbols import KINDS, SymbolChannel
 from ...channel_codec.snr_adaptive import AdaptiveConfig
-from ...features.student import RANGE_DECADES, StudentConfig
+from ...features.student import StudentConfig
 from ...models.store import save_model, write_sha256
 from ...tasks.model import TaskConfig, TaskModel, load_task
+from ..command_batches import Batches
 from ..command_views import Views, prepare
 from ..config import read_config, recipe_parser, start
 from ..run import Run, descend
@@ -31,8 +32,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "task.yaml"
 CONFIG_KEYS = ("seed", "student", "codec", "teacher", "training")
 # Of each step's weights in their running mean.
 AVERAGE_SHARE = 0.005
-# Of one unit of a log-mel spectrum.
-DECADES = RANGE_DECADES / 2.0
+PIECE = 512
 DEV_SNR_DB = (-15.0, -5.0, 5.0, 20.0)
 
 
@@ -51,65 +51,6 @@ class CountedRun(Run):
     def rate_factor(self, warm_up_steps: int = 100) -> float:
         left = 1.0 - self.step / self.most
         return min(1.0, (self.step + 1) / warm_up_steps) * max(0.05, left)
-
-
-class Batches:
-    """Batches of views, of each label about as often.
-
-    Args:
-        views: of the recordings.
-        rows: to draw from.
-        logits: of the teacher; None: what the labels say.
-        k: of the stored probabilities that are used.
-        seed: of the choice.
-    """
-
-    def __init__(
-        self, views: Views, rows: np.ndarray, logits: TeacherLogits | None, k: int, seed: int
-    ) -> None:
-        self.views, self.rows, self.logits, self.k = views, rows, logits, k
-        self.rng = np.random.default_rng(seed)
-        count = np.bincount(views.label[rows], minlength=len(views.labels))
-        self.noise = rows[views.label[rows] == len(views.labels) - 1]
-        share = 1.0 / np.sqrt(np.maximum(count, 1))[views.label[rows]]
-        self.share = share / share.sum()
-
-    def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Spectra, labels, and the teacher's probabilities."""
-        rows = np.sort(self.rng.choice(self.rows, size, p=self.share))
-        mel = self._masked(self._noisy(self.views.mel[rows].astype(np.float32)))
-        label = torch.from_numpy(self.views.label[rows])
-        taught = None if self.logits is None else self.logits.probabilities(rows, self.k)
-        return torch.from_numpy(mel), label, taught
-
-    def _noisy(self, mel: np.ndarray) -> np.ndarray:
-        """Every second one through another microphone, and in more noise."""
-        chosen = np.flatnonzero(self.rng.random(len(mel)) < 0.5)
-        if not len(chosen) or not len(self.noise):
-            return mel
-        count, bands = len(chosen), mel.shape[1]
-        knots = self.rng.uniform(-0.4, 0.4, (count, 5))
-        at = np.linspace(0, 4, bands)
-        tilt = np.stack([np.interp(at, np.arange(5), row) for row in knots])[:, :, None]
-        noise = self.views.mel[self.rng.choice(self.noise, count)].astype(np.float32)
-        below = self.rng.uniform(0.3, 3.0, (count, 1, 1))
-        # In decades below the loudest, as LogMel has it.
-        power = 10.0 ** (DECADES * (mel[chosen] - 1.0) + tilt)
-        power += 10.0 ** (DECADES * (noise - 1.0) - below)
-        decades = np.log10(power)
-        decades -= decades.max(axis=(1, 2), keepdims=True)
-        mel[chosen] = np.maximum(1.0 + decades / DECADES, -1.0)
-        return mel
-
-    def _masked(self, mel: np.ndarray) -> np.ndarray:
-        """Later or earlier by up to 80 ms, with a band and a stretch left out (SpecAugment)."""
-        for one in mel:
-            one[:] = np.roll(one, self.rng.integers(-8, 9), axis=1)
-            band, width = self.rng.integers(0, mel.shape[1]), self.rng.integers(0, 7)
-            one[band : band + width] = -1.0
-            at, length = self.rng.integers(0, mel.shape[2]), self.rng.integers(0, 16)
-            one[:, at : at + length] = -1.0
-        return mel
 
 
 def loss_of(
@@ -151,12 +92,26 @@ def through_channel(
     return {"link": loss_of(received, label, taught, teacher), "rate": rate}
 
 
+def trusted(
+    views: Views, rows: np.ndarray, logits: TeacherLogits | None, least: float
+) -> np.ndarray:
+    """The rows to whose label the teacher gives a probability of ``least`` or more."""
+    if logits is None or least <= 0:
+        return rows
+    likely = logits.probabilities(rows)[np.arange(len(rows)), views.label[rows]].numpy()
+    return rows[likely >= least]
+
+
 @torch.no_grad()
-def development(model: TaskModel, mel: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
-    """Share that is right: before the channel, and behind it by SNR."""
+def development(model: TaskModel, views: Views, rows: np.ndarray) -> dict[str, float]:
+    """Share of ``rows`` that is right: before the channel, by corpus, and behind it by SNR."""
     model.eval()
-    logits = model.student(mel)
-    found = {"right": float((logits.argmax(1) == label).float().mean())}
+    mel = torch.from_numpy(views.mel[rows].astype(np.float32))
+    label, corpus = torch.from_numpy(views.label[rows]), views.corpus[rows]
+    logits = torch.cat([model.student(part) for part in mel.split(PIECE)])
+    right = (logits.argmax(1) == label).numpy()
+    found = {"right": float(right.mean())}
+    found |= {f"right_{name}": float(right[corpus == name].mean()) for name in np.unique(corpus)}
     symbols = sorted(model.config.codec.symbols)[len(model.config.codec.symbols) // 2]
     for snr_db in DEV_SNR_DB:
         snr = torch.full((len(mel),), snr_db)
@@ -195,7 +150,7 @@ def train(
     """
     views, facts, teacher = views_of(work), config["training"], dict(config["teacher"])
     logits = None
-    if teacher["weight"] > 0:
+    if teacher["weight"] > 0 or teacher["trust"] > 0:
         logits = TeacherLogits(work / "task_logits.bin")
         teacher["temperature"] = logits.of.temperature
         of = expected(work, views, logits.of.k, logits.of.temperature)
@@ -215,15 +170,17 @@ def train(
     average = copy.deepcopy(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=facts["rate"], weight_decay=1e-2)
-    run = CountedRun(work / f"{checkpoint}.pt", config, facts["steps"])
+    told = config | {"encoder_of": encoder}
+    run = CountedRun(work / f"{checkpoint}.pt", told, facts["steps"])
     run.keep(model=model, average=average, optimiser=optimiser)
-    learned = np.flatnonzero(views.fold >= 0)
-    batches = Batches(views, learned, logits, teacher["k"], config["seed"] + run.step)
+    learned = trusted(views, np.flatnonzero(views.fold >= 0), logits, teacher["trust"])
+    said = logits if teacher["weight"] > 0 else None
+    batches = Batches(views, learned, said, teacher["k"], config["seed"] + run.step)
     draws = np.random.default_rng(config["seed"] + run.step)
     kept = np.flatnonzero(views.fold < 0)
     kept = kept if len(kept) else learned[:512]
-    dev = torch.from_numpy(views.mel[kept].astype(np.float32)), torch.from_numpy(views.label[kept])
-    for _ in run.steps(optimiser, facts["rate"], lambda: development(average, *dev)):
+    first = run.step
+    for _ in run.steps(optimiser, facts["rate"], lambda: development(average, views, kept)):
         mel, label, taught = batches.draw(facts["batch"])
         order = torch.from_numpy(draws.permutation(len(mel)))
         mel, label = mel[order], label[order]
@@ -246,7 +203,9 @@ def train(
             ):
                 mean.lerp_(now, share) if mean.is_floating_point() else mean.copy_(now)
         run.now = {"loss": float(loss.detach()), "rate": rates}
-    run.report(**run.now, **development(average, *dev))
+    if run.step > first:
+        run.report(**run.now, **development(average, views, kept))
+        run.save()
     return average.eval()
 
 

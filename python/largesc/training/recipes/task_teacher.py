@@ -28,10 +28,10 @@ DEFAULT_CONFIG = Path(__file__).parent / "task_teacher.yaml"
 CONFIG_KEYS = ("seed", "labels", "bands", "views", "training")
 
 
-def labels_of(config: dict, commands: Path) -> tuple[str, ...]:
+def labels_of(config: dict, commands: list[Path]) -> tuple[str, ...]:
     """The config's labels, or all that ``commands`` has recordings of."""
     if config["labels"] == []:
-        said = sorted({c.label for c in clips_of(commands)})
+        said = sorted({clip.label for source in commands for clip in clips_of(source)})
         return checked_labels([name for name in said if not name.startswith("_")])
     return checked_labels(config["labels"])
 
@@ -72,7 +72,9 @@ def right(logits: torch.Tensor, label: np.ndarray) -> float:
     return float((logits.argmax(1).numpy() == label).mean()) if len(label) else float("nan")
 
 
-def train(config: dict, work: Path, commands: Path, other: Path | None, recogniser: str) -> dict:
+def train(
+    config: dict, work: Path, commands: list[Path], other: Path | None, recogniser: str
+) -> dict:
     """Fits the heads and writes them; returns what was measured."""
     labels = labels_of(config, commands)
     whisper = WhisperFeatures(recogniser)
@@ -127,8 +129,8 @@ def load_heads(work: Path) -> tuple[dict, dict[str, TeacherHead]]:
 def add_speech(parser: object, required: bool = True) -> None:
     """The options for recordings."""
     parser.add_argument(
-        "--commands", type=Path, required=required,
-        help="folder with a folder of recordings a label, or a table: path, label, speaker",
+        "--commands", type=Path, nargs="+", required=required,
+        help="folders with a folder of recordings a label, or tables: path, label, speaker",
     )  # fmt: skip
     parser.add_argument("--other", type=Path, help="speech that is no command, folder or table")
 

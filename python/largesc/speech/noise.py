@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Noise of a colour."""
+
+import numpy as np
+
+# Of an amplitude that falls as 1 / f.
+OCTAVE_DB = 20.0 * np.log10(2.0)
+
+
+def unit(samples: np.ndarray) -> np.ndarray:
+    """Of power 1; silence stays."""
+    return samples / max(float(np.sqrt(np.square(samples).mean())), 1e-9)
+
+
+def coloured(rng: np.random.Generator, samples: int, octave_db: float) -> np.ndarray:
+    """Noise of power 1, float64 ``[samples]``.
+
+    Args:
+        octave_db: that its power changes by from one octave to the next higher one; pink is -3.
+    """
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    spectrum *= np.arange(1, len(spectrum) + 1) ** (octave_db / OCTAVE_DB)
+    return unit(np.fft.irfft(spectrum, samples))
