@@ -143,6 +143,10 @@ class packet_gate(gr.basic_block):  # noqa: N801
         found = pmt.to_python(message)
         self.loss_probability = float(found["loss_probability"])
 
+    def hold(self) -> None:
+        """Something else than a packet goes out now."""
+        self._latest_at = time.monotonic()
+
     def sending(self) -> bool:
         """Whether a packet may be on the air."""
         return self._key.opened() or time.monotonic() - self._latest_at < AIR_S

@@ -21,9 +21,9 @@ from gnuradio.largesc._core import PLAYOUT_MARGIN_MS
 from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
-from keyer import BEFORE_PARTS, PART, keyer, packet_gate
+from keyer import AIR_S, BEFORE_PARTS, PART, keyer, packet_gate
 from radio import paced, search_hz, shift, zmq_end
-from radio_options import AFC_PPM, add_radio, radio_named, radios
+from radio_options import AFC_PPM, add_call_sign, add_radio, radio_named, radios
 from transceiver import keyed_rig, stopped_by_signals
 
 FRAMES_PER_PACKET = 2
@@ -73,6 +73,8 @@ class Station(gr.top_block):
             amplitude=AMPLITUDE,
             sample_rate=rate,
             continuous=True,
+            call_sign=args.call_sign,
+            ident_minutes=args.ident_minutes,
         )
         profile = PROFILES[args.profile]
         reach = search_hz(AFC_PPM, profile, args.frequency, rate or profile.sample_rate)
@@ -160,7 +162,7 @@ class Station(gr.top_block):
         """
         if self.simulated:
             return
-        sending = self.gate.sending()
+        sending = self._is_sending()
         self.ears.set_mute(sending)
         if self.rig is not None:
             self.rig.key(sending)
@@ -171,11 +173,25 @@ class Station(gr.top_block):
         self._was_open = opened
 
     def close(self) -> None:
-        """Releases the transmitter, and stops."""
-        if self.rig is not None:
-            self.rig.close()
-        self.stop()
-        self.wait()
+        """Sends the call sign where it is owed, releases the transmitter, and stops."""
+        try:
+            if self.modem_tx.source.owes_ident():
+                if self.rig is not None:
+                    self.rig.key(True)
+                self.modem_tx.sign_off()
+                time.sleep(AIR_S)
+        finally:
+            if self.rig is not None:
+                self.rig.close()
+            self.stop()
+            self.wait()
+
+    def _is_sending(self) -> bool:
+        """Whether a packet or the call sign may be on the air."""
+        if self.modem_tx.is_identifying():
+            # Its end lies in buffers as that of a packet does.
+            self.gate.hold()
+        return self.gate.sending()
 
     def facts(self) -> dict[str, float]:
         """What the panel shows; NaN where nothing is known."""
@@ -221,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add_radio(top)
+    add_call_sign(top)
     top.add_argument("--source", metavar="WAV", help="in place of the microphone")
     top.add_argument("--sink", metavar="WAV", help="in place of the loudspeaker")
     top.add_argument("--profile", choices=SINGLE_CARRIER, default="ssb", help="[%(default)s]")

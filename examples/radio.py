@@ -36,6 +36,8 @@ AMPLITUDES = {"single_carrier": 0.5, "ofdm": 0.15}
 DOPPLER_HZ = 1.0
 # Behind a recording, for receivers that end with their input.
 SILENCE_SECONDS = 0.3
+# What lies in buffers behind the modem.
+AIR_S = 0.6
 ADDRESSES = ("tcp://", "ipc://")
 
 
@@ -80,6 +82,8 @@ class Sender(gr.top_block):
             amplitude=amplitude,
             sample_rate=args.sample_rate,
             continuous=single,
+            call_sign=args.call_sign,
+            ident_minutes=args.ident_minutes,
         )
         chain = [self.modem, *shift(args.tune_below / rate)]
         if args.simulate is not None:
@@ -114,6 +118,12 @@ class Sender(gr.top_block):
         frequency = args.frequency - args.tune_below
         about, profile = "speech as tokens of gr-largesc", self.modem.profile.name
         return recording_sink(self._file, rate, frequency, about, profile)
+
+    def sign_off(self) -> None:
+        """Sends the call sign where it is owed."""
+        if self.modem.source.owes_ident():
+            self.modem.sign_off()
+            time.sleep(AIR_S)
 
     def statistics(self) -> dict:
         """Counters of the parts."""
@@ -173,6 +183,9 @@ class Receiver(gr.top_block):
         if self._record:
             about, centre = "heard by gr-largesc", args.frequency - args.tune_below
             self.connect(source, recording_sink(self._record, rate, centre, about))
+
+    def sign_off(self) -> None:
+        """A receiver has nothing to send."""
 
     def statistics(self) -> dict:
         """Counters of the parts."""
@@ -251,8 +264,11 @@ def run(tb: Sender | Receiver, args: argparse.Namespace) -> None:
                 break
     except KeyboardInterrupt:
         pass
-    tb.stop()
-    over.wait()
+    try:
+        tb.sign_off()
+    finally:
+        tb.stop()
+        over.wait()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -104,6 +104,15 @@ def add_radio(part: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_call_sign(part: argparse.ArgumentParser) -> None:
+    """Options of the station identification."""
+    part.add_argument("--call-sign", default="", metavar="CALL", help="sent in Morse code")
+    part.add_argument(
+        "--ident-minutes", type=float, default=10.0, metavar="MIN",
+        help="between two calls, at the end of overs; 0: of each over [10]",
+    )  # fmt: skip
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
@@ -132,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     tx.add_argument(
         "--expected-loss", type=float, default=0.0, metavar="P", help="copies go out for it [0]"
     )
+    add_call_sign(tx)
     tx.add_argument("--key-up-ms", type=float, default=0.0, help="preamble; not with wide [0]")
     air = tx.add_argument_group("simulated air")
     air.add_argument(

@@ -249,6 +249,18 @@ class Card:
         return blocks.vector_source_f(self.sent.data(), False)
 
 
+class Paced(gr.hier_block2):
+    """A card that takes 48000 samples a second."""
+
+    def __init__(self) -> None:
+        gr.hier_block2.__init__(
+            self, "paced", gr.io_signature(1, 1, gr.sizeof_float), gr.io_signature(0, 0, 0)
+        )
+        clock = blocks.throttle(gr.sizeof_float, 48000.0)
+        clock.set_max_noutput_items(960)
+        self.connect(self, clock, blocks.null_sink(gr.sizeof_float))
+
+
 @pytest.fixture
 def card(radio, monkeypatch):
     import radio_devices
@@ -371,6 +383,36 @@ def test_without_a_sound_card_it_says_so(radio, wav, capsys):
     assert radio.main(["tx", wav, "--audio", "no such card"]) == 2
     said = capsys.readouterr().err
     assert "no radio answers to 'no such card'" in said and "arecord -L" in said
+
+
+def test_push_to_talk_stays_keyed_for_the_call_sign(radio, card, dummy, tmp_path, speech):
+    import push_to_talk
+
+    soundfile.write(tmp_path / "long.wav", np.tile(speech, 8), 24000)
+    card.source = lambda *_: blocks.null_source(4)
+    # The clock of a sound card.
+    card.sink = lambda *_: Paced()
+    files = ["--source", str(tmp_path / "long.wav"), "--sink", str(tmp_path / "out.wav")]
+    rig = ["--audio", "", "--rig", dummy.where, "--call-sign", "N0CALL"]
+    station = push_to_talk.Station(
+        push_to_talk.parser().parse_args([*rig, *files, "--concealer", "repeat"])
+    )
+    watcher = Rig(dummy.where)
+    station.start()
+    try:
+        station.key(True)
+        wait_until(lambda: station.gate.sent >= 2, station.refresh)
+        station.key(False)
+        wait_until(station.modem_tx.is_identifying, station.refresh)
+        while station.modem_tx.is_identifying():
+            assert watcher.keyed()
+            station.refresh()
+            time.sleep(0.05)
+        wait_until(lambda: not watcher.keyed(), station.refresh)
+        assert station.modem_tx.statistics()["idents"] == 1
+    finally:
+        station.close()
+    watcher.close()
 
 
 def test_push_to_talk_keys_the_rig(radio, card, dummy, wav, tmp_path, speech):

@@ -8,6 +8,7 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
+from ...radio.morse import StationIdent
 from ..block_base import STATUS_FRAMES, TokenBlock
 from ..messages import read_packet
 
@@ -30,6 +31,7 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         least_bytes: shorter ones are.
         queue_packets: packets that wait at most; of more, the oldest are dropped.
         idle_items: zeros that are put out at a time while no packet waits; 0 for none.
+        ident: tells when the call sign is due, in items; None: nothing is.
         on_stop: called when a run is over.
     """
 
@@ -44,11 +46,15 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         least_bytes: int = 1,
         queue_packets: int,
         idle_items: int,
+        ident: StationIdent | None = None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         gr.sync_block.__init__(self, "burst_source", None, [item])
         self.open_ports({"packets": self._on_packet}, ["credit"], "packets")
         self.counters |= {"packets": 0, "dropped": 0}
+        self._ident, self._calling = ident, False
+        if ident is not None:
+            self.counters["idents"] = 0
         self._make, self._on_stop = make, on_stop
         self._least_bytes, self._most_bytes = least_bytes, most_bytes
         self._queue_packets = queue_packets
@@ -60,6 +66,9 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         self._packets: deque[tuple[bytes, object]] = deque()
         self._items = self._idle[:0]
         self._input_over = self._flushed = False
+        self._calling = False
+        if self._ident is not None:
+            self._ident.begin()
 
     def stop(self) -> bool:
         self._on_stop()
@@ -67,7 +76,11 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
 
     def _on_packet(self, message: object) -> None:
         over, packet = self.read(message)
-        self._input_over |= over
+        if self._input_over:
+            # Behind the end nothing is sent.
+            self.give_credit(message)
+            return
+        self._input_over = over
         if packet is not None and self._least_bytes <= len(packet) <= self._most_bytes:
             self._packets.append((packet, message))
             if len(self._packets) > self._queue_packets:
@@ -100,7 +113,10 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
 
     def _next_items(self) -> bool:
         """Fetches what comes next; False when nothing ever will."""
-        if self._packets:
+        self._calling = self._ident_is_due()
+        if self._calling:
+            items = self._identify()
+        elif self._packets:
             items = self._make(self._packets.popleft()[0])
             if not self.counters["packets"]:
                 items = np.concatenate([self._first, items])
@@ -108,8 +124,12 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
             if self.counters["packets"] % STATUS_FRAMES == 0:
                 self.publish_status()
             self._tag(len(items))
+            if self._ident is not None:
+                self._ident.packet_sent(len(items))
         elif not self._input_over:
             items = self._idle
+            if self._ident is not None:
+                self._ident.silence_sent(len(items))
         elif self._flushed or not len(self._last):
             return False
         else:
@@ -117,6 +137,27 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
             self._tag(len(items))
         self._items = items
         return True
+
+    def _ident_is_due(self) -> bool:
+        if self._ident is None:
+            return False
+        last = self._input_over and not self._packets
+        return self._ident.is_due() or (last and self._ident.owed)
+
+    def _identify(self) -> np.ndarray:
+        """Items of the call sign."""
+        self._ident.called()
+        self.counters["idents"] += 1
+        self._tag(len(self._ident.symbols))
+        return self._ident.symbols
+
+    def owes_ident(self) -> bool:
+        """Whether packets went out behind which no call sign was sent."""
+        return self._ident is not None and self._ident.owed
+
+    def is_identifying(self) -> bool:
+        """Whether the call sign goes out now."""
+        return self._calling
 
     def _tag(self, length: int) -> None:
         key = pmt.intern(LENGTH_TAG)

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hierarchical block: packets to complex samples."""
 
+import time
+
 import numpy as np
+import pmt
 from gnuradio import blocks, digital, filter, gr
 
 from ..._core import append_crc
 from ...radio.burst import make_burst
 from ...radio.codes import PacketCode
+from ...radio.morse import StationIdent
 from ...radio.ofdm import make_payload
 from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
 from ...radio.pulses import pulse_taps, to_symbols, whitening
 from ..block_base import setter
+from ..messages import end_of_stream
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer
 
@@ -27,6 +32,7 @@ CARRIERS_RMS = np.sqrt(52.0)
 # A page of complex samples: buffers cannot be smaller.
 LEAST_BUFFER = 512
 BUFFER_SECONDS = 0.04
+POLL_S = 0.02
 
 
 def buffer_for(sample_rate: float) -> int:
@@ -68,6 +74,10 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             Otherwise nothing comes out between packets. A packet waits for the silence that lies in
             buffers, up to 0.5 s (`narrow` 0.15 s), and for that in buffers behind this block.
         queue_packets: packets that wait at most; of more, the oldest are dropped and counted.
+        call_sign: of the station, sent in Morse code at 20 words a minute on the carrier, 0.3 s
+            behind the last packet of an over, and at the end; empty for none. Needs ``continuous``.
+        ident_minutes: it is sent behind an over that ends so long after the last call, or later,
+            and in the midst of a longer one, where packets wait; 0 to 60, 0 for behind each over.
 
     Raises:
         ValueError: an argument is out of range.
@@ -84,6 +94,8 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         sample_rate: float = 0.0,
         continuous: bool = False,
         queue_packets: int = 64,
+        call_sign: str = "",
+        ident_minutes: float = 10.0,
     ) -> None:
         gr.hier_block2.__init__(
             self,
@@ -100,11 +112,16 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         ofdm = self.profile.waveform == "ofdm"
         if ofdm and (key_up_ms or continuous):
             raise ValueError(f"profile {profile!r} has no key_up_ms and is not continuous: use 0")
+        if call_sign and not continuous:
+            raise ValueError(f"call_sign {call_sign!r} needs continuous, and another than 'wide'")
+        ident = None
+        if call_sign:
+            ident = StationIdent(call_sign, ident_minutes, self.profile.symbol_rate)
         self._amplitude = checked_amplitude(amplitude)
         if ofdm:
             self.source = self._ofdm_source(queue_packets)
         else:
-            self.source = self._symbol_source(key_up_ms, continuous, queue_packets)
+            self.source = self._symbol_source(key_up_ms, continuous, queue_packets, ident)
         self._sample_rate = sample_rate
         # What buffers hold is silence that a packet must wait for: half a second at most.
         self._buffer = buffer_for(sample_rate or self.profile.sample_rate) if continuous else 0
@@ -135,7 +152,9 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         self.disconnect_all()
         self._build()
 
-    def _symbol_source(self, key_up_ms: float, continuous: bool, queue_packets: int) -> object:
+    def _symbol_source(
+        self, key_up_ms: float, continuous: bool, queue_packets: int, ident: StationIdent | None
+    ) -> object:
         profile, code = self.profile, PacketCode(self.profile.code)
 
         def make(packet: bytes) -> np.ndarray:
@@ -151,6 +170,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             most_bytes=MOST_BYTES,
             queue_packets=queue_packets,
             idle_items=IDLE_SYMBOLS if continuous else 0,
+            ident=ident,
             on_stop=self._renew,
         )
 
@@ -195,6 +215,21 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         self._amplitude = checked_amplitude(amplitude)
         self._scale(self._amplitude)
 
+    def is_identifying(self) -> bool:
+        """Whether the call sign goes out now."""
+        return self.source.is_identifying()
+
+    def sign_off(self, timeout_s: float = 30.0) -> None:
+        """Sends the call sign where it is owed, and ends the stream with it.
+
+        Returns when its last sample is in the buffers behind this block, or after ``timeout_s``.
+        """
+        end = time.monotonic() + timeout_s
+        if self.source.owes_ident():
+            self.source.to_basic_block()._post(pmt.intern("packets"), end_of_stream(-1))
+            while not self.source.ended() and time.monotonic() < end:
+                time.sleep(POLL_S)
+
     def statistics(self) -> dict[str, int]:
-        """Counters: packets sent, refused, dropped, refused_settings."""
+        """Counters: packets sent, refused, dropped, refused_settings; with a call sign, idents."""
         return self.source.statistics() | self.counters
