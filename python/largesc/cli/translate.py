@@ -5,6 +5,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Container
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,18 +22,20 @@ from .audio import check_two_files, opened
 from .facts import rounded
 from .say import say
 
+ADDRESS = "HOST:PORT"
 # Of a terminal: to the begin of the line, which is emptied.
 CLEAR = "\r\x1b[K"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the link."""
+def add_options(parser: argparse.ArgumentParser, names: Container[str] | None = None) -> None:
+    """Adds the options of the link, or those of them with these ``names``."""
     default = TranslationOptions()
 
     def add(name: str, text: str, **kind: object) -> None:
         field = kind.setdefault("dest", name.removeprefix("--").replace("-", "_"))
-        value = getattr(default, field)
-        parser.add_argument(name, default=value, help=f"{text} [%(default)s]", **kind)
+        if names is None or field in names:
+            value = getattr(default, field)
+            parser.add_argument(name, default=value, help=f"{text} [%(default)s]", **kind)
 
     add("--language", "that is spoken, as Whisper names it")
     add("--model", "Whisper: base, or a folder in CTranslate2's format")
@@ -76,7 +79,49 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help=text, description=text)
     demo.add_argument("--output", default="translation-output", help="folder [%(default)s]")
     add_options(demo)
+    add_device(commands)
+    add_edge(commands)
     return top
+
+
+def add_device(commands: object) -> None:
+    """Adds ``largesc translate device``, of the speaker or of the listener."""
+    text = "a speaker's or a listener's device: speech to an edge, or text of an edge to speech"
+    part = commands.add_parser("device", help=text, description=text)
+    part.add_argument("input", nargs="?", help="speaker: audio file, - for stdin; in real time")
+    part.add_argument("--to", metavar=ADDRESS, help="speaker: where the edge listens")
+    part.add_argument("--listen", metavar=ADDRESS, help="listener: where text comes to")
+    part.add_argument("--output", metavar="FILE", help="listener: WAV of the English; - for stdout")
+    part.add_argument("--srt", type=Path, metavar="FILE", help="listener: subtitles as well")
+    part.add_argument(
+        "--bands", type=int, choices=(80, 128), default=80, help="of the edge's Whisper; large-v3: "
+        "128 [%(default)s]",
+    )  # fmt: skip
+    add_end(part)
+    add_options(part, ("segments", "segment_s", "voice"))
+
+
+def add_edge(commands: object) -> None:
+    """Adds ``largesc translate edge``, of the speaker or of the listener."""
+    text = "the half of the large model that a speaker's or a listener's edge runs"
+    part = commands.add_parser("edge", help=text, description=text)
+    side = part.add_mutually_exclusive_group(required=True)
+    text = "speech of a device to symbols for another edge, behind the channel"
+    side.add_argument("--speaker", action="store_true", help=text)
+    text = "symbols to text for a device"
+    side.add_argument("--listener", action="store_true", help=text)
+    part.add_argument("--listen", metavar=ADDRESS, required=True, help="where to listen")
+    part.add_argument("--to", metavar=ADDRESS, required=True, help="the next edge, or the device")
+    add_end(part)
+    names = ("language", "model", "channel_code", "policy", "symbols", "channel", "snr_db", "seed")
+    add_options(part, names)
+
+
+def add_end(part: argparse.ArgumentParser) -> None:
+    """Adds how a device or an edge ends, and what it says then."""
+    text = "stop after this; 0: at the end, or at a signal"
+    part.add_argument("--seconds", type=float, default=0.0, help=text)
+    part.add_argument("--json", action="store_true", help="lines of JSON on stdout")
 
 
 def translate(arguments: list[str]) -> int:
@@ -86,6 +131,14 @@ def translate(arguments: list[str]) -> int:
         from .translate_demo import demo
 
         return demo(args)
+    if args.part == "device":
+        from .translate_device import device
+
+        return device(args)
+    if args.part == "edge":
+        from .translate_edge import edge
+
+        return edge(args)
     return loopback(args)
 
 
@@ -104,7 +157,7 @@ def loopback(args: argparse.Namespace) -> int:
     for step in link.run(speech):
         lags.add(step)
         phrases += step.phrases
-        screen.show(step)
+        screen.show(step.text, step.text_s, step.burst.spoken / SAMPLE_RATE_HZ)
     screen.end()
     if args.output:
         write_audio(Path(args.output), link.speech())
@@ -137,13 +190,19 @@ class Screen:
         self._json, self._terminal = as_json, sys.stdout.isatty()
         self._line = ""
 
-    def show(self, step: object) -> None:
-        """Shows what a burst brought."""
-        text = step.text
+    def show(self, text: object, at_s: float, spoken_s: float | None = None) -> None:
+        """Shows what a burst brought.
+
+        Args:
+            text: see :class:`gnuradio.largesc.features.text.Text`.
+            at_s: when it came.
+            spoken_s: seconds of the stream that were sent until then, where they are known.
+        """
         if self._json:
             line = {
-                "at_s": rounded(step.text_s),
-                "heard_s": rounded(step.burst.spoken / SAMPLE_RATE_HZ),
+                "at_s": rounded(at_s),
+                "window": text.window,
+                "heard_s": rounded(text.heard_s if spoken_s is None else spoken_s),
                 "committed": text.committed,
                 "tentative": text.tentative,
                 "last": text.last,
@@ -155,7 +214,7 @@ class Screen:
         if self._terminal:
             print(f"{CLEAR}{self._line.strip()}\x1b[2m{text.tentative}\x1b[0m", end="", flush=True)
         if text.last:
-            self.end(step.text_s)
+            self.end(at_s)
 
     def end(self, at_s: float | None = None) -> None:
         """Ends a line."""

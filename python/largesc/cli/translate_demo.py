@@ -41,7 +41,7 @@ def demo(args: argparse.Namespace) -> int:
     for step in link.run(np.array_split(source, max(1, len(source) // 960))):
         steps.append(step)
         lags.add(step)
-        screen.show(step)
+        screen.show(step.text, step.text_s)
     screen.end()
     speech = link.speech()
     write_audio(output / "source.wav", source)

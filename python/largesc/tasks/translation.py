@@ -7,14 +7,14 @@ edge B:   channel decoder -> decoder -> text                       device B: tex
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..channel.symbols import SymbolChannel
 from ..channel_codec.linear import BLOCK_FRAMES, LinearCode
-from ..features.log_mel import LogMel, as_bytes
+from ..features.log_mel import BANDS, LogMel, as_bytes
 from ..features.text import SemanticDecoder, Text
 from ..features.whisper import FEATURES_PER_S, Whisper
 from ..features.window import Features, SemanticEncoder
@@ -71,8 +71,59 @@ def check_width(options: TranslationOptions, model: Whisper, code: LinearCode | 
         )
 
 
-class TranslationSender:
-    """Speech to bursts of symbols: device and edge of the speaker.
+@dataclass(frozen=True)
+class Sound:
+    """A segment of speech as a device sends it to its edge.
+
+    Attributes:
+        frames: log-mel in 8 bit, uint8 ``[n, bands]``, see :func:`.log_mel.as_bytes`.
+        end: number of the sample, of 24 kHz speech, behind it.
+        speech_end: number of the sample behind the last that sounds so far.
+        last: a pause follows.
+    """
+
+    frames: np.ndarray
+    end: int
+    speech_end: int
+    last: bool
+
+
+class SpeakerDevice:
+    """Speech to segments for the edge.
+
+    Args:
+        options: of the link: lengths of segments.
+        bands: that the edge's model takes.
+    """
+
+    def __init__(self, options: TranslationOptions, bands: int = BANDS) -> None:
+        self._segmenter = Segmenter(SAMPLE_RATE_HZ, options.segment_s, options.segments)
+        self._front = LogMel(SAMPLE_RATE_HZ, bands)
+        self.segments = 0
+
+    @property
+    def silent_s(self) -> float:
+        """Silence that was not sent."""
+        return self._segmenter.silent_samples / SAMPLE_RATE_HZ
+
+    def push(self, samples: np.ndarray) -> Iterator[Sound]:
+        """Segments that end within these samples, float ``[n]`` at 24 kHz."""
+        return map(self._sound, self._segmenter.push(samples))
+
+    def flush(self) -> Iterator[Sound]:
+        """The rest."""
+        return map(self._sound, self._segmenter.flush())
+
+    def _sound(self, segment: Segment) -> Sound:
+        self.segments += 1
+        frames = as_bytes(self._front.push(segment.samples))
+        if segment.last:
+            self._front.reset()
+        return Sound(frames, segment.end, segment.speech_end, segment.last)
+
+
+class SpeakerEdge:
+    """Segments of a device to bursts of symbols.
 
     Args:
         options: of the link.
@@ -87,43 +138,34 @@ class TranslationSender:
         self, options: TranslationOptions, model: Whisper, code: LinearCode | None
     ) -> None:
         check_width(options, model, code)
-        self._segmenter = Segmenter(SAMPLE_RATE_HZ, options.segment_s, options.segments)
-        self._front = LogMel(SAMPLE_RATE_HZ, model.bands)
         self._encoder = SemanticEncoder(model, options.policy)
         self._code = code
-        self.bursts, self.segments = 0, 0
+        self._newest = Sound(np.zeros((0, model.bands), dtype=np.uint8), 0, 0, True)
+        self.bursts = 0
 
-    @property
-    def silent_s(self) -> float:
-        """Silence that was not sent."""
-        return self._segmenter.silent_samples / SAMPLE_RATE_HZ
+    def push(self, sound: Sound) -> Iterator[Burst]:
+        """Bursts that a segment brings.
 
-    def push(self, samples: np.ndarray) -> Iterator[Burst]:
-        """Bursts of segments that end within these samples, float ``[n]`` at 24 kHz."""
-        for segment in self._segmenter.push(samples):
-            yield from self._sent(segment)
+        Raises:
+            ValueError: it is not as the model takes it; see :meth:`SemanticEncoder.push`.
+        """
+        found = self._encoder.push(sound.frames, sound.last)
+        self._newest = sound
+        return (self._burst(features, sound) for features in found)
 
     def flush(self) -> Iterator[Burst]:
-        """Bursts of the rest."""
-        for segment in self._segmenter.flush():
-            yield from self._sent(segment)
+        """The end of a window whose end does not come: for a segment that was lost."""
+        nothing = np.zeros((0, self._newest.frames.shape[1]), dtype=np.uint8)
+        return self.push(replace(self._newest, frames=nothing, last=True))
 
-    def _sent(self, segment: Segment) -> Iterator[Burst]:
-        self.segments += 1
-        compressed = as_bytes(self._front.push(segment.samples))
-        if segment.last:
-            self._front.reset()
-        for features in self._encoder.push(compressed, segment.last):
-            yield self._burst(features, segment)
-
-    def _burst(self, features: Features, segment: Segment) -> Burst:
+    def _burst(self, features: Features, sound: Sound) -> Burst:
         if self._code is None:
             symbols, gain = features.frames, 0
         else:
             symbols, gain = self._code.encode(features.frames)
         h = np.ones((len(features.frames) // BLOCK_FRAMES, 1), dtype=np.complex64)
         self.bursts += 1
-        window_end = segment.end - round(features.left_s * SAMPLE_RATE_HZ)
+        window_end = sound.end - round(features.left_s * SAMPLE_RATE_HZ)
         return Burst(
             index=self.bursts - 1,
             window=features.window,
@@ -132,9 +174,48 @@ class TranslationSender:
             gain_steps=gain,
             symbols=symbols,
             h=h,
-            spoken=segment.end,
-            speech_end=min(segment.speech_end, window_end),
+            spoken=sound.end,
+            speech_end=min(sound.speech_end, window_end),
         )
+
+
+class TranslationSender:
+    """Speech to bursts of symbols: device and edge of the speaker in one.
+
+    Args:
+        options: of the link.
+        model: the large model.
+        code: None: features go as they are.
+
+    Raises:
+        ValueError: the code is of another model.
+    """
+
+    def __init__(
+        self, options: TranslationOptions, model: Whisper, code: LinearCode | None
+    ) -> None:
+        self._device = SpeakerDevice(options, model.bands)
+        self._edge = SpeakerEdge(options, model, code)
+
+    @property
+    def segments(self) -> int:
+        """Segments so far."""
+        return self._device.segments
+
+    @property
+    def silent_s(self) -> float:
+        """Silence that was not sent."""
+        return self._device.silent_s
+
+    def push(self, samples: np.ndarray) -> Iterator[Burst]:
+        """Bursts of segments that end within these samples, float ``[n]`` at 24 kHz."""
+        for sound in self._device.push(samples):
+            yield from self._edge.push(sound)
+
+    def flush(self) -> Iterator[Burst]:
+        """Bursts of the rest."""
+        for sound in self._device.flush():
+            yield from self._edge.push(sound)
 
 
 class BurstOrder:
@@ -148,6 +229,11 @@ class BurstOrder:
         self._next: int | None = None
         self._astray: list[int] = []
         self.counters = {"lost": 0, "late": 0, "restarts": 0}
+
+    def restart(self) -> None:
+        """The next burst may have any number."""
+        self._next, self._astray = None, []
+        self.counters["restarts"] += 1
 
     def take(self, index: int) -> str:
         """``next`` or ``late``; ``anew`` where the sender has begun its numbers elsewhere."""
@@ -220,6 +306,11 @@ class TranslationReceiver:
         # Windows of a sender that began anew may have the numbers of old ones.
         texts = self.flush() if turn == "anew" else []
         return texts + self._decoder.push(Features(frames, burst.window, burst.first, burst.last))
+
+    def restart(self) -> list[Text]:
+        """For a sender that is known to have begun anew; text that its last window still gives."""
+        self._order.restart()
+        return self.flush()
 
     def flush(self) -> list[Text]:
         """Finishes a window whose end does not come.

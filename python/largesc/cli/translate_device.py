@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A device of the translation link: a speaker's sends log-mel, a listener's shows text and speaks.
+
+Neither has any part of the large model.
+"""
+
+import argparse
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from ..features.text import Text
+from ..features.voice import Phrases, Voice, length_at
+from ..files import replacing, writable_file
+from ..flowgraphs.speech_writer import speech_writer
+from ..flowgraphs.transport import check_free
+from ..options import TranslationOptions
+from ..speech.format import SAMPLE_RATE_HZ
+from ..tasks.translation import Sound, SpeakerDevice
+from ..tasks.translation_packets import SEGMENT, TEXT, read_text, segment_bytes
+from .audio import opened
+from .facts import rounded
+from .process import ending, stdout_for_data
+from .say import say
+from .translate import Screen, options_of, subtitles
+from .translate_peers import Listener, Sender, is_old
+from .watches import wait_for
+
+# What came longer ago is shown, and not said: the text of a long window is said for so long.
+MOST_SPEECH_AGE_S = 15.0
+
+
+def device(args: argparse.Namespace) -> int:
+    """Runs the device of a speaker, or of a listener."""
+    options = options_of(args)
+    if (args.to is None) == (args.listen is None) or (args.to is None) != (args.input is None):
+        raise ValueError(
+            "device is a speaker's with an input and --to HOST:PORT, or a listener's with --listen "
+            "HOST:PORT"
+        )
+    if args.to:
+        return speaker(args, options)
+    if args.json and args.output == "-":
+        raise ValueError("--json: speech goes to stdout: give --output a file")
+    with stdout_for_data() if args.output == "-" else nullcontext() as stdout:
+        return listener(args, options, args.output if stdout is None else stdout)
+
+
+def ended(args: argparse.Namespace, facts: dict) -> int:
+    """Says what there is to say at the end; returns the exit status."""
+    if args.json:
+        print(json.dumps({"statistics": rounded(facts)}), flush=True)
+    else:
+        say(", ".join(f"{name} {value}" for name, value in rounded(facts).items()))
+    return ending.status() if ending.signal else 0
+
+
+def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
+    """Sends speech to an edge, in real time."""
+    reader, own = opened(args.input), SpeakerDevice(options, args.bands)
+    told = Sender(args.to)
+    watches, begin = (told.watch("the edge"),), time.monotonic()
+
+    def tell(sounds: Iterable[Sound]) -> None:
+        for sound in sounds:
+            told.send(SEGMENT, segment_bytes(sound))
+
+    with ending.awaited():
+        for piece in reader:
+            tell(own.push(piece))
+            due_s = begin + reader.samples / SAMPLE_RATE_HZ
+            wait_for(lambda due_s=due_s: time.monotonic() >= due_s, watches=watches)
+            if ending.signal or 0 < args.seconds < time.monotonic() - begin:
+                break
+        tell(own.flush())
+    told.close()
+    spoken_s = reader.samples / SAMPLE_RATE_HZ
+    facts = {"seconds": spoken_s, "silent_s": own.silent_s, "answers": told.answers}
+    facts |= told.counters | {"bps": 8 * told.counters["bytes"] / max(1.0, spoken_s)}
+    return ended(args, facts)
+
+
+def listener(args: argparse.Namespace, options: TranslationOptions, output: str | int) -> int:
+    """Shows text of an edge, and says it."""
+    check_free(args.listen)
+    if args.srt:
+        writable_file(args.srt)
+    mouth = Mouth(Voice(options.voice), output) if output is not None else None
+    heard, screen, own = Listener(args.listen), Screen(args.json), ListenerDevice(mouth)
+    watch, begin = heard.watch("the edge"), time.monotonic()
+    say(f"listening at {args.listen}")
+    with ending.awaited():
+        while not ending.signal and not 0 < args.seconds < time.monotonic() - begin:
+            watch.look()
+            if mouth is not None:
+                mouth.play()
+            if (whole := heard.receive(0.02)) is None:
+                continue
+            text = own.take(whole.kind, whole.message, whole.arrived_s)
+            if text is not None:
+                screen.show(text, time.monotonic() - begin)
+    screen.end()
+    heard.close()
+    facts = own.counters | heard.counters
+    if mouth is not None:
+        facts |= mouth.close()
+    if args.srt:
+        with replacing(Path(args.srt)) as partial:
+            partial.write_text(subtitles(mouth.phrases if mouth else own.phrases))
+    return ended(args, facts)
+
+
+class ListenerDevice:
+    """Text of an edge, in phrases for a mouth.
+
+    Attributes:
+        phrases: shown so far, where there is no mouth: text, and seconds when it came, twice.
+        counters: ``texts``, ``words`` that stay, ``unusable`` messages.
+    """
+
+    def __init__(self, mouth: "Mouth | None") -> None:
+        self._mouth, self._phrases, self._begin = mouth, Phrases(), time.monotonic()
+        self.phrases: list[tuple[str, float, float]] = []
+        self.counters = {"texts": 0, "words": 0, "unusable": 0}
+
+    def take(self, kind: int, message: bytes, arrived_s: float) -> Text | None:
+        """The text of a message; None, and counted, where it holds none."""
+        try:
+            if kind != TEXT:
+                raise ValueError(f"kind {kind} comes from another part of the link")
+            text = read_text(message)
+        except ValueError as error:
+            self.counters["unusable"] += 1
+            if self.counters["unusable"] == 1:
+                say(f"a message cannot be used: {error}; more of them are counted")
+            return None
+        self.counters["texts"] += 1
+        self.counters["words"] += len(text.committed.split())
+        for phrase in self._phrases.push(text.committed, text.last):
+            if self._mouth is not None:
+                self._mouth.say(phrase, arrived_s)
+            else:
+                at_s = arrived_s - self._begin
+                self.phrases.append((phrase, at_s, at_s))
+        return text
+
+
+class Mouth:
+    """Says phrases one after the other on the clock, with silence between.
+
+    What has waited for more than 15 s is not said. Phrases become speech in a thread.
+
+    Args:
+        voice: says them.
+        target: a path, or a descriptor, of a WAV file.
+
+    Attributes:
+        phrases: that were said: text, and the seconds when it began and ended.
+    """
+
+    def __init__(self, voice: Voice, target: str | int) -> None:
+        # The first time takes seconds.
+        voice.say("one")
+        self._voice, self._writer = voice, speech_writer(target=target)
+        self._texts: queue.Queue[tuple[str, float] | None] = queue.Queue()
+        self._speech: queue.Queue[tuple[str, float, np.ndarray]] = queue.Queue()
+        self._now, self._unsaid = np.zeros(0, dtype=np.float32), 0
+        # Written by the thread, and by play().
+        self._made, self._taken = 0, 0
+        self.phrases: list[tuple[str, float, float]] = []
+        self._begin = time.monotonic()
+        self._thread = threading.Thread(target=self._make, daemon=True)
+        self._thread.start()
+
+    def say(self, phrase: str, arrived_s: float) -> None:
+        """Takes a phrase of a text that came then."""
+        self._texts.put((phrase, arrived_s))
+
+    def play(self) -> None:
+        """Writes what is due by the clock. Call it several times a second."""
+        due = int((time.monotonic() - self._begin) * SAMPLE_RATE_HZ) - self._writer.samples
+        while due > 0 and not self._writer.over():
+            if not len(self._now):
+                self._next()
+            piece = self._now[:due] if len(self._now) else np.zeros(due, dtype=np.float32)
+            self._now = self._now[due:]
+            self._writer.work([piece], [])
+            due -= len(piece)
+        if self._writer.error:
+            raise ValueError(self._writer.error)
+
+    def close(self) -> dict[str, int]:
+        """Ends the file; returns counters."""
+        self._texts.put(None)
+        self._thread.join()
+        self._writer.stop()
+        return {"phrases": len(self.phrases), "unsaid": self._unsaid}
+
+    def _next(self) -> None:
+        """The next phrase that is not too old."""
+        while not self._speech.empty():
+            text, arrived_s, speech = self._speech.get_nowait()
+            self._taken += len(speech)
+            if is_old(arrived_s, MOST_SPEECH_AGE_S):
+                self._unsaid += 1
+                continue
+            at_s = self._writer.samples / SAMPLE_RATE_HZ
+            self.phrases.append((text, at_s, at_s + len(speech) / SAMPLE_RATE_HZ))
+            self._now = speech
+            return
+
+    def _make(self) -> None:
+        while (found := self._texts.get()) is not None:
+            phrase, arrived_s = found
+            waiting_s = (self._made - self._taken) / SAMPLE_RATE_HZ
+            speech = self._voice.say(phrase, length_at(waiting_s))
+            self._made += len(speech)
+            self._speech.put((phrase, arrived_s, speech))

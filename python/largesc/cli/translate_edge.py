@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An edge of the translation link: between a device and the air, with a half of the large model."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+
+from ..channel_codec.load import load_channel_code
+from ..flowgraphs.transport import check_free
+from ..options import TranslationOptions
+from ..packets.pieces import Whole
+from ..tasks.translation import (
+    PATIENCE_S,
+    Air,
+    SpeakerEdge,
+    TranslationReceiver,
+    whisper,
+)
+from ..tasks.translation_packets import (
+    BURST,
+    SEGMENT,
+    TEXT,
+    burst_bytes,
+    read_burst,
+    read_segment,
+    text_bytes,
+)
+from .facts import rounded
+from .process import ending
+from .say import say
+from .translate import options_of
+from .translate_peers import Listener, Sender, is_old
+
+
+class SpeakerSide:
+    """Segments in, bursts behind the channel out.
+
+    Attributes:
+        takes, gives: kinds of messages.
+        patience_s: how long the next segment of a window is waited for.
+    """
+
+    takes, gives = SEGMENT, BURST
+    before, behind = "a device", "the listener's edge"
+
+    def __init__(self, options: TranslationOptions) -> None:
+        code = load_channel_code(options.channel_code, options.symbols)
+        self._edge = SpeakerEdge(options, whisper(options.model), code)
+        self._air, self.patience_s = Air(options), PATIENCE_S
+
+    def take(self, message: bytes) -> Iterator[bytes]:
+        """What a message brings."""
+        sound = read_segment(message)
+        self.patience_s = PATIENCE_S + 2.0 * 0.01 * len(sound.frames)
+        return self._sent(self._edge.push(sound))
+
+    def leave_out(self, message: bytes) -> Iterator[bytes]:
+        """For a message that is too old: only the end of its window counts."""
+        return self.flush() if read_segment(message).last else iter(())
+
+    def restart(self) -> Iterator[bytes]:
+        """For a device that has begun anew."""
+        return self.flush()
+
+    def flush(self) -> Iterator[bytes]:
+        """Ends a window."""
+        return self._sent(self._edge.flush())
+
+    def counters(self) -> dict[str, int]:
+        """Of this side."""
+        return {"bursts": self._edge.bursts}
+
+    def _sent(self, bursts: Iterator) -> Iterator[bytes]:
+        return (burst_bytes(self._air(burst)) for burst in bursts)
+
+
+class ListenerSide:
+    """Bursts in, text for a device out; attributes as of :class:`SpeakerSide`."""
+
+    takes, gives = BURST, TEXT
+    before, behind = "the speaker's edge", "the device"
+
+    def __init__(self, options: TranslationOptions) -> None:
+        code = load_channel_code(options.channel_code, options.symbols)
+        self._receiver = TranslationReceiver(options, whisper(options.model), code)
+
+    @property
+    def patience_s(self) -> float:
+        """How long the next burst of a window is waited for."""
+        return self._receiver.patience_s
+
+    def take(self, message: bytes) -> Iterator[bytes]:
+        """What a message brings."""
+        return map(text_bytes, self._receiver.push(read_burst(message)))
+
+    def leave_out(self, message: bytes) -> Iterator[bytes]:
+        """For a message that is too old: the next one ends its window, or nothing more."""
+        return iter(())
+
+    def restart(self) -> Iterator[bytes]:
+        """For an edge that has begun anew."""
+        return map(text_bytes, self._receiver.restart())
+
+    def flush(self) -> Iterator[bytes]:
+        """Ends a window."""
+        return map(text_bytes, self._receiver.flush())
+
+    def counters(self) -> dict[str, int]:
+        """Of this side, but for those names that packets have as well."""
+        return {f"decoder_{k}": v for k, v in self._receiver.counters.items()}
+
+
+class Edge:
+    """Hands messages of a listener through a side to a sender.
+
+    Attributes:
+        counters: ``too_old``: messages that waited for too long; ``unusable`` ones.
+    """
+
+    def __init__(self, side: SpeakerSide | ListenerSide, heard: Listener, told: Sender) -> None:
+        self._side, self._heard, self._told = side, heard, told
+        self._session: int | None = None
+        self._since_s = time.monotonic()
+        self.counters = {"too_old": 0, "unusable": 0}
+
+    def step(self) -> None:
+        """Waits a little for a message, and hands it on."""
+        whole = self._heard.receive()
+        if whole is None:
+            if time.monotonic() - self._since_s > self._side.patience_s:
+                self._tell(self._side.flush())
+            return
+        if self._session not in (None, whole.session):
+            self._tell(self._side.restart())
+        self._session = whole.session
+        try:
+            self._take(whole)
+        except ValueError as error:
+            self.counters["unusable"] += 1
+            if self.counters["unusable"] == 1:
+                say(f"a message cannot be used: {error}; more of them are counted")
+        self._since_s = time.monotonic()
+
+    def _take(self, whole: Whole) -> None:
+        if whole.kind != self._side.takes:
+            raise ValueError(f"kind {whole.kind} comes from another part of the link")
+        if is_old(whole.arrived_s):
+            self.counters["too_old"] += 1
+            self._tell(self._side.leave_out(whole.message))
+        else:
+            self._tell(self._side.take(whole.message))
+
+    def _tell(self, messages: Iterator[bytes]) -> None:
+        for message in messages:
+            self._told.send(self._side.gives, message)
+
+
+def edge(args: argparse.Namespace) -> int:
+    """Runs an edge until a signal, or for ``args.seconds``."""
+    options = options_of(args)
+    check_free(args.listen)
+    side = (SpeakerSide if args.speaker else ListenerSide)(options)
+    # Opened when the models are there: what came before would be old.
+    heard, told = Listener(args.listen), Sender(args.to)
+    running, begin = Edge(side, heard, told), time.monotonic()
+    watches = heard.watch(side.before), told.watch(side.behind)
+    say(f"listening at {args.listen}, sending to {args.to}")
+    with ending.awaited():
+        while not ending.signal and not 0 < args.seconds < time.monotonic() - begin:
+            running.step()
+            for watch in watches:
+                watch.look()
+    heard.close()
+    told.close()
+    facts = running.counters | heard.counters | {"sent_bytes": told.counters["bytes"]}
+    facts |= side.counters()
+    if args.json:
+        print(json.dumps({"statistics": rounded(facts)}), flush=True)
+    else:
+        say(", ".join(f"{name} {value}" for name, value in facts.items()))
+    return ending.status() if ending.signal else 0

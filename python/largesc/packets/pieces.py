@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages of any length in packets that UDP carries, and back, whole and in order.
+
+0, 1     mark, "LT"
+2        version, 1
+3        kind of the message
+4 - 7    session, drawn by the sender when it starts
+8 - 11   number of the message within its session
+12, 13   number of the piece
+14, 15   pieces of the message
+16 ...   at most 1200 bytes of it
+last 2   CRC-16
+
+All numbers are big-endian. Packets are neither signed nor encrypted.
+"""
+
+import struct
+from collections import deque
+from dataclasses import dataclass, field
+
+from .._core import CRC_BYTES, append_crc, has_right_crc
+
+MARK, VERSION = b"LT", 1
+HEAD = struct.Struct(">2sBBIIHH")
+MOST_PIECE_BYTES, MOST_PIECES = 1200, 1000
+# What is behind a message that is not whole waits so long for it.
+HOLD_S = 0.2
+# A number further ahead is none of a message that was sent; one each 0.75 s takes 20 hours for it.
+MOST_AHEAD = 100_000
+# Messages that are not whole are kept, sessions and messages that are over are known, up to these.
+MOST_OPEN, MOST_SESSIONS, MOST_DONE = 32, 16, 256
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One packet: part ``part`` of ``parts`` of a message."""
+
+    kind: int
+    session: int
+    number: int
+    part: int
+    parts: int
+    data: bytes
+
+    def packet(self) -> bytes:
+        """As it is sent."""
+        head = HEAD.pack(MARK, VERSION, self.kind, self.session, self.number, self.part, self.parts)
+        return append_crc(head + self.data)
+
+
+def pieces_of(kind: int, session: int, number: int, message: bytes) -> list[Piece]:
+    """A message in pieces; an empty one is one piece.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    parts = max(1, -(-len(message) // MOST_PIECE_BYTES))
+    if parts > MOST_PIECES:
+        raise ValueError(
+            f"a message of {len(message)} bytes: send at most {MOST_PIECES * MOST_PIECE_BYTES}, in "
+            "shorter segments"
+        )
+    cuts = (message[n * MOST_PIECE_BYTES : (n + 1) * MOST_PIECE_BYTES] for n in range(parts))
+    number %= 2**32
+    return [Piece(kind, session, number, part, parts, cut) for part, cut in enumerate(cuts)]
+
+
+def read_piece(packet: bytes) -> Piece:
+    """The piece that a packet holds.
+
+    Raises:
+        ValueError: it is none, or damaged.
+    """
+    if len(packet) < HEAD.size + CRC_BYTES or not packet.startswith(MARK):
+        raise ValueError(f"a packet of {len(packet)} bytes that is none of a translation")
+    if not has_right_crc(packet):
+        raise ValueError("a packet with a wrong CRC")
+    _, version, kind, session, number, part, parts = HEAD.unpack_from(packet)
+    data = packet[HEAD.size : -CRC_BYTES]
+    if version != VERSION:
+        raise ValueError(f"a packet of version {version}: use one version at both ends")
+    if not part < parts <= MOST_PIECES or len(data) > MOST_PIECE_BYTES:
+        raise ValueError(f"a packet of {len(data)} bytes that is piece {part} of {parts}")
+    return Piece(kind, session, number, part, parts, data)
+
+
+@dataclass
+class Whole:
+    """A message that is complete.
+
+    Attributes:
+        session, kind, message: as sent.
+        arrived_s: when its last piece came.
+    """
+
+    session: int
+    kind: int
+    message: bytes
+    arrived_s: float
+
+
+@dataclass
+class Open:
+    """A message of which pieces have come."""
+
+    kind: int
+    parts: int
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    whole_s: float | None = None
+
+
+class Assembler:
+    """Puts messages together, and in order, from the packets of one sender at a time.
+
+    A sender that starts anew has another session: it is followed, and what still comes of the one
+    before is late. What nobody can use is counted.
+
+    Attributes:
+        counters: ``messages``; ``lost`` ones; pieces that were ``doubled``, ``out_of_order`` (and
+            used) or ``late`` (and not); packets that were ``refused``; ``restarts`` of the sender.
+    """
+
+    def __init__(self) -> None:
+        names = ("messages", "lost", "doubled", "out_of_order", "late", "refused", "restarts")
+        self.counters = dict.fromkeys(names, 0)
+        self._session: int | None = None
+        self._over: deque[int] = deque(maxlen=MOST_SESSIONS)
+        self._begin(0)
+
+    def _begin(self, number: int) -> None:
+        self._open: dict[int, Open] = {}
+        self._done: deque[int] = deque(maxlen=MOST_DONE)
+        self._next, self._newest = number, (number, 0)
+
+    def push(self, packet: bytes, now_s: float) -> list[Whole]:
+        """Takes a packet; gives out the messages that are whole and in turn.
+
+        Args:
+            packet: of any bytes.
+            now_s: when it came; never goes back.
+        """
+        try:
+            piece = read_piece(packet)
+        except ValueError:
+            self.counters["refused"] += 1
+            return []
+        self._take(piece, now_s)
+        return self.due(now_s)
+
+    def _take(self, piece: Piece, now_s: float) -> None:
+        if piece.session != self._session:
+            if piece.session in self._over:
+                self.counters["late"] += 1
+                return
+            if self._session is not None:
+                self.counters["restarts"] += 1
+                self._over.append(self._session)
+            self._session = piece.session
+            self._begin(piece.number)
+        if piece.number < self._next:
+            self.counters["doubled" if piece.number in self._done else "late"] += 1
+            return
+        if piece.number > self._next + MOST_AHEAD:
+            self.counters["refused"] += 1
+            return
+        found = self._open.setdefault(piece.number, Open(piece.kind, piece.parts))
+        if piece.part in found.pieces:
+            self.counters["doubled"] += 1
+            return
+        if (piece.kind, piece.parts) != (found.kind, found.parts):
+            self.counters["refused"] += 1
+            return
+        place = (piece.number, piece.part)
+        self.counters["out_of_order"] += place < self._newest
+        self._newest = max(self._newest, place)
+        found.pieces[piece.part] = piece.data
+        if len(found.pieces) == found.parts:
+            found.whole_s = now_s
+
+    def due(self, now_s: float) -> list[Whole]:
+        """Messages that are in turn, or have waited long enough for those before."""
+        found = []
+        for number in sorted(n for n, m in self._open.items() if m.whole_s is not None):
+            message = self._open[number]
+            crowded = len(self._open) > MOST_OPEN
+            if number != self._next and now_s - message.whole_s < HOLD_S and not crowded:
+                break
+            self._pass_over(number)
+            del self._open[number]
+            self._next = number + 1
+            self._done.append(number)
+            self.counters["messages"] += 1
+            data = b"".join(message.pieces[part] for part in range(message.parts))
+            found.append(Whole(self._session, message.kind, data, message.whole_s))
+        if len(self._open) > MOST_OPEN:
+            # None of them is whole.
+            self._pass_over(sorted(self._open)[-MOST_OPEN])
+        return found
+
+    def _pass_over(self, number: int) -> None:
+        """Gives up what is not whole before a message."""
+        self.counters["lost"] += number - self._next
+        self._next = number
+        self._open = {n: message for n, message in self._open.items() if n >= number}

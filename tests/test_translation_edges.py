@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`largesc translate device` and `edge`: alone, and as processes that are killed and come back."""
+
+import json
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from gnuradio.largesc.cli import translate_device, translate_edge
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.cli.translate_device import ListenerDevice, Mouth
+from gnuradio.largesc.cli.translate_edge import Edge, ListenerSide, SpeakerSide
+from gnuradio.largesc.cli.translate_peers import Listener, Sender, came_s, is_old
+from gnuradio.largesc.features.text import Text
+from gnuradio.largesc.models.packaged import MODELS, absent
+from gnuradio.largesc.options import TranslationOptions
+from gnuradio.largesc.packets.pieces import Whole
+from gnuradio.largesc.speech import prompts as prompts_of
+from gnuradio.largesc.speech.files import read_audio, resampled, write_audio
+from gnuradio.largesc.tasks.translation import SpeakerDevice
+from gnuradio.largesc.tasks.translation_packets import (
+    BURST,
+    SEGMENT,
+    TEXT,
+    read_text,
+    segment_bytes,
+    text_bytes,
+)
+from helpers import free_port, wait_until
+from test_translation import WORDS, SmallModel, code_of, quiet, voice
+from test_two_hosts import SOON_S, Program
+
+PHRASE = Text(0, " four words of speech", "", 1.0, True, False)
+
+
+def here() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def ends():
+    """A listener and its sender, which are closed behind the test."""
+    at = here()
+    listener, sender = Listener(at), Sender(at)
+    yield listener, sender
+    listener.close()
+    sender.close()
+
+
+# The link between two ends
+
+
+def test_messages_and_signs_of_life_come_over_udp(ends):
+    listener, sender = ends
+    message = np.random.default_rng(0).bytes(20_000)
+    sender.send(SEGMENT, message)
+    whole = listener.receive(20.0)
+    assert (whole.kind, whole.message) == (SEGMENT, message)
+    wait_until(lambda: sender.answers > 1)
+    assert listener.heard > 17 and not is_old(whole.arrived_s)
+
+
+def test_garbage_is_counted_and_survived(ends):
+    listener, sender = ends
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for size in (0, 1, 17, 1500):
+            stranger.sendto(bytes(size), listener._socket.getsockname())
+    wait_until(lambda: listener.counters["refused"] == 4)
+    sender.send(TEXT, b"good")
+    assert listener.receive(20.0).message == b"good"
+
+
+def test_what_nobody_takes_is_left_out(ends):
+    listener, sender = ends
+    for number in range(100):
+        sender.send(TEXT, b"%d" % number)
+        wait_until(lambda number=number: listener.counters["messages"] > number)
+    assert listener.counters["overrun"] == 36
+    assert listener.receive().message == b"36"
+
+
+def test_a_packet_is_as_old_as_the_system_says():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        one.setsockopt(socket.SOL_SOCKET, 35, 1)
+        one.sendto(b"x", one.getsockname())
+        time.sleep(0.3)
+        _, stamps, _, _ = one.recvmsg(100, 64)
+    assert time.monotonic() - came_s(stamps) > 0.29
+    assert time.monotonic() - came_s([]) < 0.29
+
+
+# Edges
+
+
+class Air:
+    """Stands in for the sender of an edge."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, bytes]] = []
+
+    def send(self, kind: int, message: bytes) -> None:
+        self.told.append((kind, message))
+
+
+class Mail:
+    """Stands in for the listener of an edge."""
+
+    def __init__(self, *messages: Whole) -> None:
+        self.messages = list(messages)
+
+    def receive(self) -> Whole | None:
+        return self.messages.pop(0) if self.messages else None
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(translate_edge, "whisper", lambda source: SmallModel())
+    monkeypatch.setattr(translate_edge, "load_channel_code", lambda *_: code_of())
+
+
+OPTIONS = TranslationOptions(symbols=3, channel="none")
+
+
+def segments(seconds: float = 3.0, session: int = 1, age_s: float = 0.0) -> list[Whole]:
+    """What a device sends of a voice, and a pause behind it."""
+    device = SpeakerDevice(OPTIONS)
+    sounds = device.push(np.concatenate([voice(seconds), quiet(1.0)]))
+    arrived_s = time.monotonic() - age_s
+    return [Whole(session, SEGMENT, segment_bytes(sound), arrived_s) for sound in sounds]
+
+
+def through(side: SpeakerSide | ListenerSide, messages: list[Whole]) -> tuple[Edge, Air]:
+    air = Air()
+    edge = Edge(side, Mail(*messages), air)
+    for _ in messages:
+        edge.step()
+    return edge, air
+
+
+def bursts(messages: list[Whole]) -> list[Whole]:
+    """What the speaker's edge makes of segments."""
+    _, air = through(SpeakerSide(OPTIONS), messages)
+    return [Whole(9, kind, message, time.monotonic()) for kind, message in air.told]
+
+
+def texts(told: list[tuple[int, bytes]]) -> list[Text]:
+    return [read_text(message) for kind, message in told if kind == TEXT]
+
+
+def test_speech_becomes_text_over_both_edges(small):
+    edge, air = through(ListenerSide(OPTIONS), bursts(segments()))
+    found = texts(air.told)
+    assert "".join(text.committed for text in found).split() == WORDS
+    assert found[-1].last and edge.counters == {"too_old": 0, "unusable": 0}
+
+
+def test_what_is_too_old_is_left_out_and_its_window_ends(small):
+    side = SpeakerSide(OPTIONS)
+    sent = segments()
+    sent[-1].arrived_s -= 5.0
+    edge, air = through(side, sent)
+    assert edge.counters["too_old"] == 1
+    sent = [Whole(9, kind, message, time.monotonic()) for kind, message in air.told]
+    _, heard = through(ListenerSide(OPTIONS), sent)
+    assert texts(heard.told)[-1].last
+    edge, air = through(SpeakerSide(OPTIONS), segments(age_s=5.0))
+    assert air.told == [] and edge.counters["too_old"] == len(segments())
+
+
+def test_a_window_ends_when_nothing_comes_or_the_device_begins_anew(small):
+    edge, air = through(SpeakerSide(OPTIONS), segments()[:-1])
+    before = len(air.told)
+    edge._since_s -= 3.0
+    edge.step()
+    assert len(air.told) == before
+    edge._since_s -= 1.0
+    edge.step()
+    assert len(air.told) == before + 1
+    edge.step()
+    assert len(air.told) == before + 1
+    found = bursts(segments()[:-1] + segments(session=2))
+    _, heard = through(ListenerSide(OPTIONS), found)
+    assert sum(text.last for text in texts(heard.told)) == 2
+
+
+def test_the_listeners_edge_ends_windows_as_well(small):
+    sent = bursts(segments())[:-1]
+    again = [Whole(10, whole.kind, whole.message, whole.arrived_s) for whole in bursts(segments())]
+    edge, air = through(ListenerSide(OPTIONS), sent + again)
+    assert sum(text.last for text in texts(air.told)) == 2
+    edge, air = through(ListenerSide(OPTIONS), sent)
+    edge._since_s -= 60.0
+    edge.step()
+    assert texts(air.told)[-1].last
+
+
+def test_messages_of_other_kinds_are_counted(small, capsys):
+    now = time.monotonic()
+    wrong = [Whole(1, BURST, b"x", now), Whole(1, SEGMENT, b"x", now), Whole(1, 77, b"", now)]
+    wide = SpeakerDevice(OPTIONS, 128)
+    wrong += [Whole(1, SEGMENT, segment_bytes(s), now) for s in wide.push(voice(1.0))]
+    edge, air = through(SpeakerSide(OPTIONS), wrong)
+    assert edge.counters["unusable"] == 4 and air.told == []
+    assert capsys.readouterr().err.count("a message cannot be used") == 1
+
+
+# The listener's device
+
+
+class Beep:
+    """A voice that says each phrase in a second."""
+
+    def say(self, text: str, length: float = 1.0) -> np.ndarray:
+        return np.full(24000, 0.5, dtype=np.float32)
+
+
+def test_phrases_are_said_on_the_clock_and_old_ones_are_not(tmp_path):
+    mouth = Mouth(Beep(), str(tmp_path / "out.wav"))
+    device = ListenerDevice(mouth)
+    now = time.monotonic()
+    device.take(TEXT, text_bytes(PHRASE), now - 20.0)
+    device.take(TEXT, text_bytes(PHRASE), now)
+    wait_until(lambda: mouth.phrases, mouth.play)
+    wait_until(lambda: not len(mouth._now), mouth.play)
+    assert mouth.close() == {"phrases": 1, "unsaid": 1}
+    heard = read_audio(tmp_path / "out.wav")
+    assert np.count_nonzero(heard > 0.4) == pytest.approx(24000, abs=1)
+    (phrase,) = mouth.phrases
+    assert phrase[0] == "four words of speech" and phrase[2] == phrase[1] + 1.0
+
+
+def test_a_text_that_cannot_be_used_is_counted():
+    device = ListenerDevice(None)
+    assert device.take(TEXT, b"{", 0.0) is None and device.take(BURST, b"", 0.0) is None
+    assert device.take(TEXT, text_bytes(PHRASE), time.monotonic()) == PHRASE
+    assert device.counters == {"texts": 1, "words": 4, "unusable": 2}
+    assert device.phrases[0][0] == "four words of speech"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["device"], "device is a speaker's with an input and --to HOST:PORT"),
+        (["device", "in.wav"], "device is a speaker's with an input and --to HOST:PORT"),
+        (["device", "in.wav", "--listen", "*:1"], "or a listener's with --listen HOST:PORT"),
+        (["device", "in.wav", "--to", "x"], "address 'x' is not of the form host:port"),
+        (["device", "--listen", "*:1", "--json", "--output", "-"], "give --output a file"),
+        (["edge", "--speaker", "--listen", "x", "--to", "*:1"], "address 'x' is not of the form"),
+        (["edge", "--speaker", "--listen", "*:1", "--to", "*:1", "--symbols", "0"], "symbols 0 is"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(given, said, tmp_path, capsys, monkeypatch):
+    write_audio(tmp_path / "in.wav", voice(0.5))
+    monkeypatch.chdir(tmp_path)
+    assert main(["translate", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
+# Processes
+
+
+def program(arguments: list[str]) -> Program:
+    return Program(arguments, [])
+
+
+def test_a_device_says_when_its_edge_is_gone_and_when_it_is_back(tmp_path):
+    """The edge is one of this process, which vanishes and returns."""
+    write_audio(tmp_path / "in.wav", np.concatenate([voice(60.0)]))
+    at = here()
+    edge = Listener(at)
+    device = program(["translate", "device", str(tmp_path / "in.wav"), "--to", at])
+    try:
+        wait_until(lambda: edge.receive() is not None)
+        edge.close()
+        gone = time.monotonic()
+        assert device.said("the edge at", gone) - gone < SOON_S
+        edge = Listener(at)
+        back = time.monotonic()
+        assert device.said("answers", back) - back < SOON_S
+        whole = edge.receive(60.0)
+        # Nothing of what was said meanwhile.
+        assert whole.kind == SEGMENT and whole.arrived_s >= back
+        assert edge.counters["restarts"] == 0
+    finally:
+        edge.close()
+        device.process.send_signal(signal.SIGTERM)
+        assert device.process.wait(60.0) == 128 + signal.SIGTERM
+
+
+def test_a_listeners_device_shows_speaks_and_says_who_is_gone(tmp_path):
+    if lacking := absent(["piper", *MODELS["joe"].packages]):
+        pytest.skip(f"{lacking[0]} is not installed")
+    at, out, srt = here(), tmp_path / "out.wav", tmp_path / "out.srt"
+    given = ["translate", "device", "--listen", at, "--output", str(out), "--srt", str(srt)]
+    device = program([*given, "--json"])
+    try:
+        device.said("listening at")
+        edge = Sender(at)
+        wait_until(lambda: edge.answers > 0)
+        edge.send(TEXT, text_bytes(PHRASE))
+        line = json.loads(device.process.stdout.readline())
+        assert line["committed"] == PHRASE.committed and line["last"]
+        wait_until(lambda: out.stat().st_size > 5 * 48000)
+        edge.close()
+        gone = time.monotonic()
+        assert device.said("nothing comes from the edge", gone) - gone < SOON_S
+    finally:
+        device.process.send_signal(signal.SIGINT)
+        assert device.process.wait(60.0) == 128 + signal.SIGINT
+    assert np.abs(read_audio(out)).max() > 0.1
+    assert "four words of speech" in srt.read_text()
+    facts = json.loads(device.process.stdout.readlines()[-1])["statistics"]
+    assert (facts["texts"], facts["phrases"], facts["unsaid"]) == (1, 1, 0)
+
+
+def test_a_prompt_goes_over_two_devices_and_two_edges(tmp_path):
+    """Four processes, real weights, and the speaker's edge is killed between two prompts."""
+    wanted = ["ctranslate2", "faster_whisper", "av", *MODELS["base"].packages]
+    if lacking := absent(wanted):
+        pytest.skip(f"{lacking[0]} is not installed")
+    try:
+        prompt = next(p for p in prompts_of.prompts("fr") if p.name == "conf-getpin")
+    except prompts_of.PromptsError as error:
+        pytest.skip(str(error))
+    source = tmp_path / "in.wav"
+    speech = resampled(prompts_of.speech_of(prompt), 16000)
+    write_audio(source, np.concatenate([speech, quiet(1.0)]).astype(np.float32))
+    first, second, third = here(), here(), here()
+    device = program(["translate", "device", "--listen", third, "--json"])
+    near = ["translate", "edge", "--speaker", "--listen", first, "--to", second]
+    far = ["translate", "edge", "--listener", "--listen", second, "--to", third]
+    speak = ["translate", "device", str(source), "--to", first, "--segment-s", "1.5"]
+    lines: list[dict] = []
+
+    def read() -> None:
+        for line in device.process.stdout:
+            lines.append(json.loads(line))
+
+    threading.Thread(target=read, daemon=True).start()
+    edges = [program(near), program(far)]
+    try:
+        for count in (1, 2):
+            for edge in edges:
+                edge.said("listening at")
+            assert program(speak).process.wait(120.0) == 0
+            wait_until(lambda count=count: sum(x.get("last", False) for x in lines) == count)
+            said = "".join(x.get("committed", "") for x in lines)
+            assert said.lower().count("conference") >= count
+            if count == 1:
+                edges[0].kill()
+                edges[0] = program(near)
+    finally:
+        for one in (*edges, device):
+            one.process.send_signal(signal.SIGTERM)
+            one.process.wait(60.0)
+
+
+def test_a_bound_is_named_where_docs_say_it():
+    assert translate_device.MOST_SPEECH_AGE_S == 15.0
+    assert is_old(time.monotonic() - 4.1) and not is_old(time.monotonic() - 3.0)
