@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 
-from ..flowgraphs.transport import bind, resolved
+from ..packets.address import bind, resolved
 from ..packets.pieces import Assembler, Piece, Whole, pieces_of, read_piece
 from .watches import Watch
 
