@@ -188,6 +188,8 @@ def test_a_segment_of_another_shape_is_refused():
         SemanticEncoder(SmallModel()).push(np.zeros((5, 7), dtype=np.uint8), last=False)
     with pytest.raises(ValueError, match="policy 'x' is unknown: use one of agreement, segment"):
         SemanticEncoder(SmallModel(), "x")
+    with pytest.raises(ValueError, match="a segment of 1101 frames: use at most 1100, 11 s"):
+        SemanticEncoder(SmallModel()).push(np.zeros((1101, 80), dtype=np.uint8), last=False)
     assert SemanticEncoder(SmallModel()).push(np.zeros((0, 80), dtype=np.uint8), True) == []
 
 

@@ -21,6 +21,7 @@ from ..files import replacing, writable_file
 from ..flowgraphs.speech_writer import speech_writer
 from ..flowgraphs.transport import check_free
 from ..options import TranslationOptions
+from ..packets.pieces import Whole
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tasks.translation import Sound, SpeakerDevice
 from ..tasks.translation_packets import SEGMENT, TEXT, read_text, segment_bytes
@@ -102,8 +103,7 @@ def listener(args: argparse.Namespace, options: TranslationOptions, output: str 
                 mouth.play()
             if (whole := heard.receive(0.02)) is None:
                 continue
-            text = own.take(whole.kind, whole.message, whole.arrived_s)
-            if text is not None:
+            if (text := own.take(whole)) is not None:
                 screen.show(text, time.monotonic() - begin)
     screen.end()
     heard.close()
@@ -126,15 +126,17 @@ class ListenerDevice:
 
     def __init__(self, mouth: "Mouth | None") -> None:
         self._mouth, self._phrases, self._begin = mouth, Phrases(), time.monotonic()
+        # Of the words that are no whole phrase yet: their window, and when the first came.
+        self._window, self._since_s = (-1, -1), 0.0
         self.phrases: list[tuple[str, float, float]] = []
         self.counters = {"texts": 0, "words": 0, "unusable": 0}
 
-    def take(self, kind: int, message: bytes, arrived_s: float) -> Text | None:
+    def take(self, whole: Whole) -> Text | None:
         """The text of a message; None, and counted, where it holds none."""
         try:
-            if kind != TEXT:
-                raise ValueError(f"kind {kind} comes from another part of the link")
-            text = read_text(message)
+            if whole.kind != TEXT:
+                raise ValueError(f"kind {whole.kind} comes from another part of the link")
+            text = read_text(whole.message)
         except ValueError as error:
             self.counters["unusable"] += 1
             if self.counters["unusable"] == 1:
@@ -142,13 +144,24 @@ class ListenerDevice:
             return None
         self.counters["texts"] += 1
         self.counters["words"] += len(text.committed.split())
-        for phrase in self._phrases.push(text.committed, text.last):
-            if self._mouth is not None:
-                self._mouth.say(phrase, arrived_s)
-            else:
-                at_s = arrived_s - self._begin
-                self.phrases.append((phrase, at_s, at_s))
+        window = whole.session, text.window
+        if window != self._window:
+            # The end of the one before was lost.
+            self._hand_on("", True)
+            self._window = window
+        if not self._phrases.waiting:
+            self._since_s = whole.arrived_s
+        self._hand_on(text.committed, text.last)
         return text
+
+    def _hand_on(self, words: str, last: bool) -> None:
+        """Phrases that are whole with these words are as old as their first one."""
+        for phrase in self._phrases.push(words, last):
+            if self._mouth is not None:
+                self._mouth.say(phrase, self._since_s)
+            else:
+                at_s = self._since_s - self._begin
+                self.phrases.append((phrase, at_s, at_s))
 
 
 class Mouth:
@@ -219,6 +232,11 @@ class Mouth:
         while (found := self._texts.get()) is not None:
             phrase, arrived_s = found
             waiting_s = (self._made - self._taken) / SAMPLE_RATE_HZ
-            speech = self._voice.say(phrase, length_at(waiting_s))
+            try:
+                speech = self._voice.say(phrase, length_at(waiting_s))
+            except Exception as error:
+                # Words of the network, which are no reason to be silent from then on.
+                say(f"{phrase!r} cannot be said: {error}")
+                continue
             self._made += len(speech)
             self._speech.put((phrase, arrived_s, speech))

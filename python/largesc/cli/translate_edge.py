@@ -136,7 +136,8 @@ class Edge:
         self._session = whole.session
         try:
             self._take(whole)
-        except ValueError as error:
+        except Exception as error:
+            # Whatever it is, the next one may be good.
             self.counters["unusable"] += 1
             if self.counters["unusable"] == 1:
                 say(f"a message cannot be used: {error}; more of them are counted")

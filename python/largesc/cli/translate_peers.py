@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 
 from ..packets.address import bind, resolved
 from ..packets.pieces import Assembler, Piece, Whole, pieces_of, read_piece
@@ -26,7 +27,9 @@ SOCKET_BYTES = 4 << 20
 MOST_AGE_S = 4.0
 # Linux stamps a packet when it comes; a process that was stopped reads it later.
 STAMPS = getattr(socket, "SO_TIMESTAMPNS", 35)
-STAMP = struct.Struct("@qq")
+STAMP = struct.Struct("@ll")
+# A long burst goes out in groups, so that the listener's socket holds it.
+GROUP, GROUP_PAUSE_S = 32, 0.002
 
 
 class Sender:
@@ -60,6 +63,8 @@ class Sender:
             ValueError: it is too long.
         """
         for piece in pieces_of(kind, self._session, self._number, message):
+            if piece.part and piece.part % GROUP == 0:
+                time.sleep(GROUP_PAUSE_S)
             sent = self._put(piece)
             self.counters["bytes" if sent else "send_errors"] += sent or 1
         self._number += 1
@@ -120,7 +125,8 @@ class Listener:
         family, where = resolved(listen, True)
         self._at, self._socket = listen, socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
-        self._socket.setsockopt(socket.SOL_SOCKET, STAMPS, 1)
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, STAMPS, 1)
         self._socket.settimeout(POLL_S)
         bind(self._socket, where, listen)
         self._assembler, self.heard, self._overrun = Assembler(), 0, 0

@@ -13,7 +13,7 @@ import numpy as np
 from .whisper import FEATURES_PER_S, Whisper
 from .window import Features
 
-# docs/results/translation/confidence.csv: almost all lie above without noise, most below at -5 dB.
+# docs/results/translation/confidence.csv: 4 % of windows lie below without noise, 45 % at -5 dB.
 LEAST_CONFIDENCE = -1.55
 # Nothing is decoded before so much has come.
 FIRST_FRAMES = 50

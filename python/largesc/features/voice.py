@@ -65,6 +65,11 @@ class Phrases:
     def __init__(self) -> None:
         self._waiting = ""
 
+    @property
+    def waiting(self) -> str:
+        """Text that is no whole phrase yet."""
+        return self._waiting
+
     def push(self, text: str, last: bool) -> list[str]:
         """Phrases that are whole with ``text``."""
         self._waiting += text

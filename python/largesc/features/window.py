@@ -18,6 +18,8 @@ LOOK_AHEAD_FRAMES = 24
 TAIL = FRAMES_PER_S // 2
 # A window ends at a pause; from the first length on at a quiet place, at the second anywhere.
 LONG_S, LONGEST_S = 10.0, 15.0
+# With a segment of more, the window would be longer than Whisper takes.
+MOST_SEGMENT_FRAMES = 1100
 # Quiet: so many decades of power below the window's mean, for 0.1 s.
 QUIET_DECADES, QUIET_FRAMES = 1.0, 5
 
@@ -72,12 +74,16 @@ class SemanticEncoder:
             last: a pause follows.
 
         Raises:
-            ValueError: the segment is of another shape.
+            ValueError: the segment is of another shape, or too long.
         """
         if compressed.ndim != 2 or compressed.shape[1] != self._model.bands:
             raise ValueError(
                 f"a segment of shape {compressed.shape}: use [n, {self._model.bands}] log-mel "
                 "frames, as the model takes them"
+            )
+        if len(compressed) > MOST_SEGMENT_FRAMES:
+            raise ValueError(
+                f"a segment of {len(compressed)} frames: use at most {MOST_SEGMENT_FRAMES}, 11 s"
             )
         self._heard = np.concatenate([self._heard, from_bytes(compressed)])
         if not len(self._heard):

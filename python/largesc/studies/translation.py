@@ -40,18 +40,18 @@ from ..tasks.translation_loopback import Lags, TranslationLoopback
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 LANGUAGES = ("fr", "es", "it", "ru")
-SNRS_DB = (10.0, 5.0, 0.0, 19.0, -5.0)
+SNRS_DB = (10.0, 5.0, 0.0, -5.0)
 SYMBOLS = (64, 32, 128)
 # Other numbers of symbols are run at this SNR alone.
 ALL_SYMBOLS_DB = 10.0
 CHANNELS = ("awgn", "rayleigh")
+CONFIDENCE_SNRS_DB = (19.0, 10.0, 5.0, 0.0, -5.0)
 # Phrases as a whole: cut at pauses only.
 WHOLE = {"policy": "segment", "segment_s": 10.0}
 PAUSE_S = 1.0
 # Behind another codec, over a channel that loses nothing.
 CODECS = {
     "LargeSC, 1500 bit/s": lambda: OwnSystem("ours"),
-    "Codec 2 700C": lambda: Codec2("700C"),
     "Codec 2 1300": lambda: Codec2("1300"),
 }
 STREAMING = [
@@ -61,7 +61,6 @@ STREAMING = [
     {"segments": "prose", "segment_s": 0.75, "policy": "agreement"},
     {"segments": "printed", "segment_s": 0.75, "policy": "agreement"},
     {"segments": "fixed", "segment_s": 1.5, "policy": "agreement"},
-    {"segments": "prose", "segment_s": 0.75, "policy": "segment"},
 ]
 
 
@@ -214,7 +213,7 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
 def confidences(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
     """Rows of how sure the model is of a text: its mean log probability of a token."""
     rows = []
-    for snr_db in (None, *sorted(SNRS_DB, reverse=True)):
+    for snr_db in (None, *CONFIDENCE_SNRS_DB):
         found = []
         for number, prompt in enumerate(chosen):
             key = key_of("confidence", prompt.name, prompt.language, snr_db, args.seed, code_sum())
@@ -259,7 +258,7 @@ def draw(rows: list[dict], args: argparse.Namespace) -> None:
             axis.plot([r["snr_db"] for r in own], [r["chrf"] for r in own], "o-", label=label)
         for name, value in base.items():
             axis.axhline(value, ls="--", lw=1, color="gray")
-            axis.text(19, value, name, ha="right", va="bottom", fontsize=7)
+            axis.text(max(SNRS_DB), value, name, ha="right", va="bottom", fontsize=7)
         axis.set(title=channel, xlabel="mean SNR of a symbol in dB")
     axes[0].set_ylabel("chrF")
     axes[0].legend(fontsize=8)

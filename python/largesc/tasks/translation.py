@@ -175,7 +175,7 @@ class SpeakerEdge:
             symbols=symbols,
             h=h,
             spoken=sound.end,
-            speech_end=min(sound.speech_end, window_end),
+            speech_end=max(0, min(sound.speech_end, window_end)),
         )
 
 
