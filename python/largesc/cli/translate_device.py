@@ -53,13 +53,12 @@ def device(args: argparse.Namespace) -> int:
         return listener(args, options, args.output if stdout is None else stdout)
 
 
-def ended(args: argparse.Namespace, facts: dict) -> int:
-    """Says what there is to say at the end; returns the exit status."""
+def tell_facts(args: argparse.Namespace, facts: dict) -> None:
+    """What there is to say at the end."""
     if args.json:
         print(json.dumps({"statistics": rounded(facts)}), flush=True)
     else:
         say(", ".join(f"{name} {value}" for name, value in rounded(facts).items()))
-    return ending.status() if ending.signal else 0
 
 
 def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
@@ -84,14 +83,16 @@ def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
     spoken_s = reader.samples / SAMPLE_RATE_HZ
     facts = {"seconds": spoken_s, "silent_s": own.silent_s, "answers": told.answers}
     facts |= told.counters | {"bps": 8 * told.counters["bytes"] / max(1.0, spoken_s)}
-    return ended(args, facts)
+    tell_facts(args, facts)
+    return ending.status() if ending.signal else 0
 
 
 def listener(args: argparse.Namespace, options: TranslationOptions, output: str | int) -> int:
     """Shows text of an edge, and says it."""
     check_free(args.listen)
-    if args.srt:
-        writable_file(args.srt)
+    for path in (args.srt, output):
+        if path is not None and not isinstance(path, int):
+            writable_file(Path(path))
     mouth = Mouth(Voice(options.voice), output) if output is not None else None
     heard, screen, own = Listener(args.listen), Screen(args.json), ListenerDevice(mouth)
     watch, begin = heard.watch("the edge"), time.monotonic()
@@ -113,7 +114,8 @@ def listener(args: argparse.Namespace, options: TranslationOptions, output: str 
     if args.srt:
         with replacing(Path(args.srt)) as partial:
             partial.write_text(subtitles(mouth.phrases if mouth else own.phrases))
-    return ended(args, facts)
+    tell_facts(args, facts)
+    return 0
 
 
 class ListenerDevice:
