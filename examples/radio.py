@@ -176,7 +176,17 @@ class Receiver(gr.top_block):
         else:
             form = (blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False)
             out = blocks.wavfile_sink(args.wav, 1, SAMPLE_RATE_HZ, *form)
-        self.connect(source, *shift(-args.tune_below / rate), self.modem)
+        heard = [source, *shift(-args.tune_below / rate)]
+        self.views = None
+        if args.window:
+            # Here, since without a window nothing needs Qt.
+            from receiver_window import Views
+
+            if not live:
+                # To be looked at.
+                heard.append(paced(rate))
+            self.views = Views(self, heard[-1], self.modem, rate)
+        self.connect(*heard, self.modem)
         self.msg_connect(self.modem, "packets", self.speech, "packets")
         self.connect(self.speech, out)
         self._record = Path(args.record) if args.record else None
@@ -256,6 +266,11 @@ def run(tb: Sender | Receiver, args: argparse.Namespace) -> None:
     over = threading.Event()
     threading.Thread(target=lambda: (tb.wait(), over.set()), daemon=True).start()
     try:
+        if args.command == "rx" and args.window:
+            from receiver_window import run_window
+
+            run_window(tb, end - time.monotonic(), over.is_set, args.picture)
+            end = 0.0
         while not over.wait(min(2.0, max(0.0, end - time.monotonic()))):
             print(short(tb.statistics(), SHOWN), file=sys.stderr)
             if args.command == "rx" and (line := spectrum_line(tb.modem)):
@@ -287,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
             elif (rig := tuned_rig(args)) is not None:
                 rig.close()
             run(tb, args)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
         print(f"radio {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

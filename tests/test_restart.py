@@ -257,6 +257,11 @@ def status_text() -> Trial:
     return Trial(block, None, lambda: messages, None, ["text"], 9)
 
 
+def status_lamp() -> Trial:
+    counts = [("status", to_pmt({"accepted": n})) for n in (0, 1, 2, 2, 2, 5, 5)]
+    return Trial(largesc.status_lamp(), None, lambda: counts, None, ["state"], 5)
+
+
 def speech_tx(place: Place) -> Trial:
     block = largesc.speech_tx(codec=place.models, controller=place.models)
     return Trial(block, place.speech, ports_out=["packets", "status"], ends=26)
@@ -389,6 +394,7 @@ CASES = {
     "report_rx": {"": lambda place: report_rx()},
     "report_tx": {"": lambda place: report_tx()},
     "link_monitor": {"": lambda place: link_monitor()},
+    "status_lamp": {"": lambda place: status_lamp()},
     "status_text": {"": lambda place: status_text()},
     "speech_tx": {"": speech_tx},
     "speech_rx": {"": speech_rx},

@@ -29,6 +29,7 @@ _EXPORTS = {
     "speech_source": "blocks.speech_audio",
     "speech_sink": "blocks.speech_audio",
     "link_monitor": "blocks.link_monitor",
+    "status_lamp": "blocks.status_lamp",
     "status_text": "blocks.status_text",
     "packet_radio_tx": "blocks.radio.packet_radio_tx",
     "packet_radio_rx": "blocks.radio.packet_radio_rx",

@@ -3,12 +3,15 @@
 
 import logging
 import sys
+import textwrap
 
 import pmt
 from gnuradio import gr
 
 from .block_base import TokenBlock
 
+# A window is not wider.
+MOST_COLUMNS = 100
 log = logging.getLogger(__name__)
 
 
@@ -97,6 +100,6 @@ class status_text(TokenBlock, gr.basic_block):  # noqa: N801
 def written(value: float | str, factor: float | None, unit: str) -> str:
     """A value as it is shown."""
     if factor is None:
-        return value
+        return textwrap.fill(value, MOST_COLUMNS)
     number = f"{factor * value:.1f}".removesuffix(".0")
     return f"{number}{' ' if unit else ''}{unit}"

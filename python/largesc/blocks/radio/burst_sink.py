@@ -2,6 +2,8 @@
 """Block: samples to packets, for single-carrier profiles."""
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -13,10 +15,12 @@ from ...radio.profiles import RadioProfile
 from ...radio.receiver import BurstReceiver
 from ...speech.format import FRAME_S
 from ..block_base import STATUS_FRAMES, TokenBlock
-from ..messages import make_packet
+from ..messages import make_packet, to_pmt
 
 # Counters that pass without a packet, two seconds or so, before the log says what is heard.
 UNREAD_STATUS = 2
+# Mean powers of an input as they are told, from -100 dBFS.
+LEAST_POWER, MOST_POWER = 1e-10, 1e18
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +29,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
 
     Input: complex stream at the sample rate of the profile. Output: message ports `packets` (PDUs
     of bytes, no metadata), `symbols` (PDUs of complex symbols, the payload of each packet, upright
-    and of amplitude 1), `status`.
+    and of amplitude 1), `status` (dicts of :meth:`statistics`, and in words :meth:`hearing`).
 
     Where signals are heard for two seconds and none becomes a packet, the log says once what they
     look like.
@@ -56,6 +60,9 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._since_status = self._unread_status = 0
         self._told = False
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
+        # Energy since the last status, and mean power before it.
+        self._energy, self._level_dbfs = 0.0, 10 * math.log10(LEAST_POWER)
+        self._accepted_before: deque[int] = deque([0, 0], maxlen=2)
 
     def stop(self) -> bool:
         self._on_stop()
@@ -74,11 +81,20 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
             self.publish("packets", make_packet(found.packet[:-CRC_BYTES]))
             self.publish("symbols", pmt.cons(pmt.make_dict(), pmt.to_pmt(found.symbols)))
         self._since_status += len(samples)
+        self._energy += float(np.vdot(samples, samples).real)
         if self._since_status >= self._status_samples:
+            self._measure_level()
             self._since_status = 0
             self.publish_status()
+            self._accepted_before.append(self.counters["accepted"])
             self._say_what_is_heard()
         return len(samples)
+
+    def _measure_level(self) -> None:
+        # What is no number is counted by the receiver.
+        power = np.nan_to_num(self._energy / self._since_status, posinf=MOST_POWER)
+        self._level_dbfs = 10 * math.log10(np.clip(power, LEAST_POWER, MOST_POWER))
+        self._energy = 0.0
 
     def _say_what_is_heard(self) -> None:
         if self._told or self.counters["accepted"]:
@@ -93,6 +109,16 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         """What was heard and what to try, where no packet was accepted; empty for noise alone."""
         return "" if self.counters["accepted"] else self._core.diagnosis()
 
+    def hearing(self) -> str:
+        """What the last two seconds were, in words: packets, why there are none, or noise."""
+        if self.counters["accepted"] > self._accepted_before[0]:
+            return "packets come"
+        heard = self._core.diagnosis()
+        return f"no packet: {heard}" if heard else "noise alone"
+
+    def publish_status(self) -> None:
+        self.publish("status", to_pmt(self.statistics() | {"hearing": self.hearing()}))
+
     def spectrum_db(self) -> tuple[np.ndarray, np.ndarray]:
         """Offsets in Hz, and the greatest power there in the last seconds in dB over the noise."""
         return self._core.spectrum_db()
@@ -101,7 +127,9 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         """Counters; Es/N0 in dB and carrier offset in Hz of the last packet that was accepted.
 
         ``signal_db`` and ``signal_offset_hz`` are those of the strongest signal of the last two
-        seconds, whatever it is, and 0 where none stands out of the noise.
+        seconds, whatever it is, and 0 where none stands out of the noise. ``level_dbfs`` is the
+        mean power in the band that is searched, of the second before the last status; 0 for
+        amplitude 1.
         """
         signal = self._core.seen()
         rate = self._profile.symbol_rate
@@ -112,4 +140,5 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
             **self._measured,
             "signal_db": 0.0 if signal is None else signal.level_db,
             "signal_offset_hz": 0.0 if signal is None else signal.offset * rate,
+            "level_dbfs": self._level_dbfs,
         }

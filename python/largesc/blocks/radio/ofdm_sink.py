@@ -78,6 +78,13 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
             "another one?"
         )
 
+    def hearing(self) -> str:
+        """What was heard so far, in words: packets, why there are none, or nothing."""
+        if self.counters["accepted"]:
+            return "packets come"
+        heard = self.diagnosis()
+        return f"no packet: {heard}" if heard else "noise alone"
+
     def spectrum_db(self) -> tuple[np.ndarray, np.ndarray]:
         """Nothing: the in-tree receiver does not tell."""
         return np.zeros(0), np.zeros(0)

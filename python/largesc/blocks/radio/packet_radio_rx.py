@@ -105,6 +105,10 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
         """Counters: accepted; with a single carrier also syncs, headers, crc_failures and more."""
         return self.sink.statistics()
 
+    def hearing(self) -> str:
+        """What the last two seconds were, in words: packets, why there are none, or noise."""
+        return self.sink.hearing()
+
     def diagnosis(self) -> str:
         """What was heard and what to try, where no packet was accepted; empty for noise alone."""
         return self.sink.diagnosis()
