@@ -24,7 +24,7 @@ from gnuradio.largesc.radio.search import most_search_hz
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from radio_console import SHOWN, short, spectrum_line
 from radio_options import DEFAULT_PROFILE, MOST_PPM, parser, radio_of
-from sigmf_files import Recording, append_silence, name_profile, open_recording, recording_sink
+from sigmf_files import Marked, Recording, append_silence, describe, open_recording, recording_sink
 from transceiver import SAMPLES_S, keyed_rig, stopped_by_signals, tuned_rig
 
 # As many as the table of docs/over-the-air.md fits into a burst.
@@ -115,7 +115,8 @@ class Sender(gr.top_block):
     def _samples_sink(self, args: argparse.Namespace, rate: float) -> object:
         if self._file is None:
             return zmq_end(zeromq.push_sink, args.samples)
-        frequency = args.frequency - args.tune_below
+        frequency = args.frequency - args.tune_below if args.frequency else 0.0
+        self._offset_hz = args.tune_below + args.carrier_offset
         about, profile = "speech as tokens of gr-largesc", self.modem.profile.name
         return recording_sink(self._file, rate, frequency, about, profile)
 
@@ -130,9 +131,16 @@ class Sender(gr.top_block):
         return {"speech": self.speech.statistics(), "modem": self.modem.statistics()}
 
     def close(self) -> int:
-        """Ends a recording with silence where its receiver needs some; returns the exit status."""
+        """Ends a recording with silence where its receiver needs some, and says what is in it.
+
+        Returns the exit status.
+        """
         if self._file and self.silence:
             append_silence(self._file, self.silence)
+        if self._file:
+            profile = self.modem.profile
+            over = Marked(0.0, math.inf, self._offset_hz, profile.bandwidth_hz, "over")
+            describe(self._file, profile.name, [over])
         return 0
 
 
@@ -191,7 +199,8 @@ class Receiver(gr.top_block):
         self.connect(self.speech, out)
         self._record = Path(args.record) if args.record else None
         if self._record:
-            about, centre = "heard by gr-largesc", args.frequency - args.tune_below
+            about, centre = "heard by gr-largesc", frequency - args.tune_below if frequency else 0.0
+            self._tune_below = args.tune_below
             self.connect(source, recording_sink(self._record, rate, centre, about))
 
     def sign_off(self) -> None:
@@ -201,11 +210,26 @@ class Receiver(gr.top_block):
         """Counters of the parts."""
         return {"modem": self.modem.statistics(), "speech": self.speech.statistics()}
 
+    def _bursts(self) -> list[Marked]:
+        """The bursts of accepted packets, as the recording holds them."""
+        width = self.modem.profile.bandwidth_hz
+        return [
+            Marked(
+                burst.start_s,
+                burst.length_s,
+                self._tune_below + burst.carrier_offset_hz,
+                width,
+                "packet",
+                f"Es/N0 {burst.es_n0_db:.1f} dB",
+            )
+            for burst in self.modem.bursts()
+        ]
+
     def close(self) -> int:
         """Says what was heard where nothing was understood; returns the exit status."""
         if self.modem.statistics()["accepted"]:
             if self._record:
-                name_profile(self._record, self.modem.profile.name)
+                describe(self._record, self.modem.profile.name, self._bursts())
             return 0
         heard = self.modem.diagnosis() or "nothing but noise is heard: is the sender running?"
         print(f"radio rx: no packet was understood: {heard}", file=sys.stderr)

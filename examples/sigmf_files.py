@@ -14,6 +14,7 @@ import numpy as np
 import sigmf
 from gnuradio import blocks, gr
 from gnuradio.largesc.radio.profiles import PROFILES
+from sigmf.utils import get_sigmf_iso8601_datetime_now
 
 DATA, META = ".sigmf-data", ".sigmf-meta"
 PROFILE_KEY = "largesc:profile"
@@ -57,7 +58,7 @@ def recording_sink(
     Args:
         path: FILE.sigmf-data, or another name for samples alone.
         sample_rate: in samples a second.
-        frequency: of the centre, in Hz.
+        frequency: of the centre, in Hz; 0 where it is not known.
         description: for whoever finds the file.
         profile: of the modem whose bursts these are; empty where that is not known.
 
@@ -78,7 +79,9 @@ def recording_sink(
         if profile:
             about.set_global_field(sigmf.EXTENSIONS_KEY, [EXTENSION])
             about.set_global_field(PROFILE_KEY, profile)
-        about.add_capture(0, metadata={sigmf.FREQUENCY_KEY: frequency})
+        capture = {sigmf.FREQUENCY_KEY: frequency} if frequency else {}
+        capture[sigmf.DATETIME_KEY] = get_sigmf_iso8601_datetime_now()
+        about.add_capture(0, metadata=capture)
         about.validate()
         try:
             path.with_suffix(META).write_text(about.dumps() + "\n")
@@ -94,13 +97,51 @@ def recording_sink(
     return sink
 
 
-def name_profile(path: Path, profile: str) -> None:
-    """Adds to a recording's metadata the profile by which its bursts were understood."""
+@dataclass
+class Marked:
+    """What lies where in a recording.
+
+    Attributes:
+        start_s, length_s: of the part.
+        offset_hz, width_hz: of its band, from the recording's centre.
+        label: in a word or two.
+        comment: more of it; empty for nothing.
+    """
+
+    start_s: float
+    length_s: float
+    offset_hz: float
+    width_hz: float
+    label: str
+    comment: str = ""
+
+
+def describe(path: Path, profile: str, parts: list[Marked]) -> None:
+    """Adds to a recording that is closed by which profile it is understood, and what lies where.
+
+    What is bare samples, or became no recording, is left as it is.
+    """
     if not is_sigmf(path):
         return
     about = _checked(path.with_suffix(META))
-    about.set_global_field(sigmf.EXTENSIONS_KEY, [EXTENSION])
-    about.set_global_field(PROFILE_KEY, profile)
+    if profile:
+        about.set_global_field(sigmf.EXTENSIONS_KEY, [EXTENSION])
+        about.set_global_field(PROFILE_KEY, profile)
+    rate = about.get_global_field(sigmf.SAMPLE_RATE_KEY)
+    centre = about.get_captures()[0].get(sigmf.FREQUENCY_KEY, 0.0)
+    samples = path.with_suffix(DATA).stat().st_size // SAMPLE_BYTES
+    for part in parts:
+        first = min(max(0, round(part.start_s * rate)), samples)
+        middle = centre + part.offset_hz
+        notes = {
+            sigmf.FREQ_LOWER_EDGE_KEY: middle - part.width_hz / 2,
+            sigmf.FREQ_UPPER_EDGE_KEY: middle + part.width_hz / 2,
+            sigmf.LABEL_KEY: part.label,
+        }
+        if part.comment:
+            notes[sigmf.COMMENT_KEY] = part.comment
+        count = round(min(part.length_s * rate, samples - first))
+        about.add_annotation(first, count, metadata=notes)
     path.with_suffix(META).write_text(about.dumps() + "\n")
 
 

@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -56,9 +57,20 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     assert meta["global"]["core:sample_rate"] == 48000
     assert meta["global"]["core:version"].startswith("1.")
     assert meta["global"]["largesc:profile"] == "ssb"
-    assert meta["captures"] == [{"core:sample_start": 0, "core:frequency": 433.495e6}]
-    assert meta["annotations"] == []
     samples = np.fromfile(recording, dtype="<c8")
+    (capture,) = meta["captures"]
+    begin = datetime.fromisoformat(capture.pop("core:datetime"))
+    assert 0 <= (datetime.now(UTC) - begin).total_seconds() < 3600
+    assert capture == {"core:sample_start": 0, "core:frequency": 433.495e6}
+    assert meta["annotations"] == [
+        {
+            "core:sample_start": 0,
+            "core:sample_count": len(samples),
+            "core:freq_lower_edge": 433.5005e6 - 1125,
+            "core:freq_upper_edge": 433.5005e6 + 1125,
+            "core:label": "over",
+        }
+    ]
     assert recording.stat().st_size == 8 * len(samples) and np.isfinite(samples).all()
     # The power lies where the radio is not tuned to.
     power = np.abs(np.fft.fft(samples)) ** 2
@@ -88,6 +100,31 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1])["modem"]["accepted"] == 0
     assert "no packet was understood: nothing but noise is heard" in said.err
+
+
+def test_what_is_heard_is_recorded_with_each_packet_marked(radio, wav, tmp_path, capsys):
+    first, second = tmp_path / "over.sigmf-data", tmp_path / "heard.sigmf-data"
+    where = ["--sample-rate", "48e3", "--frequency", "433.5e6", "--tune-below", "5e3"]
+    assert radio.main(["tx", wav, "--simulate", "30", *where, "--to", str(first)]) == 0
+    capsys.readouterr()
+    play = ["--from", str(first), "--record", str(second), "--tune-below", "5e3"]
+    assert radio.main(["rx", str(tmp_path / "out.wav"), *play]) == 0
+    accepted = result(capsys)["modem"]["accepted"]
+    told = json.loads(second.with_suffix(".sigmf-meta").read_text())
+    # What was played told the frequency.
+    assert told["captures"][0]["core:frequency"] == 433.495e6
+    marks = told["annotations"]
+    assert len(marks) == accepted and {m["core:label"] for m in marks} == {"packet"}
+    samples = np.fromfile(second, dtype="<c8")
+    power = np.abs(samples) ** 2
+    for mark in marks:
+        middle = (mark["core:freq_lower_edge"] + mark["core:freq_upper_edge"]) / 2
+        assert abs(middle - 433.5e6) < 10
+        assert mark["core:comment"].startswith("Es/N0 ")
+        start, count = mark["core:sample_start"], mark["core:sample_count"]
+        assert power[start : start + count].mean() > 0.2
+    # In front of the first one is silence.
+    assert power[: marks[0]["core:sample_start"] - 500].mean() < 0.02
 
 
 def test_recording_of_ofdm_ends_with_silence(radio, wav, tmp_path, capsys):

@@ -2,7 +2,9 @@
 """Recordings that others made: what can be read is read, the rest is refused in one line."""
 
 import json
+import math
 import resource
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +93,34 @@ def test_frequency_and_profile_are_told(sigmf_files, tmp_path):
     assert (recording.profile, recording.frequency) == ("narrow", 433.5e6)
     assert recording.sample_rate == 48e3 and recording.notes == []
     assert np.array_equal(played(recording), SAMPLES)
-    sigmf_files.name_profile(path, "ssb")
+    parts = [
+        sigmf_files.Marked(0.001, 0.002, 1000.0, 200.0, "packet", "Es/N0 9.0 dB"),
+        sigmf_files.Marked(-1.0, math.inf, 0.0, 400.0, "over"),
+        sigmf_files.Marked(1e6, 1.0, 0.0, 400.0, "beyond"),
+    ]
+    sigmf_files.describe(path, "ssb", parts)
     assert sigmf_files.open_recording(path).profile == "ssb"
+    told = json.loads(path.with_suffix(".sigmf-meta").read_text())
+    assert next(a for a in told["annotations"] if a["core:label"] == "packet") == {
+        "core:sample_start": 48,
+        "core:sample_count": 96,
+        "core:freq_lower_edge": 433.5009e6,
+        "core:freq_upper_edge": 433.5011e6,
+        "core:label": "packet",
+        "core:comment": "Es/N0 9.0 dB",
+    }
+    spans = {a["core:label"]: a["core:sample_count"] for a in told["annotations"]}
+    assert spans == {"packet": 96, "over": len(SAMPLES), "beyond": 0}
+
+
+def test_time_and_frequency_are_told_where_they_are_known(sigmf_files, tmp_path):
+    before = datetime.now(UTC)
+    sigmf_files.recording_sink(tmp_path / "a.sigmf-data", 48e3, 0.0, "a test")
+    told = json.loads((tmp_path / "a.sigmf-meta").read_text())["captures"]
+    assert set(told[0]) == {"core:sample_start", "core:datetime"}
+    assert before <= datetime.fromisoformat(told[0]["core:datetime"]) <= datetime.now(UTC)
+    # Bare samples have nothing beside them.
+    sigmf_files.describe(tmp_path / "bare.cf32", "ssb", [])
 
 
 BROKEN = {

@@ -5,14 +5,15 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pmt
 from gnuradio import gr
 
 from ..._core import CRC_BYTES, has_right_crc
-from ...radio.profiles import RadioProfile
-from ...radio.receiver import BurstReceiver
+from ...radio.profiles import GUARD_SYMBOLS, RadioProfile
+from ...radio.receiver import BurstReceiver, Found
 from ...speech.format import FRAME_S
 from ..block_base import STATUS_FRAMES, TokenBlock
 from ..messages import make_packet, to_pmt
@@ -21,7 +22,24 @@ from ..messages import make_packet, to_pmt
 UNREAD_STATUS = 2
 # Mean powers of an input as they are told, from -100 dBFS.
 LEAST_POWER, MOST_POWER = 1e-10, 1e18
+# Of a recording's last eleven minutes at two frames a packet.
+MOST_BURSTS = 4096
 log = logging.getLogger(__name__)
+
+
+class Burst(NamedTuple):
+    """A burst whose packet was accepted.
+
+    Attributes:
+        start_s: of its first symbol, behind the beginning of the stream.
+        length_s: from there to its last symbol.
+        carrier_offset_hz, es_n0_db: as measured.
+    """
+
+    start_s: float
+    length_s: float
+    carrier_offset_hz: float
+    es_n0_db: float
 
 
 class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
@@ -59,6 +77,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._core = BurstReceiver(self._profile, self._search_hz)
         self._since_status = self._unread_status = 0
         self._told = False
+        self._bursts: deque[Burst] = deque(maxlen=MOST_BURSTS)
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
         # Energy since the last status, and mean power before it.
         self._energy, self._level_dbfs = 0.0, 10 * math.log10(LEAST_POWER)
@@ -78,6 +97,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
             self._core.accepted(found)
             self._measured["es_n0_db"] = found.es_n0_db
             self._measured["carrier_offset_hz"] = found.offset * self._profile.symbol_rate
+            self._keep(found)
             self.publish("packets", make_packet(found.packet[:-CRC_BYTES]))
             self.publish("symbols", pmt.cons(pmt.make_dict(), pmt.to_pmt(found.symbols)))
         self._since_status += len(samples)
@@ -89,6 +109,19 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
             self._accepted_before.append(self.counters["accepted"])
             self._say_what_is_heard()
         return len(samples)
+
+    def _keep(self, found: Found) -> None:
+        profile = self._profile
+        symbols = profile.burst_symbols(len(found.packet) - CRC_BYTES) - GUARD_SYMBOLS
+        self._bursts.append(
+            Burst(
+                found.start / profile.sample_rate, symbols / profile.symbol_rate, **self._measured
+            )
+        )
+
+    def bursts(self) -> list[Burst]:
+        """Those whose packets were accepted, the last 4096."""
+        return list(self._bursts)
 
     def _measure_level(self) -> None:
         # What is no number is counted by the receiver.

@@ -8,7 +8,7 @@ from gnuradio import blocks, gr
 
 from ...radio.profiles import RadioProfile, find_profile
 from ...radio.search import most_search_hz, searched_profile
-from .burst_sink import burst_sink
+from .burst_sink import Burst, burst_sink
 from .ofdm_demodulator import ofdm_demodulator
 from .ofdm_sink import ofdm_sink
 from .radio_rate import rate_changer
@@ -104,6 +104,10 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
     def statistics(self) -> dict[str, int | float]:
         """Counters: accepted; with a single carrier also syncs, headers, crc_failures and more."""
         return self.sink.statistics()
+
+    def bursts(self) -> list[Burst]:
+        """When the bursts of the last 4096 accepted packets came; none with OFDM."""
+        return self.sink.bursts() if isinstance(self.sink, burst_sink) else []
 
     def hearing(self) -> str:
         """What the last two seconds were, in words: packets, why there are none, or noise."""
