@@ -22,7 +22,7 @@ from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from keyer import AIR_S, BEFORE_PARTS, PART, keyer, packet_gate
-from radio import paced, search_hz, shift, zmq_end
+from radio import paced, search_hz, shift, speech_file, zmq_end
 from radio_options import AFC_PPM, add_call_sign, add_radio, radio_named, radios
 from transceiver import keyed_rig, stopped_by_signals
 
@@ -93,6 +93,8 @@ class Station(gr.top_block):
         )
         self.connect(microphone, self.keyer, self.speech_tx)
         self.connect(self.speech_rx, loudspeaker)
+        if args.keep_speech:
+            self.connect(self.speech_rx, speech_file(args.keep_speech))
         for sender, receiver in ((self.speech_tx, self.gate), (self.gate, self.modem_tx)):
             self.msg_connect(sender, "packets", receiver, "packets")
         self.msg_connect(self.modem_rx, "packets", self.speech_rx, "packets")
@@ -240,6 +242,7 @@ def parser() -> argparse.ArgumentParser:
     add_call_sign(top)
     top.add_argument("--source", metavar="WAV", help="in place of the microphone")
     top.add_argument("--sink", metavar="WAV", help="in place of the loudspeaker")
+    top.add_argument("--keep-speech", metavar="WAV", help="what is heard, as well as played")
     top.add_argument("--profile", choices=SINGLE_CARRIER, default="ssb", help="[%(default)s]")
     top.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
     top.add_argument(

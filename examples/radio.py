@@ -182,8 +182,7 @@ class Receiver(gr.top_block):
             kind = "file" if args.wav else "sound_card"
             out = largesc.speech_sink(kind=kind, wav_file=args.wav or "")
         else:
-            form = (blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False)
-            out = blocks.wavfile_sink(args.wav, 1, SAMPLE_RATE_HZ, *form)
+            out = speech_file(args.wav)
         heard = [source, *shift(-args.tune_below / rate)]
         self.views = None
         if args.window:
@@ -197,6 +196,8 @@ class Receiver(gr.top_block):
         self.connect(*heard, self.modem)
         self.msg_connect(self.modem, "packets", self.speech, "packets")
         self.connect(self.speech, out)
+        if args.keep_speech:
+            self.connect(self.speech, speech_file(args.keep_speech))
         self._record = Path(args.record) if args.record else None
         if self._record:
             about, centre = "heard by gr-largesc", frequency - args.tune_below if frequency else 0.0
@@ -234,6 +235,19 @@ class Receiver(gr.top_block):
         heard = self.modem.diagnosis() or "nothing but noise is heard: is the sender running?"
         print(f"radio rx: no packet was understood: {heard}", file=sys.stderr)
         return 1
+
+
+def speech_file(path: str) -> object:
+    """In-tree block that writes decoded speech.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    form = (blocks.FORMAT_WAV, blocks.FORMAT_PCM_16, False)
+    try:
+        return blocks.wavfile_sink(path, 1, SAMPLE_RATE_HZ, *form)
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be written: {error}") from error
 
 
 def named_profile(args: argparse.Namespace, recording: Recording) -> str:

@@ -137,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
         help="search so far around --frequency for the carrier [%(default)g]",
     )  # fmt: skip
     rx.add_argument("--record", metavar="FILE", help="keep the samples that come, as --to does")
+    rx.add_argument("--keep-speech", metavar="WAV", help="as well as what is played")
     rx.add_argument("--window", action="store_true", help="waterfall, symbols, lamps and figures")
     rx.add_argument("--picture", metavar="PNG", help="of the window, at the end")
     tx.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")

@@ -107,10 +107,13 @@ def test_what_is_heard_is_recorded_with_each_packet_marked(radio, wav, tmp_path,
     where = ["--sample-rate", "48e3", "--frequency", "433.5e6", "--tune-below", "5e3"]
     assert radio.main(["tx", wav, "--simulate", "30", *where, "--to", str(first)]) == 0
     capsys.readouterr()
+    kept = tmp_path / "kept.wav"
     play = ["--from", str(first), "--record", str(second), "--tune-below", "5e3"]
+    play += ["--keep-speech", str(kept)]
     assert radio.main(["rx", str(tmp_path / "out.wav"), *play]) == 0
     accepted = result(capsys)["modem"]["accepted"]
     told = json.loads(second.with_suffix(".sigmf-meta").read_text())
+    assert kept.read_bytes() == (tmp_path / "out.wav").read_bytes()
     # What was played told the frequency.
     assert told["captures"][0]["core:frequency"] == 433.495e6
     marks = told["annotations"]
@@ -246,6 +249,10 @@ def test_radios_are_set_as_told(radio, monkeypatch):
         (["rx", "o.wav", "--from", "x", "--uhd", ""], "given: --uhd, --from"),
         (["rx", "o.wav", "--uhd", ""], "--uhd needs --frequency and --sample-rate"),
         (["rx", "o.wav", "--from", "nothing.sigmf-data"], "nothing.sigmf-data is not there"),
+        (
+            ["rx", "o.wav", "--from", "tcp://127.0.0.1:1", "--keep-speech", "no/x.wav"],
+            "no/x.wav cannot be written",
+        ),
         (["rx", "o.wav", "--from", "x", "--record", "x"], "write over what --from plays"),
         (["rx", "o.wav", "--from", "x", "--afc", "-1"], "--afc -1 is out of range"),
         (["tx", "IN", "--to", "no/folder"], "no is no folder"),

@@ -64,8 +64,9 @@ def explain(profile: RadioProfile, heard: Heard, signal: Signal | None, search_h
         return f"{seen}, at the edge of the search: tune there, or search wider (search_hz, --afc)"
     if not own / OTHER_WIDTH < width < own * OTHER_WIDTH:
         near = min(PROFILES.values(), key=lambda p: abs(p.bandwidth_hz - width))
-        ask = f": is the sender's {near.name}?" if near.bandwidth_hz != own else ""
-        return f"{seen}, but {profile.name} is {_hz(own)} wide{ask}"
+        other = near.bandwidth_hz != own
+        ask = f"is the sender's {near.name}?" if other else "is the sample rate the right one?"
+        return f"{seen}, but {profile.name} is {_hz(own)} wide: {ask}"
     return (
         f"{seen}, but no burst of profile {profile.name}: another modem, or too weak; do the "
         "sample rate and the sender's profile fit?"
