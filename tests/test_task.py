@@ -10,6 +10,7 @@ from gnuradio.largesc.channel_codec.snr_adaptive import (
     SnrAdaptiveCodec,
     biorthogonal,
 )
+from gnuradio.largesc.features.student import StudentConfig, StudentEncoder
 from gnuradio.largesc.models.store import ModelError, save_model
 from gnuradio.largesc.packets.posterior import packet_of, read_posterior
 from gnuradio.largesc.speech.activity import ActivityDetector
@@ -227,3 +228,12 @@ def test_models_that_cannot_be_are_refused(model, tmp_path):
         save_model(other, facts, tmp_path, "task")
         with pytest.raises(ModelError, match="no numbers"):
             load_task(str(tmp_path))
+
+
+def test_encoders_have_five_convolutions_or_more():
+    mel = torch.zeros(1, 40, 160)
+    for count in (5, 7):
+        encoder = StudentEncoder(StudentConfig(4, channels=(8,) * count)).eval()
+        assert encoder(mel).shape == (1, 4) and len(encoder.layers) == count
+    with pytest.raises(ValueError, match="3 convolutions are too few"):
+        StudentEncoder(StudentConfig(4, channels=(8, 8, 8)))

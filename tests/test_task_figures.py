@@ -4,6 +4,8 @@
 from pathlib import Path
 
 import pytest
+from gnuradio.largesc.models.store import EMBEDDED
+from gnuradio.largesc.options import TaskOptions
 from gnuradio.largesc.tables import read_csv
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,9 +101,95 @@ def link_lines() -> list[str]:
         false_lines,
         following_lines,
         link_lines,
+        lambda: confidence_lines(),
     ],
 )
 def test_tables_are_those_of_the_csv(lines):
     said = (ROOT / "docs" / "task.md").read_text().splitlines()
     missing = [line for line in lines() if line not in said]
     assert not missing
+
+
+def right(system: str, channel: str, symbols: str, snr_db: float) -> float:
+    """In percent, as the tables show it."""
+    (found,) = (
+        row["right"]
+        for row in read_csv(RESULTS / "accuracy.csv")
+        if (row["system"], row["channel"], row["symbols"]) == (system, channel, symbols)
+        and float(row["snr_db"]) == snr_db
+    )
+    return float(percent(found))
+
+
+def most_and_least(found: list[float]) -> str:
+    return f"{min(found):.1f} to {max(found):.1f}"
+
+
+def wins(snr_db: float) -> str:
+    """By how many points the digital link with the same encoder is better, in the tables shown."""
+    shown = (("awgn", "128"), ("rayleigh", "128"), ("awgn", "32"))
+    pairs = [
+        (right("number, student", *at, snr_db), right("embedded", *at, snr_db)) for at in shown
+    ]
+    return most_and_least([digital - link for digital, link in pairs])
+
+
+def sentences() -> dict[str, str]:
+    """What the prose says in figures, made from the CSVs."""
+    models = {row["system"]: row for row in read_csv(RESULTS / "models.csv")}
+    student, teacher = models["embedded"], models["teacher, Whisper base"]
+    first = right("number, teacher", "awgn", "128", 20.0)
+    more = first - right("number, student", "awgn", "128", 20.0)
+    adaptive = [
+        abs(100 * (float(a["right"]) - float(b["right"])))
+        for a, b in zip(
+            *(
+                [r for r in read_csv(RESULTS / "accuracy.csv") if r["system"] == name]
+                for name in ("frozen_adaptive", "frozen_not_adaptive")
+            ),
+            strict=True,
+        )
+    ]
+    weights = float(student["weights"]) / float(teacher["weights"])
+    time = float(student["encoder_ms"]) / float(teacher["encoder_ms"])
+    size_mib = (EMBEDDED / "task.safetensors").stat().st_size / 2**20
+    low, faded = (
+        most_and_least([right("embedded", channel, "128", db) for db in (-10.0, -5.0, 0.0)])
+        for channel in ("awgn", "rayleigh")
+    )
+    speech = {
+        float(r["snr_db"]): float(percent(r["right"]))
+        for r in read_csv(RESULTS / "speech_links.csv")
+        if (r["system"], r["channel"]) == ("our speech link", "rayleigh")
+    }
+    links = most_and_least([speech[-5.0], speech[0.0]])
+    known = {row["confidence"]: row for row in read_csv(RESULTS / "confidence.csv")}
+    at = known[f"{TaskOptions.confidence:g}"]
+    return {
+        "CONFIDENCE": f"refuses below a probability of {TaskOptions.confidence:g}",
+        "MIB": f"The model is {size_mib:.1f} MiB in half precision",
+        "WINS": f"by {wins(20.0)} points at 20 dB and by {wins(-15.0)} at -15 dB",
+        "TEACHER": f"the digital link is {more:.1f} points better",
+        "TAUGHT": f"{percent(models['taught']['right'])} against {percent(student['right'])} %",
+        "ADAPTIVE": f"{max(adaptive):.1f} points",
+        "ITSELF": f"The teacher itself is right in {percent(teacher['right'])} %",
+        "MISSED": f"by {90.0 - right('embedded', 'awgn', '128', -5.0):.1f} points",
+        "SIZE": f"{100 * weights:.1f} % of its weights and takes {100 * time:.0f} % of its time",
+        "LOW": f"in {low} % from -10 to 0 dB",
+        "FADED": f"in {faded} % there",
+        "LINK": f"in {links} % from -5 to 0 dB",
+        "THRESHOLD": f"{percent(at['right'])} % of the commands are understood and "
+        f"{percent(at['wrong'])} % taken for others",
+    }
+
+
+def confidence_lines() -> list[str]:
+    return [
+        f"| {row['confidence']} | {percent(row['right'])} | {percent(row['wrong'])} |"
+        for row in read_csv(RESULTS / "confidence.csv")
+    ]
+
+
+def test_prose_has_the_figures_of_the_csv():
+    said = " ".join((ROOT / "docs" / "task.md").read_text().split())
+    assert [one for one in sentences().values() if one not in said] == []

@@ -15,7 +15,7 @@ from gnuradio.largesc.evaluation.recogniser import SECOND, missing
 from gnuradio.largesc.speech.activity import ActivityDetector
 from gnuradio.largesc.speech.files import read_audio
 from gnuradio.largesc.tasks.model import load_task
-from gnuradio.largesc.training import command_views, run
+from gnuradio.largesc.training import command_batches, command_views, run
 from gnuradio.largesc.training.commands import (
     Clip,
     checked_labels,
@@ -122,7 +122,8 @@ def test_settings_train(work, name, changes):
 
 def test_one_command_trains_from_a_folder_without_a_teacher(recordings, tmp_path):
     where = ("--commands", str(recordings), "--other", str(recordings), "--all-labels")
-    output = learned(tmp_path, "own", where, teacher={"weight": 0.0, "k": 0, "trust": 0.0})
+    output = learned(tmp_path, "own", where)
+    assert torch.load(tmp_path / "own.pt", weights_only=False)["config"]["teacher"]["weight"] == 0.0
     assert load_task(str(output)).config.labels[:-2] == ("high", "low", "other")
 
 
@@ -231,6 +232,54 @@ def test_other_speech_with_a_command_in_its_text_is_not_unknown(tmp_path):
             (tmp_path / f"{name}.txt").write_text(text)
     clips, speech = spoken_parts(tmp_path, 10, 1, ("low", "_unknown_", "_silence_"))
     assert sorted(c.path.stem for c in clips) == ["b", "c"] and len(speech) == 2
+
+
+def test_what_is_no_command_is_certain_where_the_teacher_has_not_heard_it(work):
+    views = command_views.Views(work)
+    logits = TeacherLogits(work / "task_logits.bin")
+    heard = views.heard(np.arange(len(views.rows)))
+    commands = views.label < 2
+    assert set(np.flatnonzero(commands & (views.number < 2))) <= set(heard)
+    others = np.flatnonzero(~commands)
+    assert 0 < np.isin(others, heard).sum() < len(others)
+    never = np.setdiff1d(others, heard)
+    never = never[~np.isin(views.clip[never], views.clip[heard])]
+    likely = logits.probabilities(never)[np.arange(len(never)), views.label[never]]
+    assert len(never) and likely.min() > 0.9
+
+
+def test_other_voices_have_other_formants_and_tempo(work):
+    maps = command_batches.formant_maps(40)
+    assert torch.allclose(maps[12], torch.eye(40), atol=1e-5)
+    assert torch.allclose(maps.sum(2), torch.ones(len(maps), 40), atol=1e-5)
+    peak = torch.zeros(40, 1)
+    peak[20] = 1.0
+    # What is read at a higher frequency comes to lie lower.
+    assert int((maps[-1] @ peak).argmax()) < 20 < int((maps[0] @ peak).argmax())
+    views = command_views.Views(work)
+    rows = np.arange(len(views.rows))
+    mel = torch.full((64, 40, 160), -1.0)
+    mel[:, :, :80] = 0.5
+    voiced = command_batches.Batches(views, rows, None, 0, 1)._voiced(mel)
+    lengths = (voiced[:, 0] > 0.0).sum(1)
+    assert lengths.min() < 75 and lengths.max() > 85 and 62 <= lengths.min() <= lengths.max() <= 101
+    plain, changed = (
+        command_batches.Batches(views, rows, None, 0, 1).draw(8, voices)[0]
+        for voices in (False, True)
+    )
+    assert plain.isfinite().all() and changed.isfinite().all() and not torch.equal(plain, changed)
+
+
+def test_the_teacher_says_the_label_where_it_is_wrong(work):
+    views, logits = command_views.Views(work), TeacherLogits(work / "task_logits.bin")
+    batches = command_batches.Batches(views, np.arange(len(views.rows)), logits, 0, 1)
+    rows = np.arange(len(views.rows))
+    said = logits.probabilities(rows)
+    # As if each second row had another label.
+    label = torch.where(torch.arange(len(rows)) % 2 == 0, said.argmax(1), (said.argmax(1) + 1) % 4)
+    found = batches._taught(rows, label)
+    assert torch.equal(found[::2], said[::2]) and torch.equal(found.argmax(1), label)
+    assert found[1::2].max(1).values.min() == 1.0
 
 
 def test_rows_that_the_teacher_does_not_believe_are_left_out(work):

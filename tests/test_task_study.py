@@ -110,6 +110,27 @@ def test_false_commands_are_counted(models, monkeypatch):
     assert sum(r["detected"] for r in rows if "white" in r["what"]) == 0
 
 
+def test_a_higher_confidence_understands_less(models, heard, monkeypatch):
+    monkeypatch.setattr(task_events.TaskOptions, "symbols", 32)
+    # Labels 0 and 1 are commands; one of these is not found, one is taken for the other.
+    likely = torch.tensor([[4.0, 0.0, 0, 0], [0, 9.0, 0, 0], [0, 0, 9.0, 0], [9.0, 0, 0, 0]])
+    some = Heard(heard.speech[:5], np.array([0, 1, 1, 0, 2]))
+    cut = [*heard.speech[:3], np.zeros(0, np.float32), heard.speech[4]]
+
+    def logits(model: object, speech: list) -> torch.Tensor:
+        assert len(speech) == 4
+        return likely
+
+    monkeypatch.setattr(task_events, "logits_of", logits)
+    monkeypatch.setattr(task_events, "over_link", lambda model, logits, channel, symbols: logits)
+    rows = task_events.thresholds(load_task(models), some, cut, 1)
+    found = {row["confidence"]: (row["commands"], row["right"], row["wrong"]) for row in rows}
+    assert found[0.5] == (4, 0.5, 0.0) and found[0.95] == (4, 0.25, 0.0)
+    some.label[1] = 0
+    rows = task_events.thresholds(load_task(models), some, cut, 1)
+    assert (rows[0]["right"], rows[0]["wrong"]) == (0.25, 0.25)
+
+
 def test_packets_are_lost_as_the_modem_loses_them():
     curve = task_teacher.lost_at(RESULTS / "radio_per.csv")
     rng = np.random.default_rng(0)

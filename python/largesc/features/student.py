@@ -16,6 +16,7 @@ FFT = 1024
 BANDS_HZ = (60.0, 6500.0)
 # Under the loudest band of an utterance, in decades of power.
 RANGE_DECADES = 6.0
+# Of the first convolutions; those behind them are as the last.
 KERNELS, STRIDES = (5, 5, 3, 3, 3), (2, 2, 1, 2, 1)
 MOST_SAMPLES = MOST_STEPS * STEP_SAMPLES
 
@@ -27,7 +28,7 @@ class StudentConfig:
     Attributes:
         labels: how many there are.
         bands: of the log-mel spectrum.
-        channels: of the five convolutions.
+        channels: of the convolutions, five or more.
         steps: that are pooled to, in time.
     """
 
@@ -42,10 +43,13 @@ class StudentConfig:
 
 
 def mel_filters(bands: int) -> torch.Tensor:
-    """Triangles of height 1, ``[bands, 513]``, evenly spaced in mel between 60 Hz and 6.5 kHz."""
+    """Triangles of height 1, ``[bands, bins]``, evenly spaced in mel between 60 Hz and 6.5 kHz.
+
+    Of the bins of an FFT, those that a triangle reaches.
+    """
     low, high = (2595.0 * np.log10(1.0 + hz / 700.0) for hz in BANDS_HZ)
     edges = 700.0 * (10.0 ** (np.linspace(low, high, bands + 2) / 2595.0) - 1.0)
-    hz = np.linspace(0.0, SAMPLE_RATE_HZ / 2, FFT // 2 + 1)
+    hz = np.arange(0.0, BANDS_HZ[1], SAMPLE_RATE_HZ / FFT)
     up = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     down = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
     return torch.from_numpy(np.minimum(up, down).clip(0.0)).float()
@@ -68,7 +72,7 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             speech, FFT, STEP_SAMPLES, WINDOW_SAMPLES, self.window, return_complex=True,
             pad_mode="constant",
-        )[:, :, :-1]  # fmt: skip
+        )[:, : self.filters.shape[1], :-1]  # fmt: skip
         power = self.filters @ (spectrum.real.square() + spectrum.imag.square())
         decades = torch.log10(power.clamp(min=1e-10))
         decades = decades - decades.amax(dim=(1, 2), keepdim=True)
@@ -100,8 +104,11 @@ class StudentEncoder(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        before = (config.bands, *config.channels[:-1])
-        parts = zip(before, config.channels, KERNELS, STRIDES, strict=True)
+        before, more = (config.bands, *config.channels[:-1]), len(config.channels) - len(KERNELS)
+        if more < 0:
+            raise ValueError(f"{len(config.channels)} convolutions are too few: give 5 or more")
+        kernels, strides = (*KERNELS, *[3] * more), (*STRIDES, *[1] * more)
+        parts = zip(before, config.channels, kernels, strides, strict=True)
         self.layers = nn.Sequential(*(Layer(*part) for part in parts))
         self.drop = nn.Dropout(0.3)
         self.head = nn.Linear(config.channels[-1] * (config.steps + 1), config.labels)

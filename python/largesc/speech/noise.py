@@ -2,6 +2,7 @@
 """Noise of a colour."""
 
 import numpy as np
+from scipy import fft
 
 # Of an amplitude that falls as 1 / f.
 OCTAVE_DB = 20.0 * np.log10(2.0)
@@ -18,6 +19,7 @@ def coloured(rng: np.random.Generator, samples: int, octave_db: float) -> np.nda
     Args:
         octave_db: that its power changes by from one octave to the next higher one; pink is -3.
     """
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    size = fft.next_fast_len(samples, real=True)
+    spectrum = fft.rfft(rng.standard_normal(size))
     spectrum *= np.arange(1, len(spectrum) + 1) ** (octave_db / OCTAVE_DB)
-    return unit(np.fft.irfft(spectrum, samples))
+    return unit(fft.irfft(spectrum, size)[:samples])

@@ -5,7 +5,8 @@
 
 TABLE has path, label, speaker, corpus, split: rows whose split is `eval` are judged. WORK is that
 of ``largesc train task-teacher``; FOLDER holds one model a setting, by its name. Writes
-``accuracy.csv``, ``models.csv``, ``following.csv``, ``false_commands.csv`` and ``accuracy.png``.
+``accuracy.csv``, ``models.csv``, ``following.csv``, ``confidence.csv``, ``false_commands.csv`` and
+``accuracy.png``.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from ..tables import read_tsv
 from ..tasks.commands import recorded
 from ..tasks.model import TaskModel, load_task
 from .study import add_common, plt, save_figure, save_rows
-from .task_events import false_commands, following
+from .task_events import false_commands, following, thresholds
 from .task_teacher import Teacher, lost_at, through_speech_links
 
 SNRS_DB = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
@@ -160,9 +161,13 @@ def encoder_ms(model: TaskModel, speech: list[np.ndarray]) -> float:
 
 
 def model_rows(
-    heard: Heard, models: dict[str, TaskModel], logits: dict[str, torch.Tensor]
+    judged: list[dict],
+    heard: Heard,
+    models: dict[str, TaskModel],
+    logits: dict[str, torch.Tensor],
 ) -> list[dict]:
     """Size, time a command, and what is right on clean speech, before any channel."""
+    speakers = len({row.get("speaker", "?") for row in judged} - {"-", "?"})
     cut = as_detected(heard.speech)
     found = np.array([len(samples) > 0 for samples in cut])
     spoken = heard.label != len(models[SHIPPED].config.labels) - 1
@@ -172,6 +177,8 @@ def model_rows(
         rows.append(
             {
                 "system": name,
+                "recordings": len(judged),
+                "speakers": speakers,
                 "weights": sum(p.numel() for p in model.parameters()),
                 "encoder_ms": encoder_ms(model, heard.speech),
                 "right": right(logits[name].argmax(1).numpy(), heard),
@@ -243,7 +250,7 @@ def study(args: argparse.Namespace) -> None:
     heard = heard_of(judged, args.commands.parent, labels)
     logits = {name: logits_of(model, heard.speech) for name, model in models.items()}
     of_teacher = teacher(heard.speech) if teacher else None
-    table = model_rows(heard, models, logits)
+    table = model_rows(judged, heard, models, logits)
     if teacher:
         table.append(teacher_row(teacher, of_teacher, heard))
     save_rows(args, "models", table)
@@ -254,6 +261,8 @@ def study(args: argparse.Namespace) -> None:
     clean = {"teacher, clean speech": table[-1]["right"]} if teacher else {}
     save_figure(args, "accuracy", draw(rows, clean, []))
     save_rows(args, "following", following(models[SHIPPED], logits[SHIPPED], heard, args.seed))
+    cut = as_detected(heard.speech)
+    save_rows(args, "confidence", thresholds(models[SHIPPED], heard, cut, args.seed))
     save_rows(args, "false_commands", false_commands(models[SHIPPED], args.talk, args.seed))
     others = []
     if teacher and args.radio_per:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..channel.symbols import SymbolChannel
-from ..evaluation.task_link import Heard, over_link
+from ..evaluation.task_link import Heard, logits_of, over_link
 from ..options import TaskOptions
 from ..radio.profiles import find_profile
 from ..radio.task_burst import TaskBurstReceiver
@@ -24,6 +24,7 @@ NOISES = {"white": (0.0, -40.0), "pink": (-3.0, -40.0), "loud pink": (-3.0, -20.
 # Noise whose level wanders, as wind and traffic.
 GUSTS_DB, GUSTS_HZ = 12.0, 1.0
 AIR_SNR_DB = (20.0, -5.0)
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 STEP_DB_S, LATE_S, SWING_DB = 10.0, 0.5, (-15.0, 15.0)
 
@@ -114,6 +115,33 @@ def conversation(talk: Path) -> Iterator[np.ndarray]:
         seconds += len(samples) / SAMPLE_RATE_HZ
         if seconds > TALK_S:
             return
+
+
+def thresholds(model: TaskModel, heard: Heard, cut: list[np.ndarray], seed: int) -> list[dict]:
+    """Of the commands among recordings, what each least probability understands and refuses.
+
+    Args:
+        cut: what voice activity finds of each recording, see :func:`as_detected`.
+    """
+    command = heard.label < len(model.config.labels) - 2
+    found = np.array([len(samples) > 0 for samples in cut])[command]
+    label, snr_db = heard.label[command], AIR_SNR_DB[1]
+    logits = logits_of(model, [s for s, is_one in zip(cut, command, strict=True) if is_one])
+    channel = SymbolChannel("awgn", snr_db, seed)
+    likely = torch.softmax(over_link(model, logits, channel, TaskOptions.symbols), dim=1)
+    probability, best = (part.numpy() for part in likely.max(dim=1))
+    said = found & (best < len(model.config.labels) - 2)
+    rows = []
+    for confidence in CONFIDENCES:
+        understood = said & (probability >= confidence)
+        rows.append(
+            {
+                "confidence": confidence, "snr_db": snr_db, "commands": len(label),
+                "right": round(float((understood & (best == label)).mean()), 4),
+                "wrong": round(float((understood & (best != label)).mean()), 4),
+            }
+        )  # fmt: skip
+    return rows
 
 
 def running_snr(at_s: np.ndarray) -> np.ndarray:

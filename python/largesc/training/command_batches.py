@@ -3,6 +3,7 @@
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ..features.student import BANDS_HZ, RANGE_DECADES
 from .command_views import Views
@@ -55,14 +56,27 @@ class Batches:
         self.share = share / share.sum()
         self.formants = formant_maps(views.mel.shape[1])
 
-    def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Spectra, labels, and the teacher's probabilities."""
+    def draw(
+        self, size: int, voices: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Spectra, labels, and the teacher's probabilities.
+
+        Args:
+            size: of the batch.
+            voices: whether voices are changed as well.
+        """
         rows = np.sort(self.rng.choice(self.rows, size, p=self.share))
-        mel = self._voiced(torch.from_numpy(self.views.mel[rows].astype(np.float32))).numpy()
-        mel = self._masked(self._noisy(mel))
+        mel = torch.from_numpy(self.views.mel[rows].astype(np.float32))
+        mel = self._masked(self._noisy((self._voiced(mel) if voices else mel).numpy()))
         label = torch.from_numpy(self.views.label[rows])
-        taught = None if self.logits is None else self.logits.probabilities(rows, self.k)
+        taught = None if self.logits is None else self._taught(rows, label)
         return torch.from_numpy(mel), label, taught
+
+    def _taught(self, rows: np.ndarray, label: torch.Tensor) -> torch.Tensor:
+        """What the teacher says where it is right, elsewhere the label."""
+        found = self.logits.probabilities(rows, self.k)
+        wrong = found.argmax(1) != label
+        return torch.where(wrong[:, None], F.one_hot(label, found.shape[1]).float(), found)
 
     def _voiced(self, mel: torch.Tensor) -> torch.Tensor:
         """Every one with other formants, and at another tempo."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import fft
 from scipy.signal import fftconvolve
 
 from ..features.student import MOST_SAMPLES, LogMel, padded
@@ -35,6 +36,8 @@ from .commands import (
 
 PIECE = 128
 FOLDS = 3
+# Of what is no command the teacher hears one in so many: of the rest it could only say that.
+HEARD_OF_OTHERS = 4
 # A recording's own noise lies so far below its loudest 10 ms.
 SPEECH_WITHIN_DB = 30.0
 # Noise that comes and goes, as wind: so much, so often.
@@ -137,13 +140,14 @@ class Varied:
 
     def _filtered(self, speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Through a random microphone, one time in four that of a telephone."""
-        spectrum = np.fft.rfft(speech)
+        size = fft.next_fast_len(len(speech), real=True)
+        spectrum = fft.rfft(speech, size)
         hz = np.linspace(0.0, SAMPLE_RATE_HZ / 2, len(spectrum))
         at = np.array([0.0, 200.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 12000.0])
         gain_db = np.interp(hz, at, rng.uniform(-6.0, 6.0, len(at)))
         if rng.random() < 0.25:
             gain_db = np.where((hz < 250.0) | (hz > 3600.0), -60.0, gain_db)
-        return np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), len(speech))
+        return fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), size)[: len(speech)]
 
 
 def corpora_of(clips: list[Clip], rows: list[View]) -> list[dict]:
@@ -187,12 +191,14 @@ class Views:
 
     def heard(self, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` that the teacher has heard."""
-        return rows[is_heard(self.number[rows], self.clip[rows], self.taught)]
+        commands = self.label[rows] < len(self.labels) - 2
+        return rows[is_heard(self.number[rows], self.clip[rows], commands, self.taught)]
 
 
-def is_heard(number: np.ndarray, clip: np.ndarray, taught: int) -> np.ndarray:
-    """Which views the teacher hears: the first ones of a recording, and noise alone."""
-    return (number < taught) | (clip < 0)
+def is_heard(number: np.ndarray, clip: np.ndarray, command: np.ndarray, taught: int) -> np.ndarray:
+    """Which views the teacher hears: the first ones of each command, and some of what is none."""
+    some = np.where(clip < 0, number, clip) % HEARD_OF_OTHERS == 0
+    return ((number < taught) | (clip < 0)) & (command | some)
 
 
 def examples(
@@ -292,8 +298,9 @@ def prepare(
         end = first + len(pieces)
         mel[first:end] = spectrum(torch.from_numpy(pieces)).numpy()
         if teacher is not None:
-            part = np.array([(row.number, row.clip) for row in rows[first:end]])
-            chosen = np.flatnonzero(is_heard(part[:, 0], part[:, 1], facts["taught_views"]))
+            part = np.array([(r.number, r.clip, r.label) for r in rows[first:end]]).T
+            command = part[2] < len(labels) - 2
+            chosen = np.flatnonzero(is_heard(part[0], part[1], command, facts["taught_views"]))
             if len(chosen):
                 features[first + chosen] = teacher(pieces[chosen])
         if end == len(rows) or end // PIECE % 10 == 0:

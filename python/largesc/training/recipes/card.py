@@ -109,7 +109,7 @@ def task_section(work: Path, model: Path, name: str = "task.pt") -> list[str]:
         licence = TASK_LICENCES.get(row["corpus"], "not stated")
         cells = (row["corpus"], licence, row["recordings"], row["speakers"], row["kept"])
         parts.append(f"| {' | '.join(map(str, cells))} |")
-    parts += ["", "Of LibriSpeech, LJSpeech and Kerstin come utterances that are no command.", ""]
+    parts += ["", "Of read speech come utterances that are no command.", ""]
     return parts
 
 

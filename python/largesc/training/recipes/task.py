@@ -53,11 +53,16 @@ class CountedRun(Run):
         return min(1.0, (self.step + 1) / warm_up_steps) * max(0.05, left)
 
 
+def hard_loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with the label."""
+    return F.cross_entropy(logits, label, label_smoothing=0.05)
+
+
 def loss_of(
     logits: torch.Tensor, label: torch.Tensor, taught: torch.Tensor | None, facts: dict
 ) -> torch.Tensor:
     """Cross-entropy with the label and with what the teacher said at its temperature."""
-    hard = F.cross_entropy(logits, label, label_smoothing=0.05)
+    hard = hard_loss(logits, label)
     if taught is None:
         return hard
     heat = facts["temperature"]
@@ -69,12 +74,13 @@ def through_channel(
     model: TaskModel,
     logits: torch.Tensor,
     label: torch.Tensor,
-    taught: torch.Tensor | None,
     facts: dict,
-    teacher: dict,
     draws: np.random.Generator,
 ) -> dict[str, torch.Tensor]:
-    """Losses of one group: one SNR, channel and number of symbols."""
+    """Losses of one group: one SNR, channel and number of symbols.
+
+    By the labels alone: what a teacher says is softer, which costs at low SNR.
+    """
     snr_db = float(draws.uniform(*facts["snr_db"]))
     symbols = int(draws.choice(model.config.codec.symbols))
     channel = SymbolChannel(KINDS[draws.integers(2)], snr_db, int(draws.integers(2**31)))
@@ -85,11 +91,8 @@ def through_channel(
     absent = torch.from_numpy(draws.random(len(logits)) < facts["absent"])
     y = torch.where(absent[:, None], y - h * x, y)
     label = torch.where(absent, model.config.codec.classes - 1, label)
-    if taught is not None:
-        nothing = F.one_hot(label, model.config.codec.classes).float()
-        taught = torch.where(absent[:, None], nothing, taught)
     received = model.codec.receive(y, h, snr, symbols)
-    return {"link": loss_of(received, label, taught, teacher), "rate": rate}
+    return {"link": hard_loss(received, label), "rate": rate}
 
 
 def trusted(
@@ -181,7 +184,8 @@ def train(
     kept = kept if len(kept) else learned[:512]
     first = run.step
     for _ in run.steps(optimiser, facts["rate"], lambda: development(average, views, kept)):
-        mel, label, taught = batches.draw(facts["batch"])
+        voices = run.step < facts["voices"] * facts["steps"]
+        mel, label, taught = batches.draw(facts["batch"], voices)
         order = torch.from_numpy(draws.permutation(len(mel)))
         mel, label = mel[order], label[order]
         taught = None if taught is None else taught[order]
@@ -191,8 +195,7 @@ def train(
             loss = facts["encoder"] * loss_of(found, label, taught, teacher)
         rates = 0.0
         for rows in torch.arange(len(mel)).chunk(facts["groups"]):
-            soft = None if taught is None else taught[rows]
-            one = through_channel(model, found[rows], label[rows], soft, facts, teacher, draws)
+            one = through_channel(model, found[rows], label[rows], facts, draws)
             loss = loss + (one["link"] + facts["bottleneck"] * one["rate"]) / facts["groups"]
             rates += float(one["rate"].detach()) / facts["groups"]
         descend(optimiser, loss)
@@ -232,6 +235,9 @@ def main(arguments: list[str] | None = None) -> None:
         facts["labels"] = [] if args.all_labels else facts["labels"]
         labels = labels_of(facts, args.commands)
         prepare(args.work, labels, args.commands, args.other, facts)
+        if not (args.work / "task_logits.bin").exists():
+            print(f"{args.work} has no logits of a teacher: labels alone are learned", flush=True)
+            config["teacher"] |= {"weight": 0.0, "trust": 0.0}
     model = train(config, args.work, args.name, args.encoder)
     save_model(model, model.config.as_dict(), args.output, "task")
     write_sha256(args.output)

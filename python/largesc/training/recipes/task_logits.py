@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ..command_views import Views
 from ..config import recipe_parser, start
@@ -21,6 +22,8 @@ from .task_teacher import load_heads, logits_of, right
 
 DEFAULT_CONFIG = Path(__file__).parent / "task_logits.yaml"
 CONFIG_KEYS = ("seed", "k", "temperature")
+# Logit of a label that is certain.
+CERTAIN = 10.0
 
 
 def views_of(work: Path) -> Views:
@@ -50,7 +53,10 @@ def expected(work: Path, views: Views, k: int, temperature: float) -> LogitsOf:
 
 
 def fill(logits: torch.Tensor, views: Views) -> None:
-    """Gives a view that the teacher has not heard the mean of its recording's other views."""
+    """Gives a view that the teacher has not heard the mean of its recording's other views.
+
+    Where it has heard none, which is no command, it is what the label says.
+    """
     heard = views.heard(np.arange(len(views.rows)))
     count = int(views.clip.max()) + 1
     total, times = torch.zeros(count, logits.shape[1]), torch.zeros(count, 1)
@@ -58,7 +64,10 @@ def fill(logits: torch.Tensor, views: Views) -> None:
     total.index_add_(0, torch.from_numpy(views.clip[of]), logits[of])
     times.index_add_(0, torch.from_numpy(views.clip[of]), torch.ones(len(of), 1))
     rest = np.setdiff1d(np.arange(len(views.rows)), heard)
-    logits[rest] = (total / times)[views.clip[rest]]
+    known = (views.clip[rest] >= 0) & (times[views.clip[rest], 0] > 0).numpy()
+    logits[rest[known]] = (total / times)[views.clip[rest[known]]]
+    sure = torch.from_numpy(views.label[rest[~known]])
+    logits[rest[~known]] = CERTAIN * F.one_hot(sure, logits.shape[1]).float()
 
 
 def train(config: dict, work: Path) -> dict:
