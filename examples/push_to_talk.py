@@ -10,6 +10,7 @@ python examples/push_to_talk.py --simulate --headless --vad --source in.wav --si
 """
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -95,8 +96,12 @@ class Station(gr.top_block):
         self.connect(self.speech_rx, loudspeaker)
         if args.keep_speech:
             self.connect(self.speech_rx, speech_file(args.keep_speech))
-        for sender, receiver in ((self.speech_tx, self.gate), (self.gate, self.modem_tx)):
-            self.msg_connect(sender, "packets", receiver, "packets")
+        self.text_tx = largesc.text_tx(call_sign=args.call_sign, text=args.text, crc=False)
+        self.text_rx = largesc.text_rx(crc=False)
+        sender = [self.speech_tx, self.gate, self.text_tx, self.modem_tx]
+        for one, other in itertools.pairwise(sender):
+            self.msg_connect(one, "packets", other, "packets")
+        self.msg_connect(self.modem_rx, "packets", self.text_rx, "packets")
         self.msg_connect(self.modem_rx, "packets", self.speech_rx, "packets")
         self.msg_connect(self.modem_rx, "packets", self.gate, "heard")
         self._was_open = False
@@ -195,7 +200,7 @@ class Station(gr.top_block):
             self.gate.hold()
         return self.gate.sending()
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, float | str]:
         """What the panel shows; NaN where nothing is known."""
         tx, rx, modem = (
             part.statistics() for part in (self.speech_tx, self.speech_rx, self.modem_rx)
@@ -211,6 +216,7 @@ class Station(gr.top_block):
             "tokens_sent": tx["controller"]["tokens_sent"],
             "tokens_repeated": tx["controller"]["tokens_repeated"],
             "tokens_made_up": rx["concealer"]["tokens_made_up"],
+            "text": self.text_rx.line(),
             "latency_ms": fixed + self.gate.air_ms(),
         }
 

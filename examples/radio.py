@@ -109,7 +109,9 @@ class Sender(gr.top_block):
             # Last: it writes over what is there.
             sink = self._samples_sink(args, rate)
         self.connect(speech, self.speech)
-        self.msg_connect(self.speech, "packets", self.modem, "packets")
+        self.text = largesc.text_tx(call_sign=args.call_sign, text=args.text, crc=False)
+        self.msg_connect(self.speech, "packets", self.text, "packets")
+        self.msg_connect(self.text, "packets", self.modem, "packets")
         self.connect(*chain, sink)
 
     def _samples_sink(self, args: argparse.Namespace, rate: float) -> object:
@@ -194,7 +196,9 @@ class Receiver(gr.top_block):
                 heard.append(paced(rate))
             self.views = Views(self, heard[-1], self.modem, rate)
         self.connect(*heard, self.modem)
-        self.msg_connect(self.modem, "packets", self.speech, "packets")
+        self.text = largesc.text_rx(crc=False)
+        for part in (self.speech, self.text):
+            self.msg_connect(self.modem, "packets", part, "packets")
         self.connect(self.speech, out)
         if args.keep_speech:
             self.connect(self.speech, speech_file(args.keep_speech))
@@ -209,7 +213,8 @@ class Receiver(gr.top_block):
 
     def statistics(self) -> dict:
         """Counters of the parts."""
-        return {"modem": self.modem.statistics(), "speech": self.speech.statistics()}
+        parts = {"modem": self.modem, "speech": self.speech, "text": self.text}
+        return {name: part.statistics() for name, part in parts.items()}
 
     def _bursts(self) -> list[Marked]:
         """The bursts of accepted packets, as the recording holds them."""
@@ -303,6 +308,7 @@ def run(tb: Sender | Receiver, args: argparse.Namespace) -> None:
     tb.start()
     over = threading.Event()
     threading.Thread(target=lambda: (tb.wait(), over.set()), daemon=True).start()
+    read = ""
     try:
         if args.command == "rx" and args.window:
             from receiver_window import run_window
@@ -311,8 +317,10 @@ def run(tb: Sender | Receiver, args: argparse.Namespace) -> None:
             end = 0.0
         while not over.wait(min(2.0, max(0.0, end - time.monotonic()))):
             print(short(tb.statistics(), SHOWN), file=sys.stderr)
-            if args.command == "rx" and (line := spectrum_line(tb.modem)):
-                print(line, file=sys.stderr)
+            if args.command == "rx":
+                read = tell_text(tb.text.line(), read)
+                if line := spectrum_line(tb.modem):
+                    print(line, file=sys.stderr)
             if time.monotonic() >= end:
                 break
     except KeyboardInterrupt:
@@ -322,6 +330,15 @@ def run(tb: Sender | Receiver, args: argparse.Namespace) -> None:
     finally:
         tb.stop()
         over.wait()
+    if args.command == "rx":
+        tell_text(tb.text.line(), read)
+
+
+def tell_text(line: str, before: str) -> str:
+    """Says what was read, where that is new; returns it."""
+    if line != before:
+        print(f"text: {line}", file=sys.stderr)
+    return line
 
 
 def main(arguments: list[str] | None = None) -> int:

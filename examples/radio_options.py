@@ -106,7 +106,10 @@ def add_radio(part: argparse.ArgumentParser) -> None:
 
 def add_call_sign(part: argparse.ArgumentParser) -> None:
     """Options of the station identification."""
-    part.add_argument("--call-sign", default="", metavar="CALL", help="sent in Morse code")
+    part.add_argument(
+        "--call-sign", default="", metavar="CALL", help="sent in Morse code, and with --text"
+    )
+    part.add_argument("--text", default="", help="goes along with the speech, to be read")
     part.add_argument(
         "--ident-minutes", type=float, default=10.0, metavar="MIN",
         help="between two calls, at the end of overs; 0: of each over [10]",

@@ -83,13 +83,14 @@ class Panel(QtWidgets.QWidget):
     Args:
         modem: the receiving block.
         views: of the samples that it gets.
+        text: block of the texts.
     """
 
-    def __init__(self, modem: object, views: Views) -> None:
+    def __init__(self, modem: object, views: Views, text: object) -> None:
         super().__init__()
         self.setWindowTitle("LargeSC receiver")
         self.resize(*SIZE)
-        self._modem, self._views = modem, views
+        self._modem, self._views, self._text = modem, views, text
         self._accepted = self._seconds = 0
         self.lamps = {
             "signal": Lamp("signal", GOOD),
@@ -104,6 +105,9 @@ class Panel(QtWidgets.QWidget):
         for name, (label, _) in FIGURES.items():
             self.values[name].setMinimumWidth(90)
             figures.addRow(label, self.values[name])
+        self.read = QtWidgets.QLabel()
+        self.read.setWordWrap(True)
+        figures.addRow("text", self.read)
         lamps = QtWidgets.QHBoxLayout()
         for lamp in self.lamps.values():
             lamps.addWidget(lamp)
@@ -134,6 +138,7 @@ class Panel(QtWidgets.QWidget):
         self.lamps["loud"].light(facts.get("level_dbfs", LOUD_DBFS - 1) >= LOUD_DBFS)
         self._accepted = facts["accepted"]
         self.words.setText(words)
+        self.read.setText(self._text.line() or "–")
         for name, (_, form) in FIGURES.items():
             unknown = name not in facts
             unknown |= name in OF_PACKETS and not facts["accepted"]
@@ -153,7 +158,7 @@ def run_window(
         picture: PNG file of the window as it was last, None for none.
     """
     app = tb.views.app
-    panel = Panel(tb.modem, tb.views)
+    panel = Panel(tb.modem, tb.views, tb.text)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: app.quit())
     # Python sees signals only when it runs.

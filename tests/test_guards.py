@@ -163,6 +163,8 @@ def all_blocks(tmp_path, models) -> dict:
         "radio": (largesc.packet_radio_tx().source, ["packets"]),
         "ofdm": (largesc.packet_radio_rx(profile="wide").sink, ["symbols", "header"]),
         "repeater": (end_repeater(interval_s=0.0), ["packets"]),
+        "text_tx": (largesc.text_tx(text="x"), ["packets"]),
+        "text_rx": (largesc.text_rx(), ["packets"]),
         "lamp": (largesc.status_lamp(), ["status"]),
         "kiss": (largesc.kiss_packets(listen=f"127.0.0.1:{free_port(SOCK_STREAM)}"), ["packets"]),
         "udp": (udp_packets(listen=f"127.0.0.1:{free_port()}"), ["packets", "accepted"]),

@@ -106,6 +106,9 @@ class Modem:
     def hearing(self) -> str:
         return self._words
 
+    def line(self) -> str:
+        return "N0CALL: hello"
+
 
 @pytest.fixture
 def window(monkeypatch):
@@ -124,7 +127,7 @@ def window(monkeypatch):
         def fit_colours(self) -> None:
             pass
 
-    yield lambda modem: receiver_window.Panel(modem, Views())
+    yield lambda modem: receiver_window.Panel(modem, Views(), modem)
     app.processEvents()
 
 
@@ -146,7 +149,7 @@ PACKETS = {"accepted": 9, "es_n0_db": 17.84, "carrier_offset_hz": 199.4}
 def test_each_case_looks_different(window, words, facts, lit, shown):
     panel = window(Modem(words, **facts))
     assert {name for name, lamp in panel.lamps.items() if lamp.on} == lit
-    assert panel.words.text() == words
+    assert panel.words.text() == words and panel.read.text() == "N0CALL: hello"
     names = ("es_n0_db", "carrier_offset_hz", "signal_db")
     assert tuple(panel.values[name].text() for name in names) == shown
 

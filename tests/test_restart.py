@@ -29,6 +29,8 @@ from gnuradio.largesc.blocks.messages import (
 )
 from gnuradio.largesc.packets.report import Report, decode, encode
 from gnuradio.largesc.packets.signature import PacketSigner, overhead_bytes
+from gnuradio.largesc.packets.text import checked_text
+from gnuradio.largesc.packets.text import encode as encode_text
 from gnuradio.largesc.radio.profiles import PROFILES
 from translation_trials import CASES as TRANSLATION_CASES
 from translation_trials import use_small_models
@@ -257,6 +259,18 @@ def status_text() -> Trial:
     return Trial(block, None, lambda: messages, None, ["text"], 9)
 
 
+def text_tx() -> Trial:
+    block = largesc.text_tx(call_sign="N0CALL", text="hello", interval_s=1)
+    return Trial(block, None, plain_packets, None, ["packets", "status"], FRAMES + 3)
+
+
+def text_rx() -> Trial:
+    data = checked_text("N0CALL", "hello")
+    sent = [("packets", make_packet(encode_text(data, n, True))) for n in range(6)]
+    sent[2:2] = [("packets", make_packet(append_crc(b"speech")))]
+    return Trial(largesc.text_rx(), None, lambda: sent, None, ["text", "status"], 6)
+
+
 def status_lamp() -> Trial:
     counts = [("status", to_pmt({"accepted": n})) for n in (0, 1, 2, 2, 2, 5, 5)]
     return Trial(largesc.status_lamp(), None, lambda: counts, None, ["state"], 5)
@@ -394,6 +408,8 @@ CASES = {
     "report_rx": {"": lambda place: report_rx()},
     "report_tx": {"": lambda place: report_tx()},
     "link_monitor": {"": lambda place: link_monitor()},
+    "text_tx": {"": lambda place: text_tx()},
+    "text_rx": {"": lambda place: text_rx()},
     "status_lamp": {"": lambda place: status_lamp()},
     "status_text": {"": lambda place: status_text()},
     "speech_tx": {"": speech_tx},

@@ -76,8 +76,8 @@ bool depacketizer::take(const std::uint8_t* data, std::size_t size, std::int64_t
         }
         size -= CRC_BYTES;
     }
-    // It is for the other direction.
-    if (is_report(data, size))
+    // The one is for the other direction, the other for eyes.
+    if (is_report(data, size) || is_text(data, size))
         return true;
     const auto fields = read_packet(data, size, d_config.kind, d_frames);
     if (!fields) {

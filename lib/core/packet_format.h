@@ -16,6 +16,8 @@ constexpr int CODE_END = 14;
 /// In the place of the first code: no speech, but a receiver's report.
 constexpr int CODE_REPORT = 15;
 constexpr std::size_t REPORT_BYTES = 4;
+/// The whole byte in that place where a longer packet holds text.
+constexpr int TEXT_BYTE = 0xFE;
 constexpr int MAX_COMFORT_TOKENS = 3;
 
 /// Slots of one packet: up to 4 frames, or 8 half frames in the pair layout.
@@ -57,6 +59,12 @@ int pair_tokens(int half, int frame_half, int sent, int repeated);
 inline bool is_report(const std::uint8_t* data, std::size_t size)
 {
     return size == REPORT_BYTES && data[1] >> 4 == CODE_REPORT;
+}
+
+/// Text that shares the link, see docs/packet-format.md.
+inline bool is_text(const std::uint8_t* data, std::size_t size)
+{
+    return size > REPORT_BYTES && data[1] == TEXT_BYTE;
 }
 
 /// Bytes of a packet, without CRC. `out` is overwritten.

@@ -12,7 +12,8 @@ bool link_settings::fit(const std::uint8_t* data, std::size_t size) const
             return false;
         size -= CRC_BYTES;
     }
-    return is_report(data, size) || read_packet(data, size, kind, frames_per_packet).has_value();
+    return is_report(data, size) || is_text(data, size) ||
+           read_packet(data, size, kind, frames_per_packet).has_value();
 }
 
 std::string link_settings::words() const

@@ -36,6 +36,8 @@ _EXPORTS = {
     "radio_channel": "blocks.radio.radio_channel",
     "packet_signer": "blocks.packet_security",
     "packet_verifier": "blocks.packet_security",
+    "text_tx": "blocks.text_packets",
+    "text_rx": "blocks.text_packets",
     "kiss_packets": "blocks.kiss_packets",
     "report_tx": "blocks.report_tx",
     "report_rx": "blocks.report_rx",

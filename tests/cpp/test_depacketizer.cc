@@ -274,6 +274,19 @@ BOOST_AUTO_TEST_CASE(estimate_follows_a_step_and_is_calm)
     }
 }
 
+BOOST_AUTO_TEST_CASE(text_on_a_shared_link_is_passed_over)
+{
+    depacketizer_config config;
+    config.crc = false;
+    depacketizer rx(config);
+    const std::uint8_t text[] = { 1, 0xFE, 'W', '1', 'A', 'W', '\n', 'h', 'i' };
+    BOOST_TEST(rx.push(text, sizeof text, 0));
+    BOOST_TEST(rx.counters().refused_format == 0U);
+    BOOST_TEST(rx.counters().packets_received == 0U);
+    const std::uint8_t other[] = { 1, 0xFD, 'W', '1', 'A', 'W', '\n', 'h', 'i' };
+    BOOST_TEST(!rx.push(other, sizeof other, 0));
+}
+
 BOOST_AUTO_TEST_CASE(report_on_a_shared_link_is_passed_over)
 {
     depacketizer rx({});

@@ -200,6 +200,7 @@ void bind_packets(py::module_& m)
     m.attr("PLAYOUT_MARGIN_MS") = PLAYOUT_MARGIN_MS;
     m.attr("CODE_REPORT") = CODE_REPORT;
     m.attr("REPORT_BYTES") = REPORT_BYTES;
+    m.attr("TEXT_BYTE") = TEXT_BYTE;
     m.attr("MAX_COPY_DISTANCE") = MAX_COPY_DISTANCE;
     m.attr("MAX_FRAMES_PER_PACKET") = MAX_FRAMES_PER_PACKET;
     bind_keys(m);
