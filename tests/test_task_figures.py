@@ -190,6 +190,17 @@ def confidence_lines() -> list[str]:
     ]
 
 
+def test_the_readme_has_the_figures_of_the_csv():
+    said = " ".join((ROOT / "README.md").read_text().split())
+    large, small = (right(s, "awgn", "128", 20.0) for s in ("number, teacher", "number, student"))
+    (talk,) = (r for r in read_csv(RESULTS / "false_commands.csv") if r["what"].startswith("speech")
+               and r["snr_db"] == "-5.0")  # fmt: skip
+    assert round(large - small) == 8 and "is eight points less right than the large" in said
+    assert (
+        talk["understood"] == "11" and "takes eleven utterances of an hour of read speech" in said
+    )
+
+
 def test_prose_has_the_figures_of_the_csv():
     said = " ".join((ROOT / "docs" / "task.md").read_text().split())
     assert [one for one in sentences().values() if one not in said] == []

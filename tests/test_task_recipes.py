@@ -293,11 +293,14 @@ def test_rows_that_the_teacher_does_not_believe_are_left_out(work):
 
 
 def test_words_are_cut_out_of_speech_whose_text_is_known(tmp_path, monkeypatch):
+    heard = []
+
     class Places:
         def __init__(self, name: str) -> None:
             pass
 
         def __call__(self, speech: np.ndarray, text: str) -> list[Word]:
+            heard.append(text)
             words = words_of(text)
             return [Word(w, 0.5 * n, 0.5 * n + 0.4) for n, w in enumerate(words)]
 
@@ -315,6 +318,14 @@ def test_words_are_cut_out_of_speech_whose_text_is_known(tmp_path, monkeypatch):
     assert [c.label for c in found if c.label not in ("go", "on", "stop")] in (["then"], ["mile"])
     assert soundfile.info(found[0].path).duration == pytest.approx(0.52, abs=0.01)
     assert soundfile.info(found[1].path).duration == pytest.approx(0.62, abs=0.01)
+    assert heard == ["Go on, then: a mile", "STOP"]
+    # As a kill behind the first utterance would leave it.
+    kept, table = tmp_path / "words" / "words.json", tmp_path / "words" / "words.tsv"
+    facts, whole = json.loads(kept.read_text()), table.read_text()
+    kept.write_text(json.dumps(facts | {"done": 1, "rows": facts["rows"][:-1]}))
+    table.unlink()
+    task_words.main(["--config", str(config), *where])
+    assert heard[2:] == ["STOP"] and table.read_text() == whole
     with pytest.raises(ValueError, match="other speech or settings"):
         task_words.main(["--config", str(config_of(task_words, tmp_path, others=2)), *where])
     with pytest.raises(ValueError, match="no text of --speech has one of the labels"):

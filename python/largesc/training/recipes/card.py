@@ -36,6 +36,8 @@ TASK_LICENCES = {
     "librispeech": "CC BY 4.0",
     "ljspeech": "public domain",
     "kerstin-de": "CC0",
+    "speechocean762": "CC BY 4.0",
+    "an4": "free for any use",
 }
 PROMPT_LICENCES = {f"{PACKAGE}-{x}": "CC BY-SA 3.0" for x in ("fr", "es", "it", "en")} | {
     f"{PACKAGE}-ru": "CC BY 3.0"
