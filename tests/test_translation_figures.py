@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of docs/translation.md are the CSVs of the study, row by row."""
+
+import re
+from pathlib import Path
+
+import pytest
+from gnuradio.largesc.tables import read_csv
+from test_figures import table
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "translation.md").read_text()
+
+
+def rows(name: str) -> list[dict]:
+    return read_csv(DOCS / "results" / "translation" / f"{name}.csv")
+
+
+def score(row: dict) -> str:
+    return f"{float(row['chrf']):.1f} / {float(row['bleu']):.1f}"
+
+
+def test_whole_phrases():
+    said = table(PAGE, "what goes over the air")
+    found = [row for row in rows("translation") if row["system"] == "features"]
+    (head,) = (line for line in PAGE.splitlines() if line.startswith("| what goes over the air |"))
+    snrs_db = [float(n.replace("−", "-")) for n in re.findall(r"([−\d]+) dB", head)]
+    assert set(snrs_db) == {float(row["snr_db"]) for row in found}
+    wanted = {}
+    for row in found:
+        system = f"features, {row['symbols']} symbols a frame"
+        rate = str(50 * int(row["symbols"]))
+        line = wanted.setdefault((system, rate, row["channel"]), ["–"] * len(snrs_db))
+        line[snrs_db.index(float(row["snr_db"]))] = score(row)
+    assert {tuple(line[:3]): line[3:] for line in said} == wanted
+    assert len(said) == len(wanted) > 0
+
+
+def test_without_a_radio_channel():
+    wanted = [[r["system"], score(r)] for r in rows("translation") if r["system"] != "features"]
+    assert table(PAGE, "without a radio channel") == wanted
+
+
+def test_streaming():
+    names = ("segments", "segment_s", "policy", "score", "average_latency_s", "lag_first_s")
+    names += ("lag_text_s", "computing")
+    wanted = [[(row | {"score": score(row)})[name] for name in names] for row in rows("streaming")]
+    assert table(PAGE, "segments") == wanted
+
+
+def test_confidence():
+    found = rows("confidence")
+    names = list(found[0])
+    wanted = [[row[name] or "–" for name in names] for row in found]
+    assert table(PAGE, "channel") == wanted
+
+
+@pytest.mark.parametrize("name", ["translation", "streaming", "confidence"])
+def test_the_number_of_prompts_is_said(name):
+    row = rows(name)[0]
+    count = row.get("prompts") or row["windows"]
+    assert f"{count} {'prompts' if 'prompts' in row else 'windows'}" in PAGE
