@@ -12,6 +12,8 @@ import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc.blocks.messages import to_pmt
+from gnuradio.largesc.radio.band import Signal
+from gnuradio.largesc.radio.diagnosis import Heard, explain
 from gnuradio.largesc.radio.profiles import PROFILES
 from helpers import wait_until
 from radio_signals import noisy, random_packets, shifted, transmit
@@ -92,6 +94,17 @@ def test_lamps_of_a_counter_and_of_a_value():
     assert lamp.statistics()["refused"] == 2
     with pytest.raises(ValueError, match="name is empty"):
         largesc.status_lamp(name="")
+
+
+@pytest.mark.parametrize(
+    "width, said",
+    [(4.4, "is the sender's narrow?"), (1.0, "2 bursts began and none could be read")],
+)
+def test_a_wider_signal_is_named_though_it_looks_like_a_sync_now_and_then(width, said):
+    signal = Signal(offset=0.0, width=width, level_db=12.0, share=0.5, everywhere=False)
+    heard = Heard(strong_syncs=2)
+    assert said in explain(PROFILE, heard, signal, 8700.0)
+    assert "none could be read" in explain(PROFILE, heard, None, 8700.0)
 
 
 class Modem:

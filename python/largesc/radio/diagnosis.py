@@ -40,12 +40,14 @@ def explain(profile: RadioProfile, heard: Heard, signal: Signal | None, search_h
         other = max(heard.others, key=lambda name: heard.others[name])
         if heard.others[other] >= LEAST_BURSTS:
             return f"bursts of another setting are heard, {_setting(*other, profile)}: use the same"
-    if heard.strong_syncs >= LEAST_BURSTS:
+    there = signal is not None and signal.share >= LEAST_SHARE
+    # What is wider than bursts of this profile makes a strong sync now and then.
+    if heard.strong_syncs >= LEAST_BURSTS and not (there and _is_wider(signal, profile)):
         return (
             f"{heard.strong_syncs} bursts began and none could be read: they are too weak, or "
             "come by several paths; more signal, another antenna or a narrower profile may help"
         )
-    if signal is None or signal.share < LEAST_SHARE:
+    if not there:
         return ""
     rate = profile.symbol_rate
     offset, width = signal.offset * rate, signal.width * rate
@@ -71,6 +73,12 @@ def explain(profile: RadioProfile, heard: Heard, signal: Signal | None, search_h
         f"{seen}, but no burst of profile {profile.name}: another modem, or too weak; do the "
         "sample rate and the sender's profile fit?"
     )
+
+
+def _is_wider(signal: Signal, profile: RadioProfile) -> bool:
+    """Whether a signal is much wider than the profile's."""
+    width = signal.width * profile.symbol_rate
+    return signal.everywhere or width > OTHER_WIDTH * profile.bandwidth_hz
 
 
 def _setting(modulation: str, code: str, profile: RadioProfile) -> str:
