@@ -6,10 +6,12 @@ import csv
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.studies import STUDIES
+from gnuradio.largesc.studies.call_churn import Caller
 
 
 def table(path: Path) -> list[dict]:
@@ -23,7 +25,7 @@ def test_all_are_listed_with_their_question(capsys):
     assert all(f"{name} " in listed for name in STUDIES)
     assert len(listed.splitlines()) == len(STUDIES) + 2
     assert main(["study", "what_is_love"]) == 2
-    assert "use one of closed_loop" in capsys.readouterr().err
+    assert "use one of call_churn, calls, closed_loop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -50,6 +52,35 @@ def test_closed_loop_writes_a_row_a_loop(tmp_path):
     rows = table(tmp_path / "closed_loop.csv")
     assert len(rows) == 7 and all(float(row["p_s"]) < 6 for row in rows)
     assert (tmp_path / "closed_loop.png").stat().st_size > 10_000
+
+
+def test_calls_writes_a_row_a_run(speech, tmp_path):
+    path = tmp_path / "speech"
+    path.mkdir()
+    soundfile.write(path / "a.flac", speech, 24000)
+    options = ["--most", "1", "--most-processes", "1", "--seconds", "1", "--kinds", "both"]
+    assert main(["study", "calls", "--output", str(tmp_path), "--speech", str(path), *options]) == 0
+    one, alone = table(tmp_path / "calls.csv")
+    assert (one["way"], alone["way"]) == ("one process", "a process a call")
+    assert all(float(row["computing_ms_a_call"]) > 0 for row in (one, alone))
+    assert (tmp_path / "calls.png").stat().st_size > 10_000
+
+
+def test_no_call_of_a_churning_gateway_hears_another(tmp_path):
+    options = ["--minutes", "1", "--calls", "2"]
+    assert main(["study", "call_churn", "--output", str(tmp_path), *options]) == 0
+    (row,) = table(tmp_path / "call_churn.csv")
+    assert row["datagrams"] == row["datagrams_counted"] and row["heard_another"] == "0"
+    assert int(row["calls_begun"]) >= 2
+
+
+def test_a_call_that_hears_another_is_noticed():
+    first, second = (Caller(n, ([], []), np.random.default_rng(n)) for n in range(2))
+    for n in range(250):
+        first.levels.append(first.keyed(n - 3) if n >= 3 else 0)
+        second.levels.append(first.keyed(n))
+    assert first.agreement(first) > 0.9 and first.agreement(second) < 0.5
+    assert second.agreement(first) > second.agreement(second)
 
 
 def test_pictures_of_codec_and_policies(models, speech, tmp_path):

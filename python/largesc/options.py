@@ -21,6 +21,7 @@ MOST_DEADLINE_MS = 5000
 MOST_REPORT_MS = 600_000
 MOST_THREADS = 1024
 MOST_TASK_SYMBOLS = 4096
+MOST_CALLS = 4096
 MOST_SEED = 2**32 - 1
 # Memory and time of the language model grow with them.
 MOST_SAMPLES = 1024
@@ -309,4 +310,28 @@ class TranslationOptions:
         check_range("symbols", self.symbols, 1, 1024)
         check_range("snr_db", self.snr_db, -40.0, 100.0)
         check_range("seed", self.seed, 0, MOST_SEED)
+        return self
+
+
+@dataclass(frozen=True)
+class GatewayOptions:
+    """Of a gateway for many calls.
+
+    Attributes:
+        calls: at once at most; another one is refused, and told so.
+        memory_mib: resident memory above which another one is refused; 0: any.
+        idle_s: a call of which nothing was heard for so long ends.
+        conference: each listener hears all calls but the own one.
+    """
+
+    calls: int = 64
+    memory_mib: int = 0
+    idle_s: float = 30.0
+    conference: bool = False
+
+    def checked(self) -> "GatewayOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_range("calls", self.calls, 1, MOST_CALLS)
+        check_range("memory_mib", self.memory_mib, 0, 2**24)
+        check_range("idle_s", self.idle_s, 1.0, 86400.0)
         return self

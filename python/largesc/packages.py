@@ -2,6 +2,7 @@
 """What the module needs beside itself, and how to get it; nothing but the standard library."""
 
 REQUIREMENTS = "pip install -r requirements.txt"
+GATEWAY = "pip install -c requirements.txt -r requirements-gateway.txt, or ./bootstrap gateway"
 # Name to import by, and the remedy where it is missing.
 PACKAGES = {
     "numpy": REQUIREMENTS,
@@ -13,6 +14,8 @@ PACKAGES = {
     "peft": REQUIREMENTS,
     "matplotlib": REQUIREMENTS,
 }
+# Of one command alone.
+OTHERS = {"av": GATEWAY, "prometheus_client": GATEWAY}
 GNURADIO = "apt-get install gnuradio, and use /usr/bin/python3 or a venv on it"
 BINDINGS = "cmake --build build && cmake --install build, then ldconfig"
 
@@ -21,8 +24,9 @@ def remedy(error: ImportError) -> str:
     """One line for what could not be imported, with what to do about it."""
     name = (error.name or "").split(".")[0]
     reason = " ".join(str(error).split())
-    if name in PACKAGES:
-        return f"the Python package {name} is missing or broken ({reason}): {PACKAGES[name]}"
+    if name in PACKAGES | OTHERS:
+        how = (PACKAGES | OTHERS)[name]
+        return f"the Python package {name} is missing or broken ({reason}): {how}"
     if name in ("gnuradio", "pmt") and not (error.name or "").startswith("gnuradio.largesc"):
         return f"GNU Radio is missing or broken ({reason}): {GNURADIO}"
     if "libgnuradio" in reason:

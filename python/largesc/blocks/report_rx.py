@@ -10,8 +10,9 @@ from gnuradio import gr
 from ..control.policies import checked_burst, checked_probability
 from ..control.report_follower import ReportFollower
 from ..options import LinkOptions, ReportOptions, SenderOptions
+from ..packets import refusal
 from ..packets.report import Report, decode, is_report
-from .block_base import ThreadedBlock
+from .block_base import ThreadedBlock, count_once
 from .messages import packet_bytes, report_dict
 
 # While no report comes, what is believed goes out this often.
@@ -54,10 +55,12 @@ class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
         self._lock = threading.Lock()
         gr.basic_block.__init__(self, "report_rx", None, None)
         self.open_ports({"packets": self._on_packet}, ["report"], None)
-        self.counters |= {"other_packets": 0}
+        self.counters |= {"other_packets": 0, "refusals": 0}
+        self.refusal_reason = ""
 
     def begin(self) -> None:
         self._core = self._make()
+        self.refusal_reason = ""
 
     def run(self) -> None:
         """Makes the sender cautious while no report comes."""
@@ -75,7 +78,7 @@ class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
             self.refuse("expected a PDU of bytes (u8)")
             return
         if not is_report(data, self._crc):
-            self.counters["other_packets"] += 1
+            self._on_other(data)
             return
         found = decode(data, self._crc)
         if found is None:
@@ -84,8 +87,18 @@ class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
         with self._lock:
             taken = self._core.take(*found, now_ms())
         if taken:
+            self.refusal_reason = ""
             self.publish("report", report_dict(found[1]))
             self.publish_status()
+
+    def _on_other(self, data: bytes) -> None:
+        reason = refusal.decode(data, self._crc)
+        if reason is None:
+            self.counters["other_packets"] += 1
+            return
+        self.refusal_reason = reason
+        count_once(self, "refusals", reason, f"the gateway takes no call: {reason}")
+        self.publish_status()
 
     def cautious(self) -> bool:
         """Whether reports have been missing for longer than the timeout."""
@@ -93,7 +106,7 @@ class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
             return self._core.cautious(now_ms())
 
     def statistics(self) -> dict[str, int]:
-        """Counters: reports, duplicates, late, timeouts, refused, other_packets."""
+        """Counters: reports, duplicates, late, timeouts, refused, other_packets, refusals."""
         return self._core.counters | self.counters
 
 

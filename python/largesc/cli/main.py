@@ -121,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
     demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
     command("translate", "speech in another language to English, as features over the air")
+    command("gateway", "many calls at one UDP port, each as RTP or a file")
     command("evaluate", "our link and others on the same speech and losses")
     return top
 
@@ -192,6 +193,10 @@ def command_of(given: list[str]) -> int:
         from .translate import translate
 
         return translate(given[1:])
+    if given[:1] == ["gateway"]:
+        from .gateway import gateway
+
+        return gateway(given[1:])
     if given[:1] == ["evaluate"]:
         from .evaluate import evaluate
 

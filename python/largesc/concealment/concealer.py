@@ -84,12 +84,12 @@ class RepeatConcealer:
         It is the same frame, but for a language model that waits for the next one: then the frame
         before it, and None at first.
         """
-        return self._release(frame, self._complete(frame))
+        return self.release(frame, self._complete(frame))
 
     def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
         """As :meth:`step`, for a frame there is no time to compute for; counted."""
         self.counters["late"] += 1
-        return self._release(frame, RepeatConcealer._complete(self, frame))
+        return self.release(frame, RepeatConcealer._complete(self, frame))
 
     def finish(self) -> ConcealedFrame | None:
         """The frame that still waits at the end of the stream."""
@@ -107,7 +107,7 @@ class RepeatConcealer:
     def _complete(self, frame: ReceivedFrame) -> np.ndarray:
         return self._last.copy() if is_lost(frame) else frame.tokens
 
-    def _release(self, frame: ReceivedFrame, tokens: np.ndarray) -> ConcealedFrame:
+    def release(self, frame: ReceivedFrame, tokens: np.ndarray) -> ConcealedFrame:
         whole = is_lost(frame)
         self._lost_run = self._lost_run + 1 if whole and not frame.silence else 0
         missing = frame.tokens == ERASED_TOKEN
@@ -227,7 +227,7 @@ class LanguageModelConcealer(RepeatConcealer):
         (frame, late), self._held = self._held, (None, False)
         if frame is None:
             return None
-        return self._release(frame, self._attempt(self.stream.flush, frame, late))
+        return self.release(frame, self._attempt(self.stream.flush, frame, late))
 
     def _advance(
         self, frame: ReceivedFrame, tokens: np.ndarray, late: bool
@@ -238,7 +238,7 @@ class LanguageModelConcealer(RepeatConcealer):
         if self.stream.lag_frames:
             (due, late), self._held = self._held, (frame, late)
         done = self._attempt(lambda: self.stream.step(tokens), due, late)
-        return None if due is None else self._release(due, done)
+        return None if due is None else self.release(due, done)
 
     def _attempt(self, step: Callable, due: ReceivedFrame | None, late: bool) -> np.ndarray | None:
         """Tokens to play of the frame that is due, from what ``step`` makes of it."""

@@ -184,7 +184,7 @@ class ContextConcealer(RepeatConcealer):
 
     def _with_latent(self, frame: ReceivedFrame, latent: np.ndarray | None) -> ConcealedFrame:
         silent = frame.silence and is_lost(frame)
-        done = self._release(frame, frame.tokens if silent else self._complete(frame))
+        done = self.release(frame, frame.tokens if silent else self._complete(frame))
         # Before the first frame that arrives there is nothing to go by.
         if latent is None or silent or np.all(done.tokens == ERASED_TOKEN):
             return done

@@ -152,12 +152,22 @@ class FrameCompleter:
             guess: what a language model put in for a lost frame.
         """
         known = self.surroundings(tokens, following, guess)
-        if known.count <= MOST_PREFIX_TOKENS:
-            estimate = self.estimator.estimate(known)
-            if estimate is not None:
-                tokens = nearest_tokens(tokens, estimate - known.prefix, self.codebooks)
-            elif guess is not None:
-                tokens = guess
+        rest = self.rest(known)
+        if rest is not None:
+            tokens = nearest_tokens(tokens, rest, self.codebooks)
+        elif known.count <= MOST_PREFIX_TOKENS and guess is not None:
+            tokens = guess
+        return self.played(tokens, known)
+
+    def rest(self, known: Surroundings) -> np.ndarray | None:
+        """What missing tokens are expected to add, ``[dimension]``; None: they stay missing."""
+        if known.count > MOST_PREFIX_TOKENS:
+            return None
+        estimate = self.estimator.estimate(known)
+        return None if estimate is None else estimate - known.prefix
+
+    def played(self, tokens: np.ndarray, known: Surroundings) -> np.ndarray:
+        """Takes note of what is played of a frame, and returns it."""
         self._before, self._made_up = self.latent(tokens), known.count == 0
         return np.asarray(tokens, dtype=np.uint16)
 

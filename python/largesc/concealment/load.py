@@ -7,6 +7,7 @@ An empty file ``with_text`` beside a language model says that it was adapted wit
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,46 @@ def load_concealer(
         codebooks=books,
         sample_text=loaded.text,
     )
+
+
+def concealer_maker(
+    method: str,
+    books: np.ndarray,
+    *,
+    model: str = ReceiverOptions.model,
+    fade_after_frames: int = ReceiverOptions.fade_after_frames,
+) -> Callable[[], RepeatConcealer]:
+    """Makes concealers of many streams that share their weights.
+
+    Args:
+        method: ``context``, ``interpolate``, ``repeat`` or ``silence``; a language model has a
+            single stream.
+        books: codebooks of the codec, float32 ``[8, entries, dimension]``.
+        model, fade_after_frames: as for :func:`load_concealer`.
+
+    Raises:
+        ValueError: an unknown method, ``lm``, or a model is not there.
+    """
+    if method == "lm":
+        raise ValueError(
+            "method 'lm' has one stream a process: use 'interpolate', or `largesc rx` for one call"
+        )
+    if method in ("repeat", "silence"):
+        return lambda: make_concealer(method, None, fade_after_frames)
+    estimator = load_estimator(model)
+
+    def completer() -> FrameCompleter | None:
+        return None if estimator is None else FrameCompleter(estimator, books)
+
+    if method == "context":
+        from .context import ContextConcealer, ContextStream
+
+        network = load_context(model)
+        return lambda: ContextConcealer(
+            ContextStream(network, books), completer(), fade_after_frames
+        )
+    make_concealer(method, None, fade_after_frames, completer())
+    return lambda: make_concealer(method, None, fade_after_frames, completer())
 
 
 def silence_tokens(codec: str) -> list[int]:

@@ -7,6 +7,8 @@ A study is a module with ``add_options(parser)`` and ``study(args)``; what they 
 
 # Name on the command line, which its CSV bears as well, and module.
 STUDIES = {
+    "call_churn": "call_churn",
+    "calls": "calls",
     "closed_loop": "closed_loop",
     "codec_pictures": "codec_pictures",
     "codec_table": "codec_table",

@@ -7,13 +7,14 @@ import numpy as np
 
 from ..evaluation.recogniser import RATE_HZ, Recogniser
 from ..speech.files import resampled
-from ..speech.format import SAMPLE_RATE_HZ
+from ..speech.format import FRAME_S, SAMPLE_RATE_HZ
 from .commands import words_of
 
 LONGEST_S = 28.0
 # Whisper's places are those of its words' ends, to a tenth of a second.
 BEFORE_S, BEHIND_S = 0.10, 0.12
-LEAST_S, MOST_S = 0.08, 1.3
+# No shorter than a frame.
+LEAST_S, MOST_S = FRAME_S, 1.3
 FRAMES_PER_S, SILENT_FRAMES = 100, 50
 
 

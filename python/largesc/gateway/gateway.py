@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech of many calls: packets in, and of each call a frame of 80 ms at every tick.
+
+Nothing here has a socket or a clock: callers hand packets in and tell the time.
+"""
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+import numpy as np
+
+from .._core import has_right_crc
+from ..codec.codebooks import codebooks_of
+from ..codec.load import load_codec
+from ..codec.speech_decoder import FrameToDecode, SpeechDecoders
+from ..concealment.concealer import ConcealedFrame, ReceivedFrame
+from ..concealment.load import concealer_maker
+from ..concealment.together import Codebooks, ConcealerGroup
+from ..options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
+from ..packets import refusal
+from ..speech.format import FRAME_SAMPLES
+from .call import Call
+from .inbox import MOST_OF_STRANGERS
+from .key_ring import KeyRing
+from .memory import resident_mib
+from .outputs import CallOutput
+
+# Addresses that may become calls, those of four ticks of a flood, and how long they may take.
+MOST_STRANGERS, STRANGER_S = 4 * MOST_OF_STRANGERS, 3.0
+# A call that has not been heard for so long gives way to another one, where all are taken: in a
+# pause DTX sends a frame each 2 s, and two of them may be lost.
+GIVES_WAY_S = 7.0
+# A sender is told that it is refused so often, and the log as well.
+REFUSE_EVERY_S = 1.0
+# A conference's sum is bent above this.
+LOUD = 0.7
+KEPT_STEPS = 1000
+SECOND_NS = 1_000_000_000
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """All calls.
+
+    Args:
+        options: how many, and when one ends.
+        link, receiver, reports: as for one call.
+        make_output: where a call's speech goes, by its name.
+        keys: who may call; None: everybody.
+
+    Raises:
+        ValueError: an option is out of range, or a model is not there.
+
+    Attributes:
+        calls: those that are heard, by name.
+        counters: of packets, calls, and ``failures``: faults of this program, each of which ended
+            one call.
+        totals: of all calls that have ended, by what they count.
+        step_ms: of the last steps, computing of all calls together.
+    """
+
+    def __init__(
+        self,
+        options: GatewayOptions,
+        link: LinkOptions,
+        receiver: ReceiverOptions,
+        reports: ReportOptions,
+        make_output: Callable[[str], CallOutput],
+        keys: KeyRing | None = None,
+    ) -> None:
+        self._options, self._link = options.checked(), link.checked()
+        self._receiver, self._reports = receiver.checked(), reports.checked()
+        self._make_output, self._keys = make_output, keys
+        codec = load_codec(link.codec)
+        books = codebooks_of(codec.model)
+        self._decoders = SpeechDecoders(codec, options.calls)
+        self._new_concealer = concealer_maker(
+            receiver.method,
+            books,
+            model=receiver.model,
+            fade_after_frames=receiver.fade_after_frames,
+        )
+        self._concealers = ConcealerGroup(Codebooks(books))
+        self.calls: dict[str, Call] = {}
+        self._strangers: dict[str, Call] = {}
+        self._names: dict[tuple, str] = {}
+        self._refused: dict[tuple, int] = {}
+        self._replies: list[tuple[bytes, tuple]] = []
+        self.step_ms: deque[float] = deque(maxlen=KEPT_STEPS)
+        self.counters = dict.fromkeys(
+            (
+                "packets",
+                "refused_packets",
+                "refused_signature",
+                "calls_begun",
+                "calls_ended",
+                "calls_refused",
+                "failures",
+            ),
+            0,
+        )
+        self.totals: Counter[str] = Counter()
+        self._told_ns, self._untold = 0, 0
+
+    def peers(self) -> list[tuple]:
+        """Addresses that calls come from."""
+        return list(self._names)
+
+    def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
+        """Takes a datagram."""
+        self.counters["packets"] += 1
+        name, packet = self._names.get(peer, text_of(peer)), data
+        if self._keys is not None:
+            signed = self._keys.accept(data, name)
+            if signed is None:
+                self.counters["refused_signature"] += 1
+                return
+            name, packet = signed
+        call = self.calls.get(name) or self._strangers.get(name)
+        if call is None and self._keys is None and self._link.has_crc and not has_right_crc(packet):
+            # A flood of garbage makes no strangers, who would drive real ones out.
+            self.counters["refused_packets"] += 1
+            return
+        if call is None:
+            call = self._stranger(name, peer, now_ns)
+        if not call.take(packet, now_ns):
+            self.counters["refused_packets"] += 1
+            return
+        if call.open and call.peer != peer:
+            self._moved(call, peer)
+        call.peer = peer
+        if call.wants_to_open:
+            self._open(call, now_ns)
+
+    def _stranger(self, name: str, peer: tuple, now_ns: int) -> Call:
+        if len(self._strangers) >= MOST_STRANGERS:
+            # The one that has been silent for longest.
+            del self._strangers[min(self._strangers, key=lambda n: self._strangers[n].heard_ns)]
+        call = Call(
+            name,
+            peer,
+            link=self._link,
+            receiver=self._receiver,
+            reports=self._reports,
+            trusted=self._keys is not None,
+            now_ns=now_ns,
+        )
+        self._strangers[name] = call
+        return call
+
+    def _moved(self, call: Call, peer: tuple) -> None:
+        self._names.pop(call.peer, None)
+        self._names[peer] = call.name
+
+    def _open(self, call: Call, now_ns: int) -> None:
+        reason = self._no_place(now_ns)
+        if reason is not None:
+            self._refuse(call, reason, now_ns)
+            return
+        call.output = self._make_output(call.name)
+        call.stream = self._decoders.open()
+        call.concealer = self._new_concealer()
+        call.open = True
+        self._strangers.pop(call.name, None)
+        self.calls[call.name] = call
+        self._names[call.peer] = call.name
+        self.counters["calls_begun"] += 1
+        log.info("call %s begins", call.name)
+
+    def _no_place(self, now_ns: int) -> int | None:
+        """Why another call cannot be taken; None: it can."""
+        most = self._options.memory_mib
+        if most and resident_mib() > most:
+            return refusal.MEMORY
+        if len(self.calls) >= self._options.calls:
+            quiet = min(self.calls.values(), key=lambda call: call.heard_ns)
+            if now_ns - quiet.heard_ns < GIVES_WAY_S * SECOND_NS:
+                return refusal.CALLS
+            self._end(quiet, "it was silent, and another one needs its place")
+        return None
+
+    def _refuse(self, call: Call, reason: int, now_ns: int) -> None:
+        if now_ns - self._refused.get(call.peer, -SECOND_NS * 60) < REFUSE_EVERY_S * SECOND_NS:
+            return
+        if call.peer not in self._refused:
+            self.counters["calls_refused"] += 1
+            self._untold += 1
+            self._tell(call, reason, now_ns)
+        self._refused[call.peer] = now_ns
+        self._reply(call, refusal.encode(reason, self._link.has_crc))
+
+    def _tell(self, call: Call, reason: int, now_ns: int) -> None:
+        """A line a second at most, however many are refused."""
+        if now_ns - self._told_ns < REFUSE_EVERY_S * SECOND_NS:
+            return
+        more = f", and {self._untold - 1} more" if self._untold > 1 else ""
+        log.warning("call of %s%s is refused: %s", call.name, more, refusal.REASONS[reason])
+        self._told_ns, self._untold = now_ns, 0
+
+    def _reply(self, call: Call, data: bytes) -> None:
+        if self._keys is not None:
+            data = self._keys.signed(call.name, data)
+        self._replies.append((data, call.peer))
+
+    def tick(self, now_ns: int) -> list[tuple[bytes, tuple]]:
+        """Plays a frame of each call.
+
+        Returns:
+            datagrams to send, and where to.
+        """
+        began = time.perf_counter()
+        if self._keys is not None:
+            self._keys.next_tick()
+        for stranger in self._strangers.values():
+            # It is pulled, so that its playout is under way when it is taken.
+            stranger.pull(now_ns)
+            stranger.repairs()
+        pulled = self._each(lambda call: self._pulled(call, now_ns))
+        frames = {call.stream: (call.concealer, frame) for call, frame in pulled if frame}
+        found = self._concealers.step(frames)
+        speech = self._decoders.decode(
+            {stream: to_decode(frame) for stream, frame in found.items()}
+        )
+        self.step_ms.append(1e3 * (time.perf_counter() - began))
+        mix = self._mixed(speech) if self._options.conference else None
+        self._each(lambda call: self._give_out(call, speech.get(call.stream), mix))
+        self._end_those_that_are_over(now_ns)
+        self._each(lambda call: self._report(call, now_ns))
+        replies, self._replies = self._replies, []
+        return replies
+
+    def _each(self, function: Callable[[Call], object]) -> list[tuple[Call, object]]:
+        """What it gives for each call; one for which it fails ends, and no other hears of it."""
+        found = []
+        for call in list(self.calls.values()):
+            try:
+                found.append((call, function(call)))
+            except Exception:
+                self.counters["failures"] += 1
+                log.exception("a fault in call %s", call.name)
+                self._end(call, "of a fault")
+        return found
+
+    @staticmethod
+    def _pulled(call: Call, now_ns: int) -> ReceivedFrame | None:
+        for repair in call.repairs():
+            call.concealer.repair(repair)
+        return call.pull(now_ns)
+
+    def _mixed(self, speech: dict[int, np.ndarray]) -> np.ndarray:
+        """Sum of those who speak: the comfort noise of many others would be loud."""
+        mix = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+        for call in self.calls.values():
+            if call.speaking and call.stream in speech:
+                mix += speech[call.stream]
+        return mix
+
+    def _give_out(self, call: Call, speech: np.ndarray | None, mix: np.ndarray | None) -> None:
+        said = np.zeros(FRAME_SAMPLES, dtype=np.float32) if speech is None else speech
+        call.frames += speech is not None
+        heard = said
+        if mix is not None:
+            heard = bent(mix - said if call.speaking else mix)
+        call.output.write(said, heard)
+
+    def _end_those_that_are_over(self, now_ns: int) -> None:
+        idle_ns = int(self._options.idle_s * SECOND_NS)
+        for call in list(self.calls.values()):
+            if call.ended:
+                self._end(call, "its sender has ended")
+            elif now_ns - call.heard_ns > idle_ns:
+                self._end(call, f"nothing was heard of it for {self._options.idle_s:g} s")
+        for name, stranger in list(self._strangers.items()):
+            if now_ns - stranger.heard_ns > STRANGER_S * SECOND_NS:
+                del self._strangers[name]
+        for peer, at in list(self._refused.items()):
+            if now_ns - at > 10 * REFUSE_EVERY_S * SECOND_NS:
+                del self._refused[peer]
+
+    def _report(self, call: Call, now_ns: int) -> None:
+        data = call.report(now_ns)
+        if data is not None:
+            self._reply(call, data)
+
+    def _end(self, call: Call, why: str) -> None:
+        del self.calls[call.name]
+        self._names.pop(call.peer, None)
+        self._decoders.close(call.stream)
+        call.output.close()
+        self.totals.update(counts_of(call))
+        self.counters["calls_ended"] += 1
+        log.info("call %s ends: %s", call.name, why)
+
+    def read_keys_again(self) -> None:
+        """Takes new keys; calls of those that are gone end."""
+        if self._keys is None or not self._keys.read_again():
+            return
+        for call in list(self.calls.values()):
+            if call.name not in self._keys.names:
+                self._end(call, "its key is gone")
+
+    def close(self) -> list[tuple[bytes, tuple]]:
+        """Ends all calls; returns datagrams that tell their senders."""
+        for call in list(self.calls.values()):
+            self._reply(call, refusal.encode(refusal.ENDING, self._link.has_crc))
+            self._end(call, "the gateway ends")
+        replies, self._replies = self._replies, []
+        return replies
+
+
+def to_decode(frame: ConcealedFrame) -> FrameToDecode:
+    """What the decoder gets of a completed frame."""
+    return FrameToDecode(frame.tokens, frame.gain, frame.latent)
+
+
+def bent(samples: np.ndarray) -> np.ndarray:
+    """Samples below 1: what is louder than :data:`LOUD` is bent, not cut."""
+    over = np.maximum(np.abs(samples) - LOUD, 0.0) / (1.0 - LOUD)
+    loud = np.sign(samples) * (LOUD + (1.0 - LOUD) * np.tanh(over))
+    return np.where(over > 0.0, loud, samples).astype(np.float32)
+
+
+def counts_of(call: Call) -> dict[str, int]:
+    """What a call has counted."""
+    return {name: n for name, n in call.statistics().items() if isinstance(n, int)}
+
+
+def text_of(peer: tuple) -> str:
+    """``host:port`` of a socket's address."""
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"

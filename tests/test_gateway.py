@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway's core, with a clock of the test's own: many calls, none of which hears another."""
+
+import logging
+import os
+
+import numpy as np
+import pytest
+from gnuradio.largesc._core import PacketDecision, Packetizer
+from gnuradio.largesc.cli.audio import RECORDINGS
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.codec.speech_decoder import SpeechDecoder, SpeechDecoders
+from gnuradio.largesc.codec.speech_encoder import SpeechEncoder
+from gnuradio.largesc.gateway import gateway
+from gnuradio.largesc.gateway.gateway import MOST_STRANGERS, Gateway
+from gnuradio.largesc.gateway.key_ring import MOST_TRIES, KeyRing
+from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
+from gnuradio.largesc.packets import refusal
+from gnuradio.largesc.packets.report import Report
+from gnuradio.largesc.packets.report import decode as decode_report
+from gnuradio.largesc.packets.report import encode as encode_report
+from gnuradio.largesc.packets.signature import PacketSigner, PacketVerifier
+from gnuradio.largesc.speech.files import read_audio
+from gnuradio.largesc.speech.format import FRAME_SAMPLES
+
+TICK_NS = 80_000_000
+NAMES = ("Front_Left", "Front_Right", "Rear_Center", "Side_Left")
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    """Tokens of four recordings."""
+    encoder, found = SpeechEncoder(load_codec()), []
+    for name in NAMES:
+        encoder.reset()
+        frames = encoder.push(read_audio(RECORDINGS / f"{name}.wav"))
+        found.append([frame.tokens.tolist() for frame in frames])
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_decoder(spoken):
+    """Recording the steps takes seconds: all gateways of this file share one codec."""
+    shared = SpeechDecoders(load_codec(), 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway, "load_codec", lambda source: shared.codec)
+        patch.setattr(gateway, "SpeechDecoders", lambda codec, most: shared)
+        yield
+
+
+class Kept:
+    """An output that remembers."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.frames, self.said, self.closed = name, [], [], False
+
+    def write(self, said, heard):
+        assert said.shape == heard.shape == (FRAME_SAMPLES,) and not self.closed
+        self.frames.append(heard)
+        self.said.append(said)
+
+    def close(self):
+        self.closed = True
+
+    def speech(self):
+        return np.concatenate(self.frames) if self.frames else np.zeros(0, np.float32)
+
+
+class World:
+    """A gateway, its senders and the time."""
+
+    def __init__(self, options=None, keys=None, **receiver) -> None:
+        self.outputs, self.replies, self.now_ns = {}, [], 10**12
+        self.gateway = Gateway(
+            options or GatewayOptions(calls=8),
+            LinkOptions(key="keys" if keys else ""),
+            ReceiverOptions(**receiver),
+            ReportOptions(),
+            self.output,
+            keys,
+        )
+
+    def output(self, name):
+        kept = Kept(name)
+        self.outputs.setdefault(name, []).append(kept)
+        return kept
+
+    def turn(self, datagrams=()):
+        """80 ms: these datagrams come in, then a frame of each call is played."""
+        for data, peer in datagrams:
+            self.gateway.take(data, peer, self.now_ns)
+        self.now_ns += TICK_NS
+        self.replies += self.gateway.tick(self.now_ns)
+
+    def run(self, senders, ticks):
+        """Senders by address; each gives its next packets, None when it has ended."""
+        for _ in range(ticks):
+            self.turn(
+                [(data, peer) for peer, sender in senders.items() for data in next(sender, ())]
+            )
+
+    def heard(self, name):
+        return [kept.speech() for kept in self.outputs.get(name, [])]
+
+
+def sender(tokens, sign=bytes, crc=True, end=True, repeat=1):
+    """Packets of a sender, those of 80 ms each time."""
+    packetizer = Packetizer(crc=crc)
+    for frame in tokens * repeat:
+        yield [sign(p) for p in packetizer.push(frame, PacketDecision())]
+    if end:
+        yield [sign(packetizer.end_packet()) for _ in range(3)]
+
+
+def peer(n: int) -> tuple:
+    return ("127.0.0.1", 40000 + n)
+
+
+def name(n: int) -> str:
+    return f"127.0.0.1:{40000 + n}"
+
+
+def alone(tokens) -> np.ndarray:
+    decoder = SpeechDecoder(load_codec())
+    return np.concatenate([decoder.decode(np.array(frame, np.uint16)) for frame in tokens])
+
+
+def distance(heard: np.ndarray, spoken_: np.ndarray) -> float:
+    """Mean squared difference where ``heard`` holds ``spoken_`` at a frame's edge, as its share."""
+    best = np.inf
+    for shift in range(0, len(heard) - len(spoken_) + 1, FRAME_SAMPLES):
+        part = heard[shift : shift + len(spoken_)]
+        best = min(best, float(np.square(part - spoken_).mean() / np.square(spoken_).mean()))
+    return best
+
+
+def test_each_call_is_heard_and_none_hears_another(spoken):
+    world = World()
+    world.run({peer(n): sender(tokens) for n, tokens in enumerate(spoken)}, 40)
+    for n, tokens in enumerate(spoken):
+        (heard,) = world.heard(name(n))
+        # The first frame fades in from comfort noise, as with one receiver alone.
+        assert distance(heard, alone(tokens)) < 0.01
+        others = [alone(other) for m, other in enumerate(spoken) if m != n]
+        assert min(distance(heard, other) for other in others if len(other) <= len(heard)) > 0.5
+        assert world.outputs[name(n)][0].closed
+    assert not world.gateway.calls and world.gateway.counters["calls_ended"] == 4
+    reports = [decode_report(data, True) for data, _ in world.replies]
+    assert all(reports) and {where for _, where in world.replies} == {peer(n) for n in range(4)}
+
+
+def test_calls_join_and_leave_while_others_go_on(spoken):
+    world, long = World(), sender(spoken[0], repeat=4)
+    rng = np.random.default_rng(1)
+    senders, next_number = {peer(0): long}, 1
+    for _ in range(60):
+        world.run(senders, 1)
+        if len(senders) < 5 and rng.random() < 0.2:
+            senders[peer(next_number)] = sender(spoken[next_number % 4][:8])
+            next_number += 1
+        for who in list(senders)[1:]:
+            if rng.random() < 0.05:
+                # Gone without a word.
+                del senders[who]
+    (heard,) = world.heard(name(0))
+    assert distance(heard, alone(spoken[0] * 2)) < 0.01
+    assert next_number > 6
+
+
+def test_lost_packets_are_concealed_by_the_one_call_alone(spoken):
+    world, tokens = World(), spoken[0] * 3
+    packets = [p for part in sender(tokens, end=False) for p in part]
+    lost = set(range(6, len(packets), 5))
+    whole = sender(spoken[1] * 3, end=False)
+    for n, packet in enumerate(packets):
+        mine = [] if n in lost else [(packet, peer(0))]
+        world.turn(mine + [(p, peer(1)) for p in next(whole, ())])
+    statistics = {n: c.statistics() for n, c in world.gateway.calls.items()}
+    assert statistics[name(0)]["packets_lost"] == pytest.approx(len(lost), abs=1)
+    assert statistics[name(0)]["frames_made_up"] == statistics[name(0)]["packets_lost"]
+    assert statistics[name(1)]["frames_made_up"] == 0
+    assert statistics[name(0)]["loss_probability"] > 0.1
+
+
+def test_call_beyond_the_bound_is_told_why(spoken, caplog):
+    world = World(GatewayOptions(calls=2))
+    senders = {peer(n): sender(spoken[n % 4], end=False) for n in range(3)}
+    with caplog.at_level(logging.WARNING):
+        world.run(senders, 15)
+    assert set(world.gateway.calls) == {name(0), name(1)} and name(2) not in world.outputs
+    told = [refusal.decode(data, True) for data, where in world.replies if where == peer(2)]
+    assert set(told) == {"all of its calls are taken"} and len(told) <= 2
+    assert world.gateway.counters["calls_refused"] == 1
+    assert [r.message for r in caplog.records if "is refused" in r.message] == [
+        f"call of {name(2)} is refused: all of its calls are taken"
+    ]
+    # No report: it is no call.
+    assert all(refusal.decode(d, True) for d, where in world.replies if where == peer(2))
+
+
+def test_silent_call_gives_way_and_else_ends_after_its_time(spoken):
+    world = World(GatewayOptions(calls=1, idle_s=12.0))
+    world.run({peer(0): sender(spoken[0][:10], end=False)}, 10)
+    world.run({peer(1): sender(spoken[1], end=False)}, 12)
+    assert set(world.gateway.calls) == {name(0)}
+    # As in a pause of DTX, of which one comfort frame is lost.
+    world.run({peer(1): sender(spoken[1], end=False)}, 15)
+    assert set(world.gateway.calls) == {name(0)}
+    world.run({}, 75)
+    world.run({peer(1): sender(spoken[1][:8], end=False)}, 8)
+    assert set(world.gateway.calls) == {name(1)} and world.outputs[name(0)][0].closed
+    world.run({}, 155)
+    assert not world.gateway.calls and world.outputs[name(1)][0].closed
+
+
+def test_no_memory_no_call(spoken, monkeypatch):
+    monkeypatch.setattr("gnuradio.largesc.gateway.gateway.resident_mib", lambda: 901.0)
+    world = World(GatewayOptions(memory_mib=900))
+    world.run({peer(0): sender(spoken[0], end=False)}, 5)
+    assert not world.gateway.calls
+    assert refusal.decode(world.replies[0][0], True) == "it has no memory left for another call"
+
+
+def test_garbage_of_a_thousand_senders_opens_no_call(spoken):
+    world, rng = World(), np.random.default_rng(2)
+    packets = sender(spoken[0], end=False)
+    for turn in range(12):
+        noise = [
+            (rng.integers(0, 256, rng.integers(0, 40)).astype(np.uint8).tobytes(), peer(n))
+            for n in rng.integers(100, 1100, 300)
+        ]
+        # Whoever joins in the middle of it is heard.
+        world.turn(noise + [(p, peer(0)) for p in next(packets) if turn >= 5])
+    assert set(world.gateway.calls) == {name(0)}
+    assert len(world.gateway._strangers) <= MOST_STRANGERS
+    assert world.gateway.counters["refused_packets"] > 2000
+
+
+def test_one_right_packet_makes_no_call(spoken):
+    world = World()
+    for n in range(300):
+        world.turn([(next(sender(spoken[0]))[0], peer(n))])
+    assert not world.gateway.calls and not world.outputs
+    world.run({}, 40)
+    assert not world.gateway._strangers
+
+
+def test_sender_that_changes_its_address_shuts_nobody_out(spoken):
+    world = World(GatewayOptions(calls=3))
+    good, moving = sender(spoken[0] * 12, end=False), sender(spoken[1] * 6, end=False)
+    for n in range(90):
+        datagrams = [(p, peer(0)) for p in next(good)]
+        world.turn(datagrams + [(p, peer(10 + n // 12)) for p in next(moving)])
+    assert name(0) in world.gateway.calls
+    late = sender(spoken[2], end=False)
+    world.run({peer(0): good}, 90)
+    world.run({peer(0): good, peer(99): late}, 6)
+    assert {name(0), name(99)} <= set(world.gateway.calls)
+
+
+def test_conference_leaves_the_own_call_out(spoken):
+    world = World(GatewayOptions(calls=4, conference=True))
+    tokens = [t[:12] for t in spoken[:3]]
+    world.run({peer(n): sender(t) for n, t in enumerate(tokens)}, 12)
+    world.run({}, 2)
+    apart = [alone(t) for t in tokens]
+    (heard,) = world.heard(name(0))
+    assert distance(heard, apart[1] + apart[2]) < 0.02
+    assert distance(heard, sum(apart)) > 0.1
+    # A file has what the call itself says.
+    said = np.concatenate(world.outputs[name(0)][0].said)
+    assert distance(said, apart[0]) < 0.01
+
+
+def test_loud_conference_is_bent_and_not_cut():
+    loud = gateway.bent(np.linspace(-5, 5, 1001, dtype=np.float32))
+    assert np.abs(loud).max() < 1.0 + 1e-6 and np.all(np.diff(loud) >= 0)
+    quiet = np.linspace(-0.7, 0.7, 11, dtype=np.float32)
+    np.testing.assert_array_equal(gateway.bent(quiet), quiet)
+
+
+def test_reports_and_ends_make_no_call(spoken):
+    world = World()
+    end = list(sender([]))[0]
+    for n in range(20):
+        report = encode_report(Report(0.1), n, True)
+        world.turn([(report, peer(0)), (end[0], peer(1)), (refusal.encode(1, True), peer(2))])
+    assert not world.gateway.calls and not world.outputs and not world.replies
+    # Nor do they keep one.
+    world.run({peer(0): sender(spoken[0], end=False)}, 5)
+    heard_ns = world.gateway.calls[name(0)].heard_ns
+    world.turn([(encode_report(Report(0.1), 1, True), peer(0))])
+    assert world.gateway.calls[name(0)].heard_ns == heard_ns
+
+
+def test_fault_in_one_call_ends_that_call_alone(spoken, caplog):
+    world = World()
+    senders = {peer(n): sender(spoken[n], end=False) for n in range(2)}
+    world.run(senders, 6)
+    world.gateway.calls[name(1)].output.write = None
+    world.run(senders, 5)
+    assert world.gateway.counters["failures"] == 1
+    assert f"a fault in call {name(1)}" in caplog.text
+    assert len(world.outputs[name(0)]) == 1 and len(world.outputs[name(0)][0].frames) == 10
+    # Its sender goes on, and is a new call.
+    first, second = world.outputs[name(1)]
+    assert first.closed and second.frames and set(world.gateway.calls) == {name(0), name(1)}
+
+
+def test_what_ended_calls_have_counted_is_kept(spoken):
+    world = World()
+    world.run({peer(n): sender(spoken[n]) for n in range(2)}, 40)
+    packets = sum(len(tokens) for tokens in spoken[:2])
+    assert not world.gateway.calls
+    assert world.gateway.totals["packets_received"] == packets
+    assert world.gateway.totals["frames"] >= packets - 2
+
+
+@pytest.fixture
+def ring(tmp_path):
+    keys = {}
+    for who in ("ada", "bob"):
+        keys[who] = os.urandom(32)
+        path = tmp_path / f"{who}.key"
+        path.write_bytes(keys[who])
+        path.chmod(0o600)
+    return tmp_path, keys
+
+
+def test_signed_calls_have_names_and_may_move(ring, spoken):
+    folder, keys = ring
+    world = World(keys=KeyRing(folder))
+    ada = PacketSigner(keys["ada"])
+    packets = sender(spoken[0], ada.sign, crc=False)
+    kept = []
+    for n in range(len(spoken[0]) + 1):
+        mine = next(packets)
+        kept += mine
+        world.turn([(p, peer(n // 6)) for p in mine])
+    world.run({}, 8)
+    (heard,) = world.heard("ada")
+    assert distance(heard, alone(spoken[0])) < 0.01
+    assert not world.heard("bob") and world.gateway.counters["refused_signature"] == 0
+    # Reports are signed for her, and for the way back.
+    data, where = world.replies[-1]
+    verifier = PacketVerifier(keys["ada"], direction="back")
+    assert where != peer(0)
+    assert decode_report(verifier.verify(data), False)
+    # Played back, they are refused.
+    before = dict(world.gateway.counters)
+    world.run({peer(50): iter([[p] for p in kept])}, len(kept))
+    refused = world.gateway.counters["refused_signature"] - before["refused_signature"]
+    assert refused == len(kept) and not world.gateway.calls
+
+
+def test_unsigned_and_foreign_packets_are_refused(ring, spoken):
+    world = World(keys=KeyRing(ring[0]))
+    stranger = PacketSigner(os.urandom(32))
+    world.run({peer(0): sender(spoken[0]), peer(1): sender(spoken[0], stranger.sign, False)}, 10)
+    assert not world.gateway.calls and not world.replies
+    assert world.gateway.counters["refused_signature"] == 20
+
+
+def test_keys_are_read_again(ring, spoken, caplog):
+    folder, keys = ring
+    world = World(keys=KeyRing(folder))
+    senders = {
+        peer(n): sender(spoken[n] * 3, PacketSigner(keys[who]).sign, False, end=False)
+        for n, who in enumerate(("ada", "bob"))
+    }
+    world.run(senders, 8)
+    assert set(world.gateway.calls) == {"ada", "bob"}
+    (folder / "bob.key").unlink()
+    (folder / "eve.key").write_bytes(os.urandom(32))
+    (folder / "eve.key").chmod(0o600)
+    world.gateway.read_keys_again()
+    world.run(senders, 8)
+    assert set(world.gateway.calls) == {"ada"} and world.outputs["bob"][0].closed
+    assert len(world.outputs["ada"]) == 1
+    # A folder that cannot be used changes nothing.
+    for path in folder.glob("*.key"):
+        path.unlink()
+    with caplog.at_level(logging.ERROR):
+        world.gateway.read_keys_again()
+    assert "the keys stay as they are" in caplog.text and set(world.gateway.calls) == {"ada"}
+
+
+def test_garbage_against_many_keys_takes_a_bounded_time(tmp_path, spoken):
+    for n in range(200):
+        (tmp_path / f"{n}.key").write_bytes(os.urandom(32))
+        (tmp_path / f"{n}.key").chmod(0o600)
+    ring = KeyRing(tmp_path)
+    tried = []
+    for verifier in ring._verifiers.values():
+        verify = verifier.verify
+        verifier.verify = lambda data, verify=verify: (tried.append(1), verify(data))[1]
+    key = (tmp_path / "7.key").read_bytes()
+    packets = sender(spoken[0], PacketSigner(key).sign, crc=False, end=False)
+    world = World(keys=ring)
+    world.run({peer(0): packets}, 3)
+    assert set(world.gateway.calls) == {"7"}
+    for _ in range(5):
+        tried.clear()
+        noise = [(os.urandom(30), peer(1 + n)) for n in range(256)]
+        # Whoever is known is heard in spite of it.
+        world.turn(noise + [(p, peer(0)) for p in next(packets)])
+        assert len(tried) <= MOST_TRIES + 1
+    assert world.gateway.calls["7"].statistics()["packets_received"] == 8
+
+
+def test_key_rings_that_cannot_be_used(tmp_path):
+    with pytest.raises(ValueError, match="has no keys"):
+        KeyRing(tmp_path)
+    for who in ("ada", "bob"):
+        (tmp_path / f"{who}.key").write_bytes(b"k" * 32)
+        (tmp_path / f"{who}.key").chmod(0o600)
+    with pytest.raises(ValueError, match="the same key"):
+        KeyRing(tmp_path)
+
+
+def test_end_of_the_gateway_is_told(spoken):
+    world = World()
+    world.run({peer(0): sender(spoken[0], end=False)}, 6)
+    ((data, where),) = world.gateway.close()
+    assert refusal.decode(data, True) == "it is about to end" and where == peer(0)
+    assert world.outputs[name(0)][0].closed
+
+
+@pytest.mark.parametrize("method", ["context", "repeat", "silence"])
+def test_other_concealers(spoken, method):
+    world = World(method=method)
+    packets = [p for part in sender(spoken[0] * 2, end=False) for p in part]
+    for n, packet in enumerate(packets):
+        world.turn([] if n % 7 == 5 else [(packet, peer(0))])
+    (call,) = world.gateway.calls.values()
+    assert call.frames > len(packets) - 6 and call.statistics()["packets_lost"] > 2
+    assert np.all(np.isfinite(np.concatenate(world.outputs[name(0)][0].frames)))
+
+
+def test_a_language_model_has_one_stream_only():
+    with pytest.raises(ValueError, match="one stream a process"):
+        World(method="lm")
+
+
+def test_refusals_on_the_wire():
+    for crc in (False, True):
+        for reason, text in refusal.REASONS.items():
+            assert refusal.decode(refusal.encode(reason, crc), crc) == text
+    good = refusal.encode(refusal.CALLS, True)
+    for bad in (b"", good[:-1], good + b"\0", bytes([good[0] ^ 1]) + good[1:], b"\x63\xf0"):
+        assert refusal.decode(bad, True) is None
+    assert refusal.decode(b"\x63\xf0", False) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("calls", 0), ("calls", 10**6), ("idle_s", 0.0), ("memory_mib", -1)]
+)
+def test_options_out_of_range(field, value):
+    with pytest.raises(ValueError, match=f"{field} .* is out of range"):
+        GatewayOptions(**{field: value}).checked()
