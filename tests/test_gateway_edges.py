@@ -2,6 +2,7 @@
 """What surrounds the gateway: its socket, outputs, phones, figures, and the command."""
 
 import configparser
+import csv
 import itertools
 import shlex
 import shutil
@@ -37,6 +38,11 @@ from gnuradio.largesc.packets.report import Report, encode
 from gnuradio.largesc.speech.files import read_audio
 from gnuradio.largesc.speech.format import FRAME_SAMPLES
 from helpers import free_port, wait_until
+
+
+def read_csv(path: Path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def tone(hertz: float, frames: int) -> np.ndarray:
@@ -463,6 +469,30 @@ def test_unit_of_systemd_names_options_that_are_there():
     assert args.keys and args.wav and args.metrics
     # As the command ends on SIGTERM.
     assert unit["Service"]["SuccessExitStatus"] == str(128 + signal.SIGTERM)
+
+
+def test_figures_of_the_page_are_those_of_the_studies():
+    root = Path(__file__).parents[1] / "docs"
+    page = (root / "gateway.md").read_text().replace("\n", " ")
+    rows = {(r["kind"], r["way"], int(r["calls"])): r for r in read_csv(root / "results/calls.csv")}
+    costs = {key: float(row["computing_ms_a_call"]) for key, row in rows.items()}
+    for kind in ("receive", "send", "both"):
+        many = [costs.get((kind, "one process", n)) for n in (1, 4, 16, 64)]
+        cells = [f"{costs[kind, 'a process a call', 4]:.1f}"]
+        cells += ["–" if cost is None else f"{cost:.1f}" for cost in many]
+        assert f"| {kind} | {' | '.join(cells)} |" in page
+    both = costs["both", "one process", 64]
+    assert costs["both", "a process a call", 4] / both == pytest.approx(5, abs=0.5)
+    assert f"core sends {80 / costs['send', 'one process', 64]:.0f} calls" in page.replace(
+        "\n", " "
+    )
+    assert f"directions of {80 / both:.0f}." in page
+    churn = read_csv(root / "results/call_churn.csv")
+    memory = [float(row["memory_mib"]) for row in churn]
+    assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page
+    assert all(
+        r["heard_another"] == "0" and r["datagrams"] == r["datagrams_counted"] for r in churn
+    )
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):

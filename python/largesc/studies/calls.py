@@ -252,8 +252,8 @@ def drawn(rows: list[dict]) -> object:
                 "o-",
                 label=way,
             )
-        axis.set(xscale="log", yscale="log", title=kind, xlabel="calls")
-        axis.set_xticks([2**n for n in range(8)], [str(2**n) for n in range(8)])
+        axis.set(xscale="log", title=kind, xlabel="calls", ylim=(0.0, None))
+        axis.set_xticks([2**n for n in range(0, 7, 2)], [str(2**n) for n in range(0, 7, 2)])
     np.atleast_1d(axes)[0].set_ylabel("computing a call and frame, ms")
     np.atleast_1d(axes)[0].legend()
     figure.tight_layout()
