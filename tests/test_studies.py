@@ -77,8 +77,9 @@ def test_no_call_of_a_churning_gateway_hears_another(tmp_path):
 def test_a_call_that_hears_another_is_noticed():
     first, second = (Caller(n, ([], []), np.random.default_rng(n)) for n in range(2))
     for n in range(250):
-        first.levels.append(first.keyed(n - 3) if n >= 3 else 0)
-        second.levels.append(first.keyed(n))
+        # One is heard late, and of the other one the begin was lost.
+        first.levels.append(first.keyed(n - 3))
+        second.levels.append(first.keyed(n + 10))
     assert first.agreement(first) > 0.9 and first.agreement(second) < 0.5
     assert second.agreement(first) > second.agreement(second)
 

@@ -28,8 +28,8 @@ LOSS, BURST_PACKETS = 0.2, 3.0
 # A voice is keyed for so many frames at a time, in a pattern of so many keys.
 KEY_FRAMES, PATTERN_KEYS = 3, 80
 MEAN_CALL_S, LEAST_CALL_S = 40.0, 20.0
-# Of what was heard, behind the fade-in.
-MOST_LAG, FIRST_FRAMES = 8, 5
+# Frames by which what is heard is late, or by which its begin was lost; behind the fade-in.
+MOST_LAG, MOST_LOST, FIRST_FRAMES = 8, 24, 5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -83,13 +83,11 @@ class Caller:
         self.closed = True
 
     def agreement(self, other: "Caller") -> float:
-        """Correlation of what was heard here with the other's pattern, at the best lag."""
+        """Correlation of what was heard here with the other's pattern, where it fits best."""
         heard = np.array(self.levels[FIRST_FRAMES:])
-        sent = np.array([other.keyed(n) for n in range(len(heard) + MOST_LAG)], dtype=float)
-        found = [
-            np.corrcoef(heard, sent[MOST_LAG - lag : len(sent) - lag])[0, 1]
-            for lag in range(MOST_LAG + 1)
-        ]
+        shifts = range(FIRST_FRAMES - MOST_LAG, FIRST_FRAMES + MOST_LOST)
+        sent = [[other.keyed(n + shift) for n in range(len(heard))] for shift in shifts]
+        found = [np.corrcoef(heard, np.array(keys, dtype=float))[0, 1] for keys in sent]
         return float(np.nanmax(found))
 
 
