@@ -467,8 +467,7 @@ def test_unit_of_systemd_names_options_that_are_there():
     assert words[1] == "gateway"
     args = command.parser().parse_args(words[2:])
     assert args.keys and args.wav and args.metrics
-    # As the command ends on SIGTERM.
-    assert unit["Service"]["SuccessExitStatus"] == str(128 + signal.SIGTERM)
+    assert unit["Service"]["ExecReload"].endswith("-HUP $MAINPID")
 
 
 def test_figures_of_the_page_are_those_of_the_studies():
@@ -487,12 +486,6 @@ def test_figures_of_the_page_are_those_of_the_studies():
         "\n", " "
     )
     assert f"directions of {80 / both:.0f}." in page
-    churn = read_csv(root / "results/call_churn.csv")
-    memory = [float(row["memory_mib"]) for row in churn]
-    assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page
-    assert all(
-        r["heard_another"] == "0" and r["datagrams"] == r["datagrams_counted"] for r in churn
-    )
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
@@ -575,7 +568,7 @@ def test_a_real_gateway_with_real_senders(tmp_path):
     page = urllib.request.urlopen(f"http://127.0.0.1:{web}/", timeout=30).read().decode()
     assert "<td>calls_begun</td><td>2</td>" in page
     gateway.signal(signal.SIGTERM)
-    assert gateway.wait() == 128 + signal.SIGTERM
+    assert gateway.wait() == 0
     phone.close()
     summary = gateway.facts(tmp_path / "g.json")["summary"]
     assert summary["calls_begun"] == summary["calls_ended"] == 2 and summary["calls_refused"] == 1
