@@ -486,6 +486,12 @@ def test_figures_of_the_page_are_those_of_the_studies():
         "\n", " "
     )
     assert f"directions of {80 / both:.0f}." in page
+    churn = read_csv(root / "results/call_churn.csv")
+    memory = [float(row["memory_mib"]) for row in churn]
+    assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page
+    assert all(
+        r["heard_another"] == "0" and r["datagrams"] == r["datagrams_counted"] for r in churn
+    )
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
