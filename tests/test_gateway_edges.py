@@ -480,12 +480,12 @@ def test_figures_of_the_page_are_those_of_the_studies():
         cells = [f"{costs[kind, 'a process a call', 4]:.1f}"]
         cells += ["–" if cost is None else f"{cost:.1f}" for cost in many]
         assert f"| {kind} | {' | '.join(cells)} |" in page
-    both = costs["both", "one process", 64]
-    assert costs["both", "a process a call", 4] / both == pytest.approx(5, abs=0.5)
-    assert f"core sends {80 / costs['send', 'one process', 64]:.0f} calls" in page.replace(
-        "\n", " "
-    )
-    assert f"directions of {80 / both:.0f}." in page
+    for kind, doing in (("send", "sending computes"), ("receive", "receiving")):
+        ratio = costs[kind, "a process a call", 4] / costs[kind, "one process", 16]
+        assert f"{doing} {ratio:.1f} times" in page
+        p95 = float(rows[kind, "one process", 64]["step_ms_p95"])
+        assert f"{p95:.0f} ms {'sending' if kind == 'send' else 'receiving'}" in page
+        assert p95 > 80 > float(rows[kind, "one process", 16]["step_ms_p95"])
     churn = read_csv(root / "results/call_churn.csv")
     memory = [float(row["memory_mib"]) for row in churn]
     assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page

@@ -18,7 +18,7 @@ from moshi.modules.streaming import StreamingContainer
 
 # Between the single and the batched step, which add up in another order.
 LIMIT = 1e-4
-# Of a frame of pulses: the last bit of the pitch adds up to a phase, 0.0005 turns in 80 s.
+# For each frame since the begin: the last bit of the pitch adds up to a phase.
 LIMIT_A_FRAME = 1e-5
 ERASED = 0xFFFF
 

@@ -10,15 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..files import writable_folder
-from ..options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions, SenderOptions
+from ..gateway.rtp import PAYLOADS
+from ..options import (
+    METHODS,
+    GatewayOptions,
+    LinkOptions,
+    ReceiverOptions,
+    ReportOptions,
+    SenderOptions,
+)
 from ..packets.address import address, resolved
 from .arguments import add_json, add_link
 from .facts import check_json, report
 from .process import ending
 from .say import say
 
-METHODS = ("interpolate", "context", "repeat", "silence")
-PAYLOADS = ("opus", "l16", "pcmu")
+# A language model has one stream a process.
+CONCEALERS = tuple(method for method in METHODS if method != "lm")
 JOIN_S = 2.0
 
 
@@ -59,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("--phones-at", "address where RTP comes in [%(default)s]", default="127.0.0.1")
     add("--metrics", "status page and /metrics for Prometheus there", metavar="HOST:PORT")
     add("--seconds", "end after so long; 0: never [0]", type=float, default=0.0, metavar="S")
-    add("--concealer", "[%(default)s]", choices=METHODS, default=receiver.method)
+    add("--concealer", "[%(default)s]", choices=CONCEALERS, default=receiver.method)
     add(
         "--report-interval-ms", "at most one report a call in so many ms; 0: none [%(default)g]",
         type=float, default=ReportOptions.interval_ms, metavar="MS",

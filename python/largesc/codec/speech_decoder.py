@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Token frames to speech, with comfort noise where nothing is left to decode."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,7 +200,7 @@ def shaper_of(codec: Codec, seed: int) -> FrameShaper:
     return FrameShaper(codec.num_codebooks, codec.model.cardinality, seed)
 
 
-def synthesis_of(model: object) -> object:
+def synthesis_of(model: object) -> Callable:
     """``MimiModel.decode`` from the latent on: one recorded step for prefixes of any length."""
 
     def synthesised(latent: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech in chunks of any size to token frames."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,7 +172,7 @@ class SpeechEncoders:
         }
 
 
-def analysis_of(model: object) -> object:
+def analysis_of(model: object) -> Callable:
     """``MimiModel.encode``, and the latent before the quantiser."""
 
     def analysed(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

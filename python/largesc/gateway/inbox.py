@@ -46,11 +46,6 @@ class Inbox:
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
         self._thread.start()
 
-    @property
-    def port(self) -> int:
-        """That it listens at."""
-        return self._socket.getsockname()[1]
-
     def check_reach(self, peer: tuple, text: str) -> None:
         """Raises ValueError where nothing can be sent from here to ``peer``."""
         wanted = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
