@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from gnuradio.largesc._core import PacketDecision, Packetizer
+from gnuradio.largesc._core import Depacketizer, PacketDecision, Packetizer
 from gnuradio.largesc.cli.audio import RECORDINGS
 from gnuradio.largesc.codec.load import load_codec
 from gnuradio.largesc.codec.speech_decoder import SpeechDecoder, SpeechDecoders
@@ -16,6 +16,7 @@ from gnuradio.largesc.gateway.gateway import MOST_STRANGERS, Gateway
 from gnuradio.largesc.gateway.key_ring import MOST_TRIES, KeyRing
 from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
 from gnuradio.largesc.packets import refusal
+from gnuradio.largesc.packets.call_number import unwrapped, wrapped
 from gnuradio.largesc.packets.report import Report
 from gnuradio.largesc.packets.report import decode as decode_report
 from gnuradio.largesc.packets.report import encode as encode_report
@@ -359,6 +360,69 @@ def test_unsigned_and_foreign_packets_are_refused(ring, spoken):
     world.run({peer(0): sender(spoken[0]), peer(1): sender(spoken[0], stranger.sign, False)}, 10)
     assert not world.gateway.calls and not world.replies
     assert world.gateway.counters["refused_signature"] == 20
+
+
+def test_calls_of_one_address_have_numbers(spoken):
+    world = World()
+    numbers = (0, 1, 258)
+    senders = [
+        sender(tokens, lambda p, n=n: wrapped(p, n, True) if n else p)
+        for n, tokens in zip(numbers, spoken, strict=False)
+    ]
+    both = iter([[p for part in parts for p in part] for parts in zip(*senders, strict=False)])
+    world.run({peer(0): both}, 40)
+    for n, tokens in zip(numbers, spoken, strict=False):
+        (heard,) = world.heard(f"{name(0)}/{n}" if n else name(0))
+        apart = alone(tokens[: len(heard) // FRAME_SAMPLES - 4])
+        assert distance(heard, apart[: 10 * FRAME_SAMPLES]) < 0.01
+    back = [unwrapped(data, True) for data, _ in world.replies]
+    assert {number for number, _ in back} == set(numbers)
+    assert all(decode_report(packet, True) for _, packet in back)
+    assert {where for _, where in world.replies} == {peer(0)}
+
+
+def test_signature_covers_the_number_of_the_call(ring, spoken):
+    folder, keys = ring
+    world = World(keys=KeyRing(folder))
+    ada = PacketSigner(keys["ada"])
+    senders = [
+        sender(tokens, lambda p, n=n: ada.sign(wrapped(p, n, False)), False, end=False)
+        for n, tokens in enumerate(spoken[:2], 1)
+    ]
+    for parts in zip(*senders, strict=False):
+        moved = [bytes([0, p[1], 9]) + p[3:] for p in parts[0]]
+        world.turn([(p, peer(0)) for p in moved + parts[0] + parts[1]])
+    assert set(world.outputs) == {"ada/1", "ada/2"}
+    assert world.gateway.counters["refused_signature"] == world.gateway.counters["packets"] / 3
+    verifier = PacketVerifier(keys["ada"], direction="back")
+    back = [unwrapped(verifier.verify(data), False) for data, _ in world.replies]
+    assert {number for number, _ in back} == {1, 2}
+    assert all(decode_report(packet, False) for _, packet in back)
+    (folder / "ada.key").unlink()
+    world.gateway.read_keys_again()
+    assert not world.gateway.calls
+
+
+def test_call_numbers_on_the_wire():
+    end = Packetizer(crc=True).end_packet()
+    assert wrapped(b"\x00\xe0", 0x0102, False).hex() == "01fd0200e0"
+    assert wrapped(end, 7, True).hex()[:10] == "00fd0700e0"
+    for crc in (False, True):
+        for packet in (Packetizer(crc=crc).end_packet(), encode_report(Report(0.3), 1, crc)):
+            for number in (1, 255, 256, 65535):
+                found = wrapped(packet, number, crc)
+                assert len(found) == len(packet) + 3 and unwrapped(found, crc) == (number, packet)
+                # A receiver of one call takes it for nothing.
+                assert not Depacketizer(live=True, crc=crc).push(found, 0)
+                assert decode_report(found, crc) is refusal.decode(found, crc) is None
+            assert unwrapped(packet, crc) == (0, packet)
+    good = wrapped(end, 7, True)
+    for bad in (b"", b"\0", good[:-1], good + b"\1", bytes([good[0] ^ 1]) + good[1:]):
+        assert unwrapped(bad, True) == (0, bad)
+    # A report of 13 frames that wait is none, nor is the number 0.
+    report = encode_report(Report(0.1, buffered_frames=13), 1, True)
+    for other in (report, wrapped(end, 0, True)):
+        assert unwrapped(other, True) == (0, other)
 
 
 def test_keys_are_read_again(ring, spoken, caplog):

@@ -69,7 +69,7 @@ def test_inbox_takes_both_kinds_of_addresses_and_answers():
                 except OSError:
                     pytest.skip("there is no IPv6 here")
                 wait_until(lambda: inbox._waiting)
-                ((data, peer, came_ns),) = inbox.drain(frozenset())
+                ((data, peer, came_ns),) = inbox.drain(Counter())
                 assert data == b"hello" and came_ns <= time.monotonic_ns()
                 # As whoever names this address would write it.
                 assert peer == resolved(f"[{host}]:{other.getsockname()[1]}", False)[1]
@@ -82,17 +82,19 @@ def test_inbox_takes_both_kinds_of_addresses_and_answers():
 
 def test_flood_of_strangers_drowns_no_known_address():
     inbox = Inbox(f"127.0.0.1:{free_port()}")
-    known = ("10.0.0.1", 5)
-    inbox.drain(frozenset([known]))
+    known, several = ("10.0.0.1", 5), ("10.0.0.1", 6)
+    inbox.drain(Counter([known, *2 * [several]]))
     for n in range(5000):
         inbox._put(b"x", ("10.0.0.2", n), 0)
     for _ in range(100):
         inbox._put(b"y", known, 0)
-    found = inbox.drain(frozenset())
+        inbox._put(b"z", several, 0)
+    found = inbox.drain(Counter())
     inbox.close()
     assert [data for data, *_ in found].count(b"x") == MOST_OF_STRANGERS
     assert [data for data, *_ in found].count(b"y") == MOST_OF_ONE
-    assert inbox.counters["flooded"] == 5100 - MOST_OF_STRANGERS - MOST_OF_ONE
+    assert [data for data, *_ in found].count(b"z") == 2 * MOST_OF_ONE
+    assert inbox.counters["flooded"] == 5200 - MOST_OF_STRANGERS - 3 * MOST_OF_ONE
 
 
 def test_inbox_at_an_address_in_use_says_so():
@@ -563,6 +565,10 @@ def test_a_real_gateway_with_real_senders(tmp_path):
     refused = Command(tmp_path, "tx", speech, "--to", f"127.0.0.1:{port}")
     refused.hears("the gateway takes no call: all of its calls are taken")
     assert refused.wait() == 0
+    # The reason comes back to the call it is of.
+    numbered = Command(tmp_path, "tx", speech, "--to", f"127.0.0.1:{port}", "--call", "3")
+    numbered.hears("the gateway takes no call: all of its calls are taken")
+    assert numbered.wait() == 0
     talker.end()
     gateway.hears("its sender has ended")
     phone = RtpInput(rtp, "opus")
@@ -577,7 +583,7 @@ def test_a_real_gateway_with_real_senders(tmp_path):
     assert gateway.wait() == 0
     phone.close()
     summary = gateway.facts(tmp_path / "g.json")["summary"]
-    assert summary["calls_begun"] == summary["calls_ended"] == 2 and summary["calls_refused"] == 1
+    assert summary["calls_begun"] == summary["calls_ended"] == 2 and summary["calls_refused"] == 2
     path = sorted((tmp_path / "wav").glob("*.wav"))[-1]
     found = read_audio(path)
     assert len(found) > 20000 and np.abs(found).max() > 0.05

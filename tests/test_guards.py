@@ -14,6 +14,7 @@ from gnuradio.largesc._blocks import real_time
 from gnuradio.largesc.blocks.block_base import ThreadedBlock, TokenBlock
 from gnuradio.largesc.blocks.messages import DONE, end_of_stream, lost_frame, to_pmt
 from gnuradio.largesc.control.policies import Channel, Controller, Frame
+from gnuradio.largesc.flowgraphs.call_numbers import call_numberer, call_picker
 from gnuradio.largesc.flowgraphs.end_repeater import end_repeater
 from gnuradio.largesc.flowgraphs.transport import udp_packets
 from helpers import free_port, wait_until
@@ -162,6 +163,8 @@ def all_blocks(tmp_path, models) -> dict:
         "monitor": (largesc.link_monitor(), ["sent", "received"]),
         "radio": (largesc.packet_radio_tx().source, ["packets"]),
         "ofdm": (largesc.packet_radio_rx(profile="wide").sink, ["symbols", "header"]),
+        "numberer": (call_numberer(number=1, crc=True), ["packets"]),
+        "picker": (call_picker(number=1, crc=True), ["packets"]),
         "repeater": (end_repeater(interval_s=0.0), ["packets"]),
         "text_tx": (largesc.text_tx(text="x"), ["packets"]),
         "text_rx": (largesc.text_rx(), ["packets"]),

@@ -25,11 +25,11 @@ REASONS = {
 }
 
 
-class _PacketFilter(TokenBlock, gr.basic_block):
+class PacketFilter(TokenBlock, gr.basic_block):
     """Packets in, changed packets out; metadata is kept."""
 
     def open_packets(self, change: Callable[[bytes], bytes | None]) -> None:
-        """Opens the ports; ``change`` tells what becomes of a packet, None where it is refused."""
+        """Opens the ports; ``change`` tells what becomes of a packet, None where it ends here."""
         self._change = change
         self.open_ports({"packets": self._on_packet}, ["packets", "credit"], "packets")
         # Refused packets are counted by reason.
@@ -68,7 +68,7 @@ class _PacketFilter(TokenBlock, gr.basic_block):
         return head if pmt.is_dict(head) else pmt.make_dict()
 
 
-class packet_signer(_PacketFilter):  # noqa: N801
+class packet_signer(PacketFilter):  # noqa: N801
     """Puts counter and tag behind each packet, so that the receiver knows who made it.
 
     Nothing is hidden: the packet stays readable to all. See docs/packet-format.md.
@@ -94,7 +94,7 @@ class packet_signer(_PacketFilter):  # noqa: N801
         self.open_packets(self._core.sign)
 
 
-class packet_verifier(_PacketFilter):  # noqa: N801
+class packet_verifier(PacketFilter):  # noqa: N801
     """Lets those packets through that were signed with the same key, each once.
 
     Forged, damaged, repeated, truncated and old packets are refused and counted.

@@ -15,6 +15,7 @@ from ..flowgraphs.loopback import Loopback
 from ..flowgraphs.speech_writer import speech_writer
 from ..flowgraphs.transport import udp_packets
 from ..options import check_range
+from ..packets.call_number import MOST_NUMBER
 from ..speech.files import AudioError
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .arguments import channel_of, link_of, receiver_of, reports_of, sender_of
@@ -121,6 +122,7 @@ def run(tb: End, watches: list, seconds: float = 0.0) -> bool:
 def tx(args: argparse.Namespace) -> int:
     """Speech to packets; in real time over a network, as fast as can be on stdout."""
     check_json(args.json, "" if args.to else "packets go")
+    check_range("--call", args.call, 0, MOST_NUMBER)
     with output_of(address_of(args.to)) as target:
         tb = Sender(
             opened(args.input, args.raw),
@@ -129,6 +131,7 @@ def tx(args: argparse.Namespace) -> int:
             reports=reports_of(args),
             to=target,
             report_from=args.report_from,
+            call=args.call,
         )
         watches = []
         if tb.reports is not None:

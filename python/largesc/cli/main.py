@@ -71,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
         "--cautious-loss", type=float, default=ReportOptions.cautious_loss, metavar="P",
         help="p rises to this when no reports come back [%(default)s]",
     )  # fmt: skip
+    tx.add_argument(
+        "--call", type=int, default=0, metavar="N",
+        help="number of the call, 1 to 65535, where several go to a gateway from one address",
+    )  # fmt: skip
     channel = command("channel", "drop packets, between UDP or stdin and UDP or stdout")
     rx = command("rx", "packets to speech, from UDP or stdin")
     rx.add_argument("output", nargs="?", default="-", help="WAV file, - for stdout [-]")

@@ -20,8 +20,10 @@ from ..options import (
     ReportOptions,
     SenderOptions,
 )
+from ..packets.call_number import HEAD_BYTES
 from ..packets.signature import overhead_bytes
 from ..speech.format import FRAME_S, SAMPLE_RATE_HZ
+from .call_numbers import call_numberer, call_picker
 from .end_repeater import end_repeater
 from .packet_pipe import packet_reader, packet_writer, waiting
 from .parts import (
@@ -86,6 +88,7 @@ class Sender(End):
         link, sender, reports: options; only a pipe has a limit of frames in flight, its own.
         to: address to send to in real time; or a descriptor.
         report_from: address to listen at for reports; over UDP they come back by themselves.
+        call: number at a gateway, 1 to 65535, where others send from the same address; 0: none.
 
     Attributes:
         reports: the block that reads reports; None where there is no way back.
@@ -100,6 +103,7 @@ class Sender(End):
         reports: ReportOptions,
         to: str | int,
         report_from: str | None = None,
+        call: int = 0,
     ) -> None:
         gr.top_block.__init__(self, "largesc tx", catch_exceptions=False)
         self._live, self._signed = isinstance(to, str), bool(link.key)
@@ -115,7 +119,9 @@ class Sender(End):
         else:
             self.connect(self.source, self.tx)
             self.msg_connect(sink, "credit", self.tx, "credit")
-        self.signer = signed(self, self._last, link.key)
+        self._number = {"number": call, "crc": link.has_crc} if call else None
+        numbered = self._numbered(self._last)
+        self.signer = signed(self, numbered, link.key)
         if self._signed:
             self.msg_connect(self.signer, "credit", self.tx, "credit")
         self.sink = sink
@@ -126,8 +132,25 @@ class Sender(End):
             self._back, _ = back
             self.reports = make_report_rx(link, sender, reports)
             self.verifier, port = verified(self, *back, link.key, "back")
-            self.msg_connect(self.verifier, port, self.reports, "packets")
+            picked, port = self._picked(self.verifier, port)
+            self.msg_connect(picked, port, self.reports, "packets")
             self.msg_connect(self.reports, "report", self.tx, "report")
+
+    def _numbered(self, block: object) -> object:
+        """The block whose packets have the call's number, where there is one."""
+        if self._number is None:
+            return block
+        self.numberer = call_numberer(**self._number)
+        self.msg_connect(block, "packets", self.numberer, "packets")
+        return self.numberer
+
+    def _picked(self, block: object, port: str) -> tuple[object, str]:
+        """Block and port of the packets that come back for this call."""
+        if self._number is None:
+            return block, port
+        self.picker = call_picker(**self._number)
+        self.msg_connect(block, port, self.picker, "packets")
+        return self.picker, "packets"
 
     def ended(self) -> bool:
         """Whether the last packet is on its way, or nobody takes it."""
@@ -142,6 +165,8 @@ class Sender(End):
         sent = {
             name: by_block["packetizer"][name] + more.get(name, 0) for name in ("packets", "bytes")
         }
+        if self._number is not None:
+            sent["bytes"] += HEAD_BYTES * sent["packets"]
         if self._signed:
             by_block["signer"] = self.signer.statistics()
             sent["bytes"] += overhead_bytes() * sent["packets"]

@@ -18,14 +18,16 @@ class Call:
     """A sender that is heard, or may be one.
 
     Args:
-        name: of it: its key's, or its address.
+        sender: name of its key, or its address.
+        number: that this sender gave the call; 0: none.
         peer: where it sends from.
         link, receiver, reports: options.
         trusted: one packet of speech makes it a call, since that was signed.
         now_ns: a clock's time.
 
     Attributes:
-        name, peer: as given; ``peer`` follows a sender that moves.
+        name: of the sender, and the number where there is one.
+        sender, number, peer: as given; ``peer`` follows a sender that moves.
         heard_ns: when the last packet of speech came.
         open: it is a call.
         speaking: its last frame was neither made up whole nor silence.
@@ -34,7 +36,8 @@ class Call:
 
     def __init__(
         self,
-        name: str,
+        sender: str,
+        number: int,
         peer: tuple,
         *,
         link: LinkOptions,
@@ -43,7 +46,8 @@ class Call:
         trusted: bool,
         now_ns: int,
     ) -> None:
-        self.name, self.peer = name, peer
+        self.name, self.peer = call_name(sender, number), peer
+        self.sender, self.number = sender, number
         self.heard_ns = now_ns
         self.open = self.speaking = False
         self.frames = 0
@@ -122,6 +126,11 @@ class Call:
             "frames_made_up": made_up.get("frames_made_up", 0),
             **self._depacketizer.statistics(),
         }
+
+
+def call_name(sender: str, number: int) -> str:
+    """Of a call among all; no other sender's key or address has a stroke in its name."""
+    return f"{sender}/{number}" if number else sender
 
 
 def as_received(frame: object) -> ReceivedFrame:

@@ -3,7 +3,7 @@
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from ..speech.format import FRAME_MS
@@ -62,7 +62,7 @@ class GatewayClock:
                 self._inbox.send(data, peer)
 
     def _turn(self, now_ns: int) -> None:
-        known = frozenset(self._gateway.peers()) | self._phones.phones.keys()
+        known = Counter([*self._gateway.peers(), *self._phones.phones])
         for data, peer, came_ns in self._inbox.drain(known):
             self._attempt(self._take, data, peer, came_ns)
         for part in (self._gateway, self._phones):

@@ -20,8 +20,9 @@ from ..concealment.load import concealer_maker
 from ..concealment.together import Codebooks, ConcealerGroup
 from ..options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
 from ..packets import refusal
+from ..packets.call_number import unwrapped, wrapped
 from ..speech.format import FRAME_SAMPLES
-from .call import Call
+from .call import Call, call_name
 from .inbox import MOST_OF_STRANGERS
 from .key_ring import KeyRing
 from .memory import resident_mib
@@ -85,8 +86,9 @@ class Gateway:
         self._concealers = ConcealerGroup(Codebooks(books))
         self.calls: dict[str, Call] = {}
         self._strangers: dict[str, Call] = {}
-        self._names: dict[tuple, str] = {}
-        self._refused: dict[tuple, int] = {}
+        # Whose key each address had.
+        self._senders: dict[tuple, str] = {}
+        self._refused: dict[str, int] = {}
         self._replies: list[tuple[bytes, tuple]] = []
         self.step_ms: deque[float] = deque(maxlen=KEPT_STEPS)
         self.counters = dict.fromkeys(
@@ -105,41 +107,44 @@ class Gateway:
         self._told_ns, self._untold = 0, 0
 
     def peers(self) -> list[tuple]:
-        """Addresses that calls come from."""
-        return list(self._names)
+        """Addresses that calls come from, once for each call."""
+        return [call.peer for call in self.calls.values()]
 
     def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
         """Takes a datagram."""
         self.counters["packets"] += 1
-        name, packet = self._names.get(peer, text_of(peer)), data
+        sender, packet = text_of(peer), data
         if self._keys is not None:
-            signed = self._keys.accept(data, name)
+            signed = self._keys.accept(data, self._senders.get(peer))
             if signed is None:
                 self.counters["refused_signature"] += 1
                 return
-            name, packet = signed
+            sender, packet = signed
+        number, packet = unwrapped(packet, self._link.has_crc)
+        name = call_name(sender, number)
         call = self.calls.get(name) or self._strangers.get(name)
         if call is None and self._keys is None and self._link.has_crc and not has_right_crc(packet):
             # A flood of garbage makes no strangers, who would drive real ones out.
             self.counters["refused_packets"] += 1
             return
         if call is None:
-            call = self._stranger(name, peer, now_ns)
+            call = self._stranger(sender, number, peer, now_ns)
         if not call.take(packet, now_ns):
             self.counters["refused_packets"] += 1
             return
-        if call.open and call.peer != peer:
-            self._moved(call, peer)
         call.peer = peer
+        if call.open:
+            self._senders[peer] = sender
         if call.wants_to_open:
             self._open(call, now_ns)
 
-    def _stranger(self, name: str, peer: tuple, now_ns: int) -> Call:
+    def _stranger(self, sender: str, number: int, peer: tuple, now_ns: int) -> Call:
         if len(self._strangers) >= MOST_STRANGERS:
             # The one that has been silent for longest.
             del self._strangers[min(self._strangers, key=lambda n: self._strangers[n].heard_ns)]
         call = Call(
-            name,
+            sender,
+            number,
             peer,
             link=self._link,
             receiver=self._receiver,
@@ -147,12 +152,8 @@ class Gateway:
             trusted=self._keys is not None,
             now_ns=now_ns,
         )
-        self._strangers[name] = call
+        self._strangers[call.name] = call
         return call
-
-    def _moved(self, call: Call, peer: tuple) -> None:
-        self._names.pop(call.peer, None)
-        self._names[peer] = call.name
 
     def _open(self, call: Call, now_ns: int) -> None:
         reason = self._no_place(now_ns)
@@ -165,7 +166,7 @@ class Gateway:
         call.open = True
         self._strangers.pop(call.name, None)
         self.calls[call.name] = call
-        self._names[call.peer] = call.name
+        self._senders[call.peer] = call.sender
         self.counters["calls_begun"] += 1
         log.info("call %s begins", call.name)
 
@@ -182,13 +183,13 @@ class Gateway:
         return None
 
     def _refuse(self, call: Call, reason: int, now_ns: int) -> None:
-        if now_ns - self._refused.get(call.peer, -SECOND_NS * 60) < REFUSE_EVERY_S * SECOND_NS:
+        if now_ns - self._refused.get(call.name, -SECOND_NS * 60) < REFUSE_EVERY_S * SECOND_NS:
             return
-        if call.peer not in self._refused:
+        if call.name not in self._refused:
             self.counters["calls_refused"] += 1
             self._untold += 1
             self._tell(call, reason, now_ns)
-        self._refused[call.peer] = now_ns
+        self._refused[call.name] = now_ns
         self._reply(call, refusal.encode(reason, self._link.has_crc))
 
     def _tell(self, call: Call, reason: int, now_ns: int) -> None:
@@ -200,8 +201,10 @@ class Gateway:
         self._told_ns, self._untold = now_ns, 0
 
     def _reply(self, call: Call, data: bytes) -> None:
+        if call.number:
+            data = wrapped(data, call.number, self._link.has_crc)
         if self._keys is not None:
-            data = self._keys.signed(call.name, data)
+            data = self._keys.signed(call.sender, data)
         self._replies.append((data, call.peer))
 
     def tick(self, now_ns: int) -> list[tuple[bytes, tuple]]:
@@ -227,6 +230,7 @@ class Gateway:
         mix = self._mixed(speech) if self._options.conference else None
         self._each(lambda call: self._give_out(call, speech.get(call.stream), mix))
         self._end_those_that_are_over(now_ns)
+        self._senders = {call.peer: call.sender for call in self.calls.values()}
         self._each(lambda call: self._report(call, now_ns))
         replies, self._replies = self._replies, []
         return replies
@@ -275,9 +279,9 @@ class Gateway:
         for name, stranger in list(self._strangers.items()):
             if now_ns - stranger.heard_ns > STRANGER_S * SECOND_NS:
                 del self._strangers[name]
-        for peer, at in list(self._refused.items()):
+        for name, at in list(self._refused.items()):
             if now_ns - at > 10 * REFUSE_EVERY_S * SECOND_NS:
-                del self._refused[peer]
+                del self._refused[name]
 
     def _report(self, call: Call, now_ns: int) -> None:
         data = call.report(now_ns)
@@ -286,7 +290,6 @@ class Gateway:
 
     def _end(self, call: Call, why: str) -> None:
         del self.calls[call.name]
-        self._names.pop(call.peer, None)
         self._decoders.close(call.stream)
         call.output.close()
         self.totals.update(counts_of(call))
@@ -298,7 +301,7 @@ class Gateway:
         if self._keys is None or not self._keys.read_again():
             return
         for call in list(self.calls.values()):
-            if call.name not in self._keys.names:
+            if call.sender not in self._keys.names:
                 self._end(call, "its key is gone")
 
     def close(self) -> list[tuple[bytes, tuple]]:

@@ -4,13 +4,13 @@
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 
 from ..packets.address import address, bind, resolved
 
 MOST_BYTES = 2048
 POLL_S = 0.1
-# Of one known address, and of all unknown ones together, between two ticks of 80 ms.
+# Of each call of a known address, and of all unknown ones together, between two ticks of 80 ms.
 MOST_OF_ONE, MOST_OF_STRANGERS = 32, 256
 # The kernel keeps what comes while this process computes.
 SOCKET_BYTES = 4 * 2**20
@@ -39,7 +39,7 @@ class Inbox:
         self._socket, self._both = opened(listen)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
         self._socket.settimeout(POLL_S)
-        self._known: frozenset = frozenset()
+        self._known: Counter[tuple] = Counter()
         self._waiting: deque[tuple[bytes, tuple, int]] = deque()
         self._counts: dict[tuple | None, int] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
@@ -56,11 +56,12 @@ class Inbox:
                 "alone: --listen '*:PORT' takes both"
             )
 
-    def drain(self, known: frozenset) -> list[tuple[bytes, tuple, int]]:
+    def drain(self, known: Counter[tuple]) -> list[tuple[bytes, tuple, int]]:
         """What came since: datagrams, where from, and when by ``time.monotonic_ns``.
 
         Args:
-            known: addresses that are heard before all others from now on.
+            known: addresses that are heard before all others from now on, and how many calls
+                come from each.
         """
         with self._lock:
             found, self._waiting = list(self._waiting), deque()
@@ -101,9 +102,10 @@ class Inbox:
 
     def _put(self, data: bytes, peer: tuple, now_ns: int) -> None:
         with self._lock:
-            who = peer if peer in self._known else None
+            calls = self._known[peer]
+            who = peer if calls else None
             count = self._counts.get(who, 0)
-            if count >= (MOST_OF_STRANGERS if who is None else MOST_OF_ONE):
+            if count >= (calls * MOST_OF_ONE or MOST_OF_STRANGERS):
                 self.counters["flooded"] += 1
                 return
             self._counts[who] = count + 1
