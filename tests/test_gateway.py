@@ -3,6 +3,7 @@
 
 import logging
 import os
+import time
 
 import numpy as np
 import pytest
@@ -470,6 +471,92 @@ def test_garbage_against_many_keys_takes_a_bounded_time(tmp_path, spoken):
         world.turn(noise + [(p, peer(0)) for p in next(packets)])
         assert len(tried) <= MOST_TRIES + 1
     assert world.gateway.calls["7"].statistics()["packets_received"] == 8
+
+
+@pytest.fixture(scope="module")
+def many_keys(tmp_path_factory):
+    """More than are tried between two ticks."""
+    folder = tmp_path_factory.mktemp("keys")
+    for n in range(MOST_TRIES + 200):
+        (folder / f"{n}.key").write_bytes(os.urandom(32))
+        (folder / f"{n}.key").chmod(0o600)
+    return folder
+
+
+def signed_by(folder, who, tokens):
+    key = (folder / f"{who}.key").read_bytes()
+    return sender(tokens, PacketSigner(key).sign, crc=False, end=False)
+
+
+def test_no_key_is_too_far_behind_to_be_tried(many_keys, spoken):
+    world = World(keys=KeyRing(many_keys))
+    callers = [0, MOST_TRIES - 100, MOST_TRIES + 199]
+    world.run({peer(n): signed_by(many_keys, n, spoken[0]) for n in callers}, 16)
+    assert set(world.gateway.calls) == {str(n) for n in callers}
+
+
+def noise(off_s: float) -> bytes:
+    """Of a sender whose clock is off, under a key that nobody has."""
+    return PacketSigner(os.urandom(32), clock=lambda: time.time() + off_s).sign(b"speech")
+
+
+def test_garbage_with_any_counter_keeps_no_new_caller_out(many_keys, spoken):
+    world = World(keys=KeyRing(many_keys))
+    packets = signed_by(many_keys, 3, spoken[0])
+    for _ in range(10):
+        # Half of the two bytes of a counter are further off.
+        garbage = [(noise(1900.0), peer(100 + n)) for n in range(256)]
+        world.turn(garbage + [(p, peer(0)) for p in next(packets)])
+    assert set(world.gateway.calls) == {"3"}
+
+
+def test_caller_that_moves_is_known_by_its_host_in_spite_of_garbage(many_keys, spoken):
+    world = World(keys=KeyRing(many_keys))
+    packets = signed_by(many_keys, 600, spoken[0] * 2)
+    world.run({peer(0): packets}, 8)
+    assert set(world.gateway.calls) == {"600"}
+    received = world.gateway.calls["600"].statistics()["packets_received"]
+    for n in range(24):
+        garbage = [(noise(0.0), ("10.0.0.1", 100 + k)) for k in range(256)]
+        # It has another port each second.
+        world.turn(garbage + [(p, peer(1 + n // 12)) for p in next(packets)])
+    assert world.gateway.calls["600"].statistics()["packets_received"] == received + 24
+
+
+def test_replays_of_each_packet_are_heard_once(ring, spoken):
+    folder, keys = ring
+    world = World(keys=KeyRing(folder))
+    packets = sender(spoken[0], PacketSigner(keys["ada"]).sign, crc=False)
+    count = 0
+    for mine in packets:
+        again = [(p, who) for p in mine for who in (peer(0), peer(0), peer(7), peer(8))]
+        count += 3 * len(mine)
+        world.turn(again)
+    world.run({}, 8)
+    (heard,) = world.heard("ada")
+    assert distance(heard, alone(spoken[0])) < 0.01 and set(world.outputs) == {"ada"}
+    assert world.gateway.counters["refused_signature"] == count
+    assert {where for _, where in world.replies} == {peer(0)}
+
+
+def test_right_packets_from_ever_new_addresses_take_bounded_memory(spoken):
+    world = World(GatewayOptions(calls=2))
+    packets = sender(spoken[0] * 2, end=False)
+    (first,) = next(sender(spoken[1], end=False))
+    for turn in range(12):
+        noise = [(first, ("10.0.0.1", 1000 + 256 * turn + n)) for n in range(256)]
+        world.turn(noise + [(p, peer(0)) for p in next(packets) if turn >= 5])
+        assert len(world.gateway._strangers) <= MOST_STRANGERS
+    assert set(world.gateway.calls) == {name(0)}
+    # Those that come again take the other place, and all but one are refused.
+    for _ in range(3):
+        noise = [(p, peer(100 + n)) for p in (first, first) for n in range(256)]
+        world.turn(noise + [(p, peer(0)) for p in next(packets)])
+    assert name(0) in world.gateway.calls and len(world.gateway.calls) <= 2
+    world.run({peer(0): packets}, 40)
+    assert not world.gateway._strangers
+    world.run({}, 380)
+    assert not world.gateway._refused and not world.gateway._senders
 
 
 def test_key_rings_that_cannot_be_used(tmp_path):

@@ -488,6 +488,15 @@ def test_figures_of_the_page_are_those_of_the_studies():
         p95 = float(rows[kind, "one process", 64]["step_ms_p95"])
         assert f"{p95:.0f} ms {'sending' if kind == 'send' else 'receiving'}" in page
         assert p95 > 80 > float(rows[kind, "one process", 16]["step_ms_p95"])
+    flood = read_csv(root / "results/gateway_flood.csv")
+    assert all(row["packets_lost"] == "0" and row["calls"] == "8" for row in flood)
+    p95 = {(row["keys"], row["load"]): float(row["tick_ms_p95"]) for row in flood}
+    for keys, words in (("0", "without keys"), ("200", "with 200")):
+        ratio = p95[keys, "all"] / p95[keys, "nothing"]
+        assert f"{ratio:.1f} times {words}" in page
+        assert max(p95[keys, row["load"]] for row in flood) < 1.5 * p95[keys, "nothing"]
+    more = max(float(row["memory_mib_more"]) for row in flood)
+    assert f"memory by {more:g} MiB" in page
     churn = read_csv(root / "results/call_churn.csv")
     memory = [float(row["memory_mib"]) for row in churn]
     assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page

@@ -261,6 +261,26 @@ def test_clock_that_was_ahead_and_is_set_right_is_followed_within_seconds(who, o
     assert all(times.heard(signer, verifier, 60.0))
 
 
+@pytest.mark.parametrize("foreign", [1, 12, 25, 100])
+def test_foreign_packets_do_not_keep_a_sender_with_another_clock_out(foreign, monkeypatch):
+    times = Times(7200.0, 0.0)
+    signer, verifier = times.ends()
+    stranger, made = PacketSigner(bytes(32)), []
+    digest = hmac.digest
+    for _ in range(400):
+        noise = [stranger.sign(b"speech") for _ in range(foreign)]
+        monkeypatch.setattr(hmac, "digest", lambda *of: (made.append(1), digest(*of))[1])
+        assert not any(verifier.verify(p) for p in noise)
+        # What they cost is bounded.
+        assert len(made) <= 4 * foreign
+        monkeypatch.undo()
+        made.clear()
+        if all(times.heard(signer, verifier, 0.08)):
+            break
+    assert abs(verifier.sender_ahead_s - 7200.0) < 1.0
+    assert all(times.heard(signer, verifier, 5.0))
+
+
 def test_recording_of_a_clock_that_was_ahead_is_taken_once_and_shuts_nobody_out():
     times = Times(7200.0, 0.0)
     signer, verifier = times.ends()

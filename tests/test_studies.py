@@ -74,6 +74,14 @@ def test_no_call_of_a_churning_gateway_hears_another(tmp_path):
     assert int(row["calls_begun"]) >= 2
 
 
+def test_calls_lose_nothing_to_a_flood(tmp_path):
+    options = ["--seconds", "2", "--calls", "2"]
+    assert main(["study", "gateway_flood", "--output", str(tmp_path), *options]) == 0
+    rows = table(tmp_path / "gateway_flood.csv")
+    assert len(rows) == 12 and all(r["calls"] == "2" and r["packets_lost"] == "0" for r in rows)
+    assert all(int(row["refused"]) > 1000 for row in rows if row["load"] in ("garbage", "all"))
+
+
 def test_a_call_that_hears_another_is_noticed():
     first, second = (Caller(n, ([], []), np.random.default_rng(n)) for n in range(2))
     for n in range(250):

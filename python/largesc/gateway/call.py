@@ -99,6 +99,12 @@ class Call:
         self.speaking = frame is not None and not frame.lost and not frame.silence
         return None if frame is None else as_received(frame)
 
+    def go_on(self, now_ns: int) -> None:
+        """Plays for nobody: one that may become a call has its playout under way."""
+        self._depacketizer.pull(now_ns)
+        while self._depacketizer.pop() is not None:
+            pass
+
     def repairs(self) -> list[ReceivedFrame]:
         """Frames that were played before, with tokens that came since."""
         found = []

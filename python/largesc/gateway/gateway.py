@@ -30,6 +30,7 @@ from .outputs import CallOutput
 
 # Addresses that may become calls, those of four ticks of a flood, and how long they may take.
 MOST_STRANGERS, STRANGER_S = 4 * MOST_OF_STRANGERS, 3.0
+MOST_HOSTS = 1024
 # A call that has not been heard for so long gives way to another one, where all are taken: in a
 # pause DTX sends a frame each 2 s, and two of them may be lost.
 GIVES_WAY_S = 7.0
@@ -86,8 +87,9 @@ class Gateway:
         self._concealers = ConcealerGroup(Codebooks(books))
         self.calls: dict[str, Call] = {}
         self._strangers: dict[str, Call] = {}
-        # Whose key each address had.
+        # Whose key each address had, and each host, for a while: NAT gives new ports.
         self._senders: dict[tuple, str] = {}
+        self._hosts: dict[str, str] = {}
         self._refused: dict[str, int] = {}
         self._replies: list[tuple[bytes, tuple]] = []
         self.step_ms: deque[float] = deque(maxlen=KEPT_STEPS)
@@ -115,11 +117,12 @@ class Gateway:
         self.counters["packets"] += 1
         sender, packet = text_of(peer), data
         if self._keys is not None:
-            signed = self._keys.accept(data, self._senders.get(peer))
+            signed = self._keys.accept(data, self._senders.get(peer), self._hosts.get(peer[0]))
             if signed is None:
                 self.counters["refused_signature"] += 1
                 return
             sender, packet = signed
+            put_last(self._hosts, peer[0], sender, MOST_HOSTS)
         number, packet = unwrapped(packet, self._link.has_crc)
         name = call_name(sender, number)
         call = self.calls.get(name) or self._strangers.get(name)
@@ -129,20 +132,20 @@ class Gateway:
             return
         if call is None:
             call = self._stranger(sender, number, peer, now_ns)
+            put_last(self._strangers, name, call, MOST_STRANGERS)
         if not call.take(packet, now_ns):
             self.counters["refused_packets"] += 1
             return
         call.peer = peer
         if call.open:
             self._senders[peer] = sender
+        else:
+            put_last(self._strangers, name, call, MOST_STRANGERS)
         if call.wants_to_open:
             self._open(call, now_ns)
 
     def _stranger(self, sender: str, number: int, peer: tuple, now_ns: int) -> Call:
-        if len(self._strangers) >= MOST_STRANGERS:
-            # The one that has been silent for longest.
-            del self._strangers[min(self._strangers, key=lambda n: self._strangers[n].heard_ns)]
-        call = Call(
+        return Call(
             sender,
             number,
             peer,
@@ -152,8 +155,6 @@ class Gateway:
             trusted=self._keys is not None,
             now_ns=now_ns,
         )
-        self._strangers[call.name] = call
-        return call
 
     def _open(self, call: Call, now_ns: int) -> None:
         reason = self._no_place(now_ns)
@@ -218,8 +219,7 @@ class Gateway:
             self._keys.next_tick()
         for stranger in self._strangers.values():
             # It is pulled, so that its playout is under way when it is taken.
-            stranger.pull(now_ns)
-            stranger.repairs()
+            stranger.go_on(now_ns)
         pulled = self._each(lambda call: self._pulled(call, now_ns))
         frames = {call.stream: (call.concealer, frame) for call, frame in pulled if frame}
         found = self._concealers.step(frames)
@@ -328,6 +328,14 @@ def bent(samples: np.ndarray) -> np.ndarray:
 def counts_of(call: Call) -> dict[str, int]:
     """What a call has counted."""
     return {name: n for name, n in call.statistics().items() if isinstance(n, int)}
+
+
+def put_last(kept: dict, name: str, value: object, most: int) -> None:
+    """Puts a value behind all others; of more than ``most`` the first one is forgotten."""
+    kept.pop(name, None)
+    kept[name] = value
+    if len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def text_of(peer: tuple) -> str:

@@ -2,14 +2,19 @@
 """Who may call: a key a sender."""
 
 import logging
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..packets.key_file import read_key
-from ..packets.signature import PacketSigner, PacketVerifier
+from ..packets.signature import PacketSigner, PacketVerifier, is_recent
 
 SUFFIX = ".key"
-# Signatures that are computed between two ticks for addresses that are not known, 10 ms.
-MOST_TRIES = 500
+# Keys that are tried between two ticks for addresses that are not known, 10 ms. Of them for packets
+# from hosts that are, and for those whose counter is far from the clock, as most garbage has it.
+MOST_TRIES, MOST_HOST_TRIES, MOST_FAR_TRIES = 500, 100, 100
+# Why a packet may be another sender's.
+FOREIGN = ("refused_tag", "refused_short")
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +33,9 @@ class KeyRing:
         self._keys: dict[str, bytes] = {}
         self._verifiers: dict[str, PacketVerifier] = {}
         self._signers: dict[str, PacketSigner] = {}
-        self._tries_left = MOST_TRIES
+        # Whose turn it is: a flood must not keep the last ones from being tried.
+        self._turns: deque[str] = deque()
+        self.next_tick()
         self._put(self._found())
 
     def _found(self) -> dict[str, bytes]:
@@ -55,7 +62,7 @@ class KeyRing:
             if name in keys:
                 self._verifiers[name] = PacketVerifier(keys[name])
                 self._signers[name] = PacketSigner(keys[name], direction="back")
-        self._keys = keys
+        self._keys, self._turns = keys, deque(keys)
 
     @property
     def names(self) -> list[str]:
@@ -77,9 +84,15 @@ class KeyRing:
 
     def next_tick(self) -> None:
         """Begins a new budget for addresses that are not known."""
-        self._tries_left = MOST_TRIES
+        self._left = {
+            "host": MOST_HOST_TRIES,
+            "far": MOST_FAR_TRIES,
+            "recent": MOST_TRIES - MOST_HOST_TRIES - MOST_FAR_TRIES,
+        }
 
-    def accept(self, data: bytes, name: str | None = None) -> tuple[str, bytes] | None:
+    def accept(
+        self, data: bytes, name: str | None = None, likely: str | None = None
+    ) -> tuple[str, bytes] | None:
         """Who signed these bytes, and the packet.
 
         None where nobody here has, where it came before, or where too many strangers came since
@@ -87,30 +100,38 @@ class KeyRing:
 
         Args:
             data: a datagram.
-            name: who is tried first: the sender that this address had.
+            name: who is tried first, beyond the budget: the sender that this address had.
+            likely: who is tried next: the sender that this host had.
         """
-        if name in self._verifiers:
-            fits, packet = self._tried(name, data)
-            if fits:
-                return None if packet is None else (name, packet)
-        for candidate in self._verifiers:
-            if candidate == name:
-                continue
-            if not self._tries_left:
-                return None
-            self._tries_left -= 1
+        for candidate in self._candidates(data, name, likely):
             fits, packet = self._tried(candidate, data)
             if fits:
                 return None if packet is None else (candidate, packet)
         return None
 
+    def _candidates(self, data: bytes, name: str | None, likely: str | None) -> Iterator[str]:
+        """Whose key is tried, in order, as far as the budget goes."""
+        tried = set()
+        if name in self._verifiers:
+            tried.add(name)
+            yield name
+        if likely in self._verifiers and likely not in tried and self._left["host"]:
+            self._left["host"] -= 1
+            tried.add(likely)
+            yield likely
+        budget = "recent" if is_recent(data) else "far"
+        for _ in range(min(len(self._turns), self._left[budget])):
+            candidate = self._turns[0]
+            self._turns.rotate(-1)
+            if candidate not in tried:
+                self._left[budget] -= 1
+                yield candidate
+
     def _tried(self, name: str, data: bytes) -> tuple[bool, bytes | None]:
         """Whether this sender signed it, and the packet unless it came before."""
         verifier = self._verifiers[name]
-        wrong = verifier.counters["refused_tag"] + verifier.counters["refused_short"]
         packet = verifier.verify(data)
-        now = verifier.counters["refused_tag"] + verifier.counters["refused_short"]
-        return now == wrong, packet
+        return packet is not None or verifier.last_refusal not in FOREIGN, packet
 
     def signed(self, name: str, packet: bytes) -> bytes:
         """A packet for the way back; as it is for a sender whose key is gone."""

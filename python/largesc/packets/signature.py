@@ -9,6 +9,7 @@ searches for them where the clocks are hours apart.
 """
 
 import hmac
+import random
 import time
 from collections.abc import Callable
 
@@ -28,8 +29,8 @@ CLOCK_TOLERANCE_S = 120.0
 # Spans of the two bytes, 68 minutes each, by which the sender's clock may be off: 14.8 hours, more
 # than any time zone.
 FAR_SPANS = [sign * n for n in range(1, 14) for sign in (1, -1)]
-# Packets without a right tag, behind one far off, after which the search goes on.
-FAR_MISSES = 8
+# So long a hit of the search waits for the second one, whatever else comes meanwhile.
+FAR_HIT_S = 5.0
 
 
 class _Tags:
@@ -60,6 +61,15 @@ class _Tags:
 def overhead_bytes(tag_bytes: int = 4) -> int:
     """Bytes by which a packet grows."""
     return SENT_COUNTER_BYTES + tag_bytes
+
+
+def is_recent(data: bytes, tag_bytes: int = 4, clock: Callable[[], float] = time.time) -> bool:
+    """Whether the counter of a signed packet, right or not, is within two minutes of the clock."""
+    if len(data) < overhead_bytes(tag_bytes):
+        return False
+    sent = int.from_bytes(data[-overhead_bytes(tag_bytes) :][:SENT_COUNTER_BYTES], "big")
+    now = int(clock() * COUNTS_PER_SECOND)
+    return abs(_nearest(sent, now) - now) <= CLOCK_TOLERANCE_S * COUNTS_PER_SECOND
 
 
 class PacketSigner:
@@ -131,6 +141,7 @@ class PacketVerifier:
             key); ``refused_replay`` (came before); ``refused_old``.
         sender_ahead_s: so much the sender's counter is ahead of the clock here, by the last packet
             with a right tag.
+        last_refusal: counter of the last packet that was refused.
     """
 
     def __init__(
@@ -150,9 +161,10 @@ class PacketVerifier:
         # Of a sender whose clock is far ahead, apart from the others: it must not shut them out.
         self._ahead: _Window | None = None
         self._ahead_from = 0
-        # Of the search: whose turn it is, what it has found, and how often that did not fit since.
-        self._turn, self._far, self._misses = 0, None, 0
-        self.sender_ahead_s = 0.0
+        # Of the search: its order and whose turn it is, what it has found, and when.
+        self._spans, self._turn = list(FAR_SPANS), 0
+        self._far, self._far_s = None, 0.0
+        self.sender_ahead_s, self.last_refusal = 0.0, ""
         self.counters = dict.fromkeys(
             ("accepted", "refused_short", "refused_tag", "refused_replay", "refused_old"), 0
         )
@@ -160,42 +172,51 @@ class PacketVerifier:
     def verify(self, data: bytes) -> bytes | None:
         """The packet without counter and tag; None where it is refused, which is counted."""
         if len(data) <= self._tail_bytes:
-            self.counters["refused_short"] += 1
-            return None
+            return self._refuse("refused_short")
         packet, tail = data[: -self._tail_bytes], data[-self._tail_bytes :]
         sent, tag = tail[:SENT_COUNTER_BYTES], tail[SENT_COUNTER_BYTES:]
         counter = self._found(packet, int.from_bytes(sent, "big"), tag)
         if counter is None:
-            self.counters["refused_tag"] += 1
-            return None
+            return self._refuse("refused_tag")
         self.sender_ahead_s = counter / COUNTS_PER_SECOND - self._clock()
         refusal = self._refusal(counter)
-        self.counters[refusal or "accepted"] += 1
-        return None if refusal else packet
+        if refusal:
+            return self._refuse(refusal)
+        self.counters["accepted"] += 1
+        return packet
+
+    def _refuse(self, why: str) -> None:
+        self.counters[why] += 1
+        self.last_refusal = why
 
     def _found(self, packet: bytes, sent: int, tag: bytes) -> int | None:
         """The whole counter under which the tag is right; None where there is none."""
-        known = [w.newest for w in (self._window, self._ahead) if w is not None]
-        for counter in {_nearest(sent, n) for n in (self._now(), *known)}:
+        now = _nearest(sent, self._now())
+        near = {now}
+        for window in (self._window, self._ahead):
+            if window is not None:
+                near.add(_nearest(sent, window.newest))
+        for counter in near:
             if self._tags.fits(tag, counter, packet):
                 return counter
-        return self._searched(packet, sent, tag)
+        return self._searched(packet, sent, tag, now)
 
-    def _searched(self, packet: bytes, sent: int, tag: bytes) -> int | None:
+    def _searched(self, packet: bytes, sent: int, tag: bytes, now: int) -> int | None:
         """One try a packet, and two hits: that luck is no help, and garbage costs little."""
-        if self._far is None:
-            self._turn = (self._turn + 1) % len(FAR_SPANS)
-            counter = _nearest(sent, self._now()) + FAR_SPANS[self._turn] * COUNTER_SPAN
+        now_s = self._monotonic()
+        if self._far is not None and now_s - self._far_s < FAR_HIT_S:
+            counter = _nearest(sent, self._far)
             if self._tags.fits(tag, counter, packet):
-                self._far, self._misses = counter, 0
-            return None
-        counter = _nearest(sent, self._far)
+                self._far, self._far_s = counter, now_s
+                return counter
+        if self._turn == len(self._spans):
+            # Whoever sends in between takes turns, and in no order always the same ones.
+            random.shuffle(self._spans)
+            self._turn = 0
+        counter = now + self._spans[self._turn] * COUNTER_SPAN
+        self._turn += 1
         if self._tags.fits(tag, counter, packet):
-            self._far, self._misses = counter, 0
-            return counter
-        self._misses += 1
-        if self._misses == FAR_MISSES:
-            self._far = None
+            self._far, self._far_s = counter, now_s
         return None
 
     def _now(self) -> int:

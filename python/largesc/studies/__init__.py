@@ -13,6 +13,7 @@ STUDIES = {
     "codec_pictures": "codec_pictures",
     "codec_table": "codec_table",
     "endurance": "endurance",
+    "gateway_flood": "gateway_flood",
     "playout": "playout",
     "radio_conditions": "radio.conditions",
     "radio_per": "radio.per",
