@@ -57,6 +57,15 @@ def demo_line(row: dict) -> list[str]:
     ]
 
 
+def test_audio_is_that_of_its_csv():
+    rows = read_csv(ROOT / "docs" / "audio" / "demo.csv")
+    page = (ROOT / "docs" / "audio" / "README.md").read_text()
+    for row, cells in zip(rows, table(page, "file")[1:], strict=True):
+        line = demo_line(row)
+        assert cells[1:4] == line[:3]
+        assert cells[4:] == [line[4], line[5], f"{row['words_kept_percent']} %"]
+
+
 def test_demo_is_that_of_its_csv():
     rows = read_csv(RESULTS / "demo.csv")
     assert table(LINK, "channel") == [demo_line(row) for row in rows]
