@@ -19,6 +19,8 @@ STATUS_FRAMES = 12
 MOST_TIMES = 4096
 # Until a thread that failed tries again.
 RETRY_S = 0.1
+# Blocks that run. Of a Python block a flowgraph keeps only the part in C++, which calls the rest.
+_running: set[object] = set()
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +91,8 @@ class TokenBlock:
     No message ends the block: what a handler raises is counted as ``refused``.
 
     A flowgraph may be stopped and started again. Each run begins anew, with the settings as they
-    are: what waits is dropped, counters begin at 0, and :meth:`begin` puts back the rest.
+    are: what waits is dropped, counters begin at 0, and :meth:`begin` puts back the rest. While it
+    runs the block lives, though nobody refers to it.
     """
 
     _ran = False
@@ -110,6 +113,7 @@ class TokenBlock:
             self.set_msg_handler(pmt.intern("system"), self._on_system)
 
     def start(self) -> bool:
+        _running.add(self)
         # What was posted before the first run is for it.
         if self._ran:
             self._drop_waiting()
@@ -120,6 +124,15 @@ class TokenBlock:
             self.begin()
         self._ran = True
         return True
+
+    def stop(self) -> bool:
+        # GNU Radio calls this in a destructor: what it raised would end the program.
+        self.attempt(self.halt)
+        _running.discard(self)
+        return True
+
+    def halt(self) -> None:
+        """Ends what goes on beside the block, such as a thread, when a run is over."""
 
     def _drop_waiting(self) -> None:
         ports = self.gateway.message_ports_in()
@@ -220,8 +233,7 @@ class ThreadedBlock(TokenBlock):
             if self.stopped.wait(RETRY_S):
                 return
 
-    def stop(self) -> bool:
+    def halt(self) -> None:
         if self._thread is not None:
             self.stopped.set()
             self._thread.join()
-        return True

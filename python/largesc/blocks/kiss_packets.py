@@ -113,12 +113,11 @@ class kiss_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
         if self._tnc:
             self.attempt(self._connect)
 
-    def stop(self) -> bool:
-        super().stop()
+    def halt(self) -> None:
+        super().halt()
         if self._tnc:
             for client in list(self._clients):
                 self._drop(client)
-        return True
 
     def _drop(self, client: Client) -> None:
         with self._lock:

@@ -106,7 +106,7 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
         self._worker.start()
         return True
 
-    def stop(self) -> bool:
+    def halt(self) -> None:
         # After the end of the stream the queue is empty; else this is an early stop.
         with self._ready:
             self._waiting.clear()
@@ -114,7 +114,6 @@ class moshi_concealer(TokenBlock, gr.basic_block):  # noqa: N801
             self._ready.notify()
         if self._worker is not None and self._worker is not threading.current_thread():
             self._worker.join(timeout=5.0)
-        return True
 
     def _on_tokens(self, message: object) -> None:
         if self._ended:

@@ -83,9 +83,8 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._energy, self._level_dbfs = 0.0, 10 * math.log10(LEAST_POWER)
         self._accepted_before: deque[int] = deque([0, 0], maxlen=2)
 
-    def stop(self) -> bool:
+    def halt(self) -> None:
         self._on_stop()
-        return True
 
     def work(self, input_items: list, output_items: list) -> int:
         samples = input_items[0]

@@ -70,9 +70,8 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         if self._ident is not None:
             self._ident.begin()
 
-    def stop(self) -> bool:
+    def halt(self) -> None:
         self._on_stop()
-        return True
 
     def _on_packet(self, message: object) -> None:
         over, packet = self.read(message)

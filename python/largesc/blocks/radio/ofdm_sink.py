@@ -59,9 +59,8 @@ class ofdm_sink(TokenBlock, gr.basic_block):  # noqa: N801
         if self._ports_done >= PORTS:
             super()._on_system(message)
 
-    def stop(self) -> bool:
+    def halt(self) -> None:
         self._on_stop()
-        return True
 
     def diagnosis(self) -> str:
         """What was heard and what to try, where no packet was accepted; empty for noise alone."""
