@@ -8,6 +8,7 @@ and other Python threads run meanwhile.
 """
 
 import dataclasses
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from moshi.modules.transformer import RingKVCache
 from moshi.utils.compile import no_compile
 from torch import nn
 
-# The first calls of a recorded step are slow: the runtime looks at shapes and optimises.
-WARM_UP_CALLS = 3
+# Torch has one executor for what is run first, for all threads.
+_executor = threading.Lock()
 
 
 def state_slots(module: nn.Module) -> Iterator[tuple[object, str]]:
@@ -60,6 +61,21 @@ def constant_weights(module: nn.Module) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
+@contextmanager
+def plain_executor() -> Iterator[None]:
+    """What runs first in here is run as it is recorded.
+
+    Else torch looks at shapes over some calls and optimises once more. In a graph of constant
+    weights that finds nothing, and takes half of the time until a model is ready.
+    """
+    with _executor:
+        before = torch._C._jit_set_profiling_mode(False)
+        try:
+            yield
+        finally:
+            torch._C._jit_set_profiling_mode(before)
+
+
 @torch.no_grad()
 def record(module: nn.Module, function: Callable, *inputs: torch.Tensor) -> Callable:
     """Returns ``function``, recorded for inputs of these shapes.
@@ -83,7 +99,8 @@ def record(module: nn.Module, function: Callable, *inputs: torch.Tensor) -> Call
             step = torch.jit.freeze(step)
         else:
             step = _recorded(list(state_slots(module)), function, inputs)
-        for _ in range(WARM_UP_CALLS):
+        with plain_executor():
+            # The first call is slow.
             step(*inputs)
     return step
 
