@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs `largesc` commands in processes of their own that need not load everything anew.
+"""Runs `largesc` and other programs in processes of their own that need not load everything anew.
 
-A server has imported what the commands need; each command is a fork of it.
+A server has imported what they need; each is a fork of it.
 """
 
+import ctypes
+import importlib
 import json
 import multiprocessing
 import os
@@ -11,7 +13,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from helpers import wait_until
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -28,10 +33,39 @@ CONTEXT.set_forkserver_preload(
 # On a machine that has other things to do.
 TIMEOUT_S = 120.0
 CLOSED = ""
+CLONE_NEWNET = 0x40000000
 
 
-def _command(arguments: list[str], files: tuple, prepare: Callable | None, folder: str) -> None:
-    """Becomes the command: what a shell does, and then `largesc`."""
+def enter_network(host: str) -> None:
+    """Moves the calling thread, and what it starts, into a network namespace, as `ip netns exec`.
+
+    Raises:
+        OSError: it may not.
+    """
+    with open(f"/run/netns/{host}") as space:
+        if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"network namespace {host}")
+
+
+def set_environment(**values: str | None) -> None:
+    """Sets variables, and takes away those that are None."""
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def main_of(module: str, arguments: list[str], folder: str | None = None) -> int:
+    """Calls ``main`` of a module, which may lie in a folder of its own, as a script does."""
+    if folder is not None:
+        sys.path.insert(0, folder)
+    return importlib.import_module(module).main(arguments)
+
+
+def _command(
+    main: Callable, arguments: list[str], files: tuple, prepare: Callable | None, folder: str
+) -> None:
+    """Becomes the command: what a shell does, and then ``main``."""
     os.chdir(folder)
     modes = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number, (name, path, mode) in enumerate(
@@ -44,12 +78,12 @@ def _command(arguments: list[str], files: tuple, prepare: Callable | None, folde
         descriptor = os.open(path, mode)
         os.dup2(descriptor, number)
         os.close(descriptor)
-        setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+        # As in any program, stderr is written line by line.
+        mode, buffering = "w" if number else "r", 1 if name == "stderr" else -1
+        setattr(sys, name, open(number, mode, buffering, closefd=False))  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if prepare is not None:
         prepare()
-    from gnuradio.largesc.cli.main import main
-
     try:
         status = main(arguments)
     except SystemExit as error:
@@ -61,13 +95,14 @@ def _command(arguments: list[str], files: tuple, prepare: Callable | None, folde
 
 
 class Command:
-    """A running `largesc`.
+    """A running `largesc`, or another ``main``.
 
     Args:
         folder: for its files; what it says is in ``stderr`` there.
         arguments: of the command.
         stdin, stdout, stderr: paths; empty where the descriptor is closed.
         prepare: called in the process before the command.
+        main: of the program, which gets the arguments and returns the exit status.
     """
 
     def __init__(
@@ -78,6 +113,7 @@ class Command:
         stdout: str | None = None,
         stderr: str | None = None,
         prepare: Callable | None = None,
+        main: Callable[[list[str]], int] = partial(main_of, "gnuradio.largesc.cli.main"),  # noqa: B008
     ) -> None:
         number = len(list(folder.glob("*.stderr")))
         self.stdout = str(folder / f"{number}.stdout") if stdout is None else stdout
@@ -85,7 +121,7 @@ class Command:
         (folder / f"{number}.stderr").touch()
         files = (stdin, self.stdout, self.stderr)
         self.process = CONTEXT.Process(
-            target=_command, args=(list(arguments), files, prepare, str(folder)), daemon=True
+            target=_command, args=(main, list(arguments), files, prepare, str(folder)), daemon=True
         )
         self.process.start()
 
@@ -113,6 +149,16 @@ class Command:
         while words not in self.said():
             assert time.monotonic() < end and self.process.is_alive(), self.said()
             time.sleep(0.02)
+
+    def writes(self, path: Path) -> None:
+        """Waits until it has written a file."""
+
+        def written() -> bool:
+            alive = self.process.is_alive()
+            assert path.exists() or alive, f"it ended without {path.name}: {self.said()}"
+            return path.exists()
+
+        wait_until(written)
 
     def facts(self, path: Path | None = None) -> dict:
         """Its statistics: from stdout, or a file."""

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import sys
+from collections import Counter
 from pathlib import Path
 
 # Before torch is loaded: two workers share two cores.
@@ -17,6 +18,18 @@ from helpers import SMALL_CODEC, seconds_are_steps, small_lm, small_lm_config  #
 
 MOST_MEMORY_MB = 4096
 MOST_LEFT_MB = 150
+# Half a minute and more, most of which is waiting or other processes.
+LONG_FILES = [
+    "test_tutorial.py",
+    "test_two_hosts.py",
+    "test_evaluation.py",
+    "test_stream_batch.py",
+    "test_examples.py",
+    "test_translation_edges.py",
+    "test_rig.py",
+    "test_endurance.py",
+    "test_studies.py",
+]
 LEFT_MB = pytest.StashKey[float]()
 PEAKS_MB = pytest.StashKey[list[float]]()
 
@@ -55,14 +68,22 @@ def models(tmp_path_factory) -> str:
     return str(folder)
 
 
-@pytest.fixture
-def speech() -> np.ndarray:
-    """Four seconds that rise and fall like syllables, with a pause, 24 kHz."""
+@pytest.fixture(scope="session")
+def spoken() -> np.ndarray:
+    """Four seconds that rise and fall like syllables, with a pause, 24 kHz; read only."""
     t = np.arange(4 * 24000) / 24000
     tone = np.sin(2 * np.pi * 140 * t) + 0.5 * np.sin(2 * np.pi * 560 * t)
     envelope = np.maximum(0.0, np.sin(2 * np.pi * 3 * t)) * (t < 2.5)
     noise = np.random.default_rng(0).standard_normal(len(t)) * 0.001
-    return (0.2 * tone * envelope + noise).astype(np.float32)
+    samples = (0.2 * tone * envelope + noise).astype(np.float32)
+    samples.setflags(write=False)
+    return samples
+
+
+@pytest.fixture
+def speech(spoken) -> np.ndarray:
+    """The same, for a test that may change it."""
+    return spoken.copy()
 
 
 @pytest.fixture
@@ -123,6 +144,24 @@ def memory_comes_back(request):
         stash[LEFT_MB] = memory_mb()
 
 
+def settle() -> None:
+    """What is there now, as modules, is not looked through each time that memory is collected."""
+    gc.unfreeze()
+    give_memory_back()
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Files that take long come first, then those of many tests: no worker ends alone with one."""
+    counts = Counter(item.path.name for item in items)
+    rank = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: (rank.get(item.path.name, len(rank)), -counts[item.path.name]))
+
+
+def pytest_collection_finish() -> None:
+    settle()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def memory_of_a_file_comes_back(request):
     """Models that the package keeps for its next call are no longer needed."""
@@ -132,7 +171,7 @@ def memory_of_a_file_comes_back(request):
             for value in vars(module).values():
                 if hasattr(value, "cache_clear") and hasattr(value, "__wrapped__"):
                     value.cache_clear()
-    give_memory_back()
+    settle()
     request.config.stash[LEFT_MB] = memory_mb()
 
 

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 LARGESC = [sys.executable, "-m", "gnuradio.largesc.cli"]
@@ -92,13 +91,3 @@ def seconds_are_steps() -> Iterator[None]:
         yield
     finally:
         run.time = clock
-
-
-def wait_for_file(path: Path, process: object) -> None:
-    """Waits until a process has written a file."""
-
-    def written() -> bool:
-        assert process.poll() is None or path.exists(), f"it ended without {path.name}"
-        return path.exists()
-
-    wait_until(written)

@@ -3,6 +3,8 @@
 
 import io
 import json
+import os
+import queue
 import socket
 import subprocess
 import threading
@@ -12,7 +14,7 @@ import numpy as np
 import soundfile
 from commands import Command
 from gnuradio.largesc.cli.main import main
-from helpers import LARGESC, free_port
+from helpers import LARGESC, PATIENCE_S, free_port
 
 
 def write(path, samples, rate=24000):
@@ -42,29 +44,29 @@ def test_loopback_resamples_mixes_and_says_so(tmp_path, capsys, speech, models):
 
 def test_loopback_from_pipe_to_pipe(tmp_path, speech, models):
     source = Path(write(tmp_path / "in.wav", speech)).read_bytes()
-    done = subprocess.run(
-        [*LARGESC, "loopback", "-", "-", "--codec", models, "--concealer", "repeat"],
-        input=source,
-        check=True,
-        capture_output=True,
-    )
-    assert b"Traceback" not in done.stderr
-    out, rate = soundfile.read(io.BytesIO(done.stdout))
+    ways = [str(tmp_path / name) for name in ("to", "from")]
+    for way in ways:
+        os.mkfifo(way)
+    small = ["--codec", models, "--concealer", "repeat"]
+    done = Command(tmp_path, "loopback", "-", "-", *small, stdin=ways[0], stdout=ways[1])
+    heard = queue.Queue()
+    threading.Thread(target=lambda: heard.put(Path(ways[1]).read_bytes()), daemon=True).start()
+    Path(ways[0]).write_bytes(source)
+    out, rate = soundfile.read(io.BytesIO(heard.get(timeout=PATIENCE_S)))
+    assert done.wait() == 0
     assert rate == 24000 and len(out) == len(speech)
 
 
 def test_three_processes_over_pipes(tmp_path, speech, models):
     source, target = write(tmp_path / "in.wav", speech), str(tmp_path / "out.wav")
-    tx = subprocess.Popen([*LARGESC, "tx", source, "--codec", models], stdout=subprocess.PIPE)
-    channel = subprocess.Popen(
-        [*LARGESC, "channel", "--loss", "0.2"], stdin=tx.stdout, stdout=subprocess.PIPE
-    )
-    subprocess.run(
-        [*LARGESC, "rx", target, "--codec", models, "--concealer", "repeat"],
-        stdin=channel.stdout,
-        check=True,
-    )
-    assert tx.wait() == 0 and channel.wait() == 0
+    sent, passed = (str(tmp_path / name) for name in ("sent", "passed"))
+    for way in (sent, passed):
+        os.mkfifo(way)
+    tx = Command(tmp_path, "tx", source, "--codec", models, stdout=sent)
+    channel = Command(tmp_path, "channel", "--loss", "0.2", stdin=sent, stdout=passed)
+    small = ["--codec", models, "--concealer", "repeat"]
+    rx = Command(tmp_path, "rx", target, *small, stdin=passed)
+    assert tx.wait() == channel.wait() == rx.wait() == 0
     out, _ = soundfile.read(target)
     assert abs(len(out) - 50 * 1920 + 480) <= 2 * 1920
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Language models with and without acoustic delay, stepped with any subset of tokens given."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,12 @@ def tiny_model(acoustic_delay: int, streams: int = 8):
     others = [0] + [acoustic_delay] * 7 if streams == 16 else []
     delays = [0, 0, *[acoustic_delay] * 7, *others]
     return small_lm(1, n_q=streams, depformer_num_layers=2, context=64, delays=delays)
+
+
+@cache
+def tiny_stream(acoustic_delay: int, streams: int, number: int, **options) -> LanguageModelStream:
+    """A stream of a tiny model of its own, recorded once; ``number`` tells several apart."""
+    return LanguageModelStream(tiny_model(acoustic_delay, streams), **options)
 
 
 def frames_of(count: int, seed: int = 2) -> np.ndarray:
@@ -125,8 +133,9 @@ def test_guess_is_kept_when_the_next_frame_is_lost():
 @pytest.mark.parametrize("mode", ["speculative", "wait"])
 def test_repair_equals_a_fresh_run_with_delay(mode, frames_ago):
     frames = frames_of(40)
-    right = LanguageModelStream(tiny_model(1, 16), delay_mode=mode)
-    wrong = LanguageModelStream(tiny_model(1, 16), delay_mode=mode)
+    right, wrong = (tiny_stream(1, 16, number, delay_mode=mode) for number in (1, 2))
+    for stream in (right, wrong):
+        stream.reset()
     for n, tokens in enumerate(frames):
         right.step(tokens)
         wrong.step(frames[0] if n == 40 - frames_ago else tokens)

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the context model learns from: patterns of the link, Whisper's features, and the recipe."""
 
-import os
-import signal
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from commands import Command, main_of, set_environment
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.link_patterns import LinkPatterns, drawn_losses
 from gnuradio.largesc.training.token_sets import TokenSet, save
-from helpers import SMALL_CODEC, wait_for_file
+from helpers import SMALL_CODEC
 
 pytestmark = pytest.mark.usefixtures("minutes_of_steps")
 
@@ -163,12 +161,12 @@ def test_recipe_resumes_after_a_kill(work, models):
     from gnuradio.largesc.training.recipes import context
 
     options = arguments_of(work, models, 30)
-    command = [sys.executable, "-m", "gnuradio.largesc.training.recipes.context", *options]
-    env = os.environ | {"LARGESC_SAVE_EVERY_S": "0"}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-    wait_for_file(work / "context_latent.pt", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    main = partial(main_of, "gnuradio.largesc.training.recipes.context")
+    prepare = partial(set_environment, LARGESC_SAVE_EVERY_S="0")
+    training = Command(work, *options, prepare=prepare, main=main)
+    training.writes(work / "context_latent.pt")
+    training.process.kill()
+    training.process.join()
     before = torch.load(work / "context_latent.pt", weights_only=False)
     context.main(arguments_of(work, models, (before["seconds"] + 20) / 60))
     after = torch.load(work / "context_latent.pt", weights_only=False)

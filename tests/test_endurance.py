@@ -22,7 +22,8 @@ def wav(tmp_path, speech) -> str:
 def test_short_run_holds_and_is_written(wav, models, tmp_path, capsys, air, minutes):
     options = ["--speech", wav, "--minutes", str(minutes), "--air", air, "--output", str(tmp_path)]
     small = ["--codec", models, "--model", models, "--concealer", "repeat"]
-    command = ["study", "endurance", *options, *small, "--fade-every", "20"]
+    # As fast as can be: how many frames are under way is compared over minutes, and this is one.
+    command = ["study", "endurance", *options, *small, "--fade-every", "20", "--pace", "1000"]
     assert main(command) == 0, capsys.readouterr().out
     with (tmp_path / f"endurance_{air}.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -137,7 +137,7 @@ def test_sweep_repeats_itself_and_computes_nothing_twice(small, tmp_path, monkey
     asked = []
     compute = sweep._compute
     monkeypatch.setattr(sweep, "_compute", lambda g, *rest: (asked.append(g), compute(g, *rest)))
-    sweep.run(setting, files, tmp_path / "a", seed=5)
+    sweep.run(setting, files, tmp_path / "a", seed=5, processes=1)
     assert [len(group) for group in asked[0].values()] == [1]
     assert (tmp_path / "a" / "results.csv").read_text() == first
     monkeypatch.setattr(sweep, "_compute", lambda *_: pytest.fail("computed again"))

@@ -2,16 +2,15 @@
 """The call sign in Morse code: what is sent, when, and that no packet suffers."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pmt
 import pytest
 import soundfile
+from commands import Command, main_of
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc.blocks.messages import make_packet
 from gnuradio.largesc.radio.morse import MORSE, StationIdent, keyed, morse_symbols
@@ -213,14 +212,12 @@ def test_a_recorded_over_ends_with_the_call_sign(monkeypatch, tmp_path, speech, 
 def test_an_over_that_is_interrupted_is_signed(tmp_path, speech):
     soundfile.write(tmp_path / "in.wav", np.tile(speech, 30), 24000)
     path = tmp_path / "over.cf32"
-    command = [sys.executable, str(EXAMPLES / "radio.py"), "tx", str(tmp_path / "in.wav")]
-    process = subprocess.Popen(
-        [*command, "--to", str(path), "--call-sign", "N0CALL"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = ["tx", str(tmp_path / "in.wav"), "--to", str(path), "--call-sign", "N0CALL"]
+    radio = Command(tmp_path, *command, main=partial(main_of, "radio", folder=str(EXAMPLES)))
     wait_until(lambda: path.exists() and path.stat().st_size > 8 * 3 * 7200)
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=300)
+    radio.signal(signal.SIGINT)
+    radio.wait()
+    out = Path(radio.stdout).read_text()
     assert json.loads(out.splitlines()[-1])["modem"]["idents"] == 1
     x = np.fromfile(path, dtype=np.complex64)
     assert read_morse(x[-round(105 * DOT_S * 7200) :], 7200.0).endswith("DE N0CALL")

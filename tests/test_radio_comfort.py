@@ -19,16 +19,17 @@ def rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(x**2)))
 
 
-@pytest.fixture
-def over(speech, tmp_path) -> np.ndarray:
+@pytest.fixture(scope="module")
+def over(spoken, tmp_path_factory) -> np.ndarray:
     """Samples of four seconds of speech, at the profile's rate."""
-    soundfile.write(tmp_path / "in.wav", np.tile(speech[: 24000 * 2], 2), 24000)
+    source = tmp_path_factory.mktemp("over") / "in.wav"
+    soundfile.write(source, np.tile(spoken[: 24000 * 2], 2), 24000)
     tb = gr.top_block("tx", catch_exceptions=False)
-    source = blocks.wavfile_source(str(tmp_path / "in.wav"), False)
+    voice = blocks.wavfile_source(str(source), False)
     sender = largesc.speech_tx(budget_bps=1100, deadline_ms=160, frames_per_packet=2, crc=False)
     modem = largesc.packet_radio_tx(profile="ssb", queue_packets=1000)
     sink = blocks.vector_sink_c()
-    tb.connect(source, sender)
+    tb.connect(voice, sender)
     tb.msg_connect(sender, "packets", modem, "packets")
     tb.connect(modem, sink)
     tb.run()

@@ -2,8 +2,6 @@
 """examples/radio.py: recordings, ZMQ, radios that are not there and radios that stand in."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from commands import Command, main_of
 from gnuradio import gr, largesc
 from helpers import wait_until
 
@@ -183,12 +182,11 @@ def test_missing_radio_is_named(radio, wav, tmp_path, capsys, command, option, d
 
 
 def test_missing_radio_is_exit_status_2(tmp_path):
-    script, device = str(EXAMPLES / "radio.py"), ["--device", "driver=hackrf"]
-    command = [sys.executable, script, "rx", str(tmp_path / "out.wav"), *device, *RADIO]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "no radio answers to 'driver=hackrf'" in done.stderr
-    assert "Traceback" not in done.stderr
+    command = ["rx", str(tmp_path / "out.wav"), "--device", "driver=hackrf", *RADIO]
+    done = Command(tmp_path, *command, main=partial(main_of, "radio", folder=str(EXAMPLES)))
+    # Nor is there a traceback.
+    assert done.wait() == 2
+    assert "no radio answers to 'driver=hackrf'" in done.said()
 
 
 class StandIn:

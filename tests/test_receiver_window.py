@@ -2,14 +2,13 @@
 """The window of examples/radio.py rx: lamps, figures and words for what is heard."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pmt
 import pytest
+from commands import Command, main_of, set_environment
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc.blocks.messages import to_pmt
 from gnuradio.largesc.radio.band import Signal
@@ -178,12 +177,11 @@ def test_lamp_of_packets_goes_out(window):
     assert panel.lamps["packets"].on
 
 
-def run_radio(*arguments: str, platform: str = "offscreen") -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "radio.py"), "rx", *arguments],
-        capture_output=True, text=True, timeout=300,
-        env=os.environ | {"QT_QPA_PLATFORM": platform},
-    )  # fmt: skip
+def run_radio(folder: Path, *arguments: str, **environment: str | None) -> Command:
+    """The receiver of the example, in an environment with these variables."""
+    prepare = partial(set_environment, **({"QT_QPA_PLATFORM": "offscreen"} | environment))
+    main = partial(main_of, "radio", folder=str(EXAMPLES))
+    return Command(folder, "rx", *arguments, prepare=prepare, main=main)
 
 
 def test_a_recording_is_looked_at_and_its_picture_kept(tmp_path):
@@ -191,26 +189,26 @@ def test_a_recording_is_looked_at_and_its_picture_kept(tmp_path):
     over(24).astype(np.complex64).tofile(tmp_path / "over.cf32")
     picture = tmp_path / "window.png"
     where = [str(tmp_path / "out.wav"), "--from", str(tmp_path / "over.cf32")]
-    done = run_radio(*where, "--window", "--picture", str(picture))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["modem"]["accepted"] == 24
+    done = run_radio(tmp_path, *where, "--window", "--picture", str(picture))
+    assert done.wait() == 0, done.said()
+    out = Path(done.stdout).read_text()
+    assert json.loads(out.splitlines()[-1])["modem"]["accepted"] == 24
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
 
 
-def test_without_a_display_it_says_so(tmp_path, monkeypatch):
+def test_without_a_display_it_says_so(tmp_path):
     noise(0.1).astype(np.complex64).tofile(tmp_path / "x.cf32")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
     where = [str(tmp_path / "out.wav"), "--from", str(tmp_path / "x.cf32"), "--window"]
-    done = run_radio(*where, platform="")
-    assert done.returncode == 2 and "--window needs a display" in done.stderr
+    no_display = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY"))
+    done = run_radio(tmp_path, *where, QT_QPA_PLATFORM="", **no_display)
+    assert done.wait() == 2 and "--window needs a display" in done.said()
 
 
 def test_a_rate_that_is_too_high_is_one_line(tmp_path):
     noise(0.1).astype(np.complex64).tofile(tmp_path / "fast.cf32")
     where = [str(tmp_path / "out.wav"), "--from", str(tmp_path / "fast.cf32")]
-    done = run_radio(*where, "--window", "--sample-rate", "10e6")
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if line.startswith("radio rx: ")]
-    assert len(lines) == 1 and "10" in lines[0], done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_radio(tmp_path, *where, "--window", "--sample-rate", "10e6")
+    # Nor is there a traceback.
+    assert done.wait() == 2
+    lines = [line for line in done.said().splitlines() if line.startswith("radio rx: ")]
+    assert len(lines) == 1 and "10" in lines[0], done.said()

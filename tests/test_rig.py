@@ -2,7 +2,6 @@
 """Frequency and push to talk by hamlib's rigctld, with its dummy rig and with worse daemons."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -10,14 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from commands import Command
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc.radio.rig import HamlibError, PushToTalk, Rig
-from helpers import free_port, wait_until
+from helpers import PATIENCE_S, free_port, wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -312,22 +314,16 @@ def test_an_over_through_a_transceivers_sound_card(radio, card, dummy, wav, caps
     assert abs(rx.statistics()["carrier_offset_hz"]) < 5
 
 
-# An over into a card that takes all; with "fails" first, it breaks down.
-OVER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import radio, radio_devices
-from gnuradio import blocks
+def an_over(how: str, arguments: list[str]) -> int:
+    """An over into a card that takes all; where it "fails", it breaks down."""
+    sys.path.insert(0, str(EXAMPLES))
+    import radio
+    import radio_devices
 
-class audio:
-    def sink(*_):
-        return blocks.null_sink(4)
-
-radio_devices.audio = audio
-if sys.argv[2] == "fails":
-    radio.run = lambda *_: 1 / 0
-sys.exit(radio.main(["tx", *sys.argv[3:]]))
-"""
+    radio_devices.audio = SimpleNamespace(sink=lambda *_: blocks.null_sink(4))
+    if how == "fails":
+        radio.run = lambda *_: 1 / 0
+    return radio.main(["tx", *arguments])
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, "fails"])
@@ -335,19 +331,16 @@ def test_the_key_is_released_whatever_ends_the_over(dummy, tmp_path, speech, end
     soundfile.write(tmp_path / "long.wav", np.tile(speech, 30), 24000)
     watcher = Rig(dummy.where)
     how = end if isinstance(end, str) else "signal"
-    command = [sys.executable, "-c", OVER, str(EXAMPLES), how, str(tmp_path / "long.wav")]
-    process = subprocess.Popen(
-        [*command, "--audio", "", "--rig", dummy.where],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    if end == "fails":
-        _, error = process.communicate(timeout=300)
-        assert process.returncode != 0 and "ZeroDivisionError" in error
-    else:
+    rig = ["--audio", "", "--rig", dummy.where]
+    over = Command(tmp_path, str(tmp_path / "long.wav"), *rig, main=partial(an_over, how))
+    if end != "fails":
         wait_until(watcher.keyed)
         time.sleep(0.5)
-        os.kill(process.pid, end)
-        process.communicate(timeout=300)
+        over.signal(end)
+    over.process.join(PATIENCE_S)
+    assert over.process.exitcode is not None, over.said()
+    if end == "fails":
+        assert over.process.exitcode != 0 and "ZeroDivisionError" in over.said()
     assert not watcher.keyed()
     watcher.close()
 

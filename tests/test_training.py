@@ -3,10 +3,9 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from commands import Command, main_of, set_environment
 from gnuradio.largesc.models.store import write_sha256
 from gnuradio.largesc.training.augmentation import add_variants, varied
 from gnuradio.largesc.training.config import read_config
@@ -22,7 +22,6 @@ from gnuradio.largesc.training.recipes import codec as recipe
 from gnuradio.largesc.training.run import Run, read_checkpoint
 from gnuradio.largesc.training.speech import open_samples, prepare
 from gnuradio.largesc.training.world import continuous
-from helpers import wait_for_file
 
 pytestmark = pytest.mark.usefixtures("minutes_of_steps")
 
@@ -138,14 +137,14 @@ def test_variants_are_the_same_each_time(table, tmp_path):
 
 def test_killed_run_resumes(table, config, tmp_path):
     recipe.main(arguments(table, config, tmp_path, "--stage", "linear"))
-    command = [sys.executable, "-m", "gnuradio.largesc.training.recipes.codec"]
-    command += arguments(table, config, tmp_path, "--stage", "autoencoder", "--minutes", "5")
-    environment = os.environ | {"LARGESC_SAVE_EVERY_S": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    options = arguments(table, config, tmp_path, "--stage", "autoencoder", "--minutes", "5")
+    main = partial(main_of, "gnuradio.largesc.training.recipes.codec")
+    prepare = partial(set_environment, LARGESC_SAVE_EVERY_S="1")
+    training = Command(tmp_path, *options, prepare=prepare, main=main)
     path = tmp_path / "autoencoder.pt"
-    wait_for_file(path, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    training.writes(path)
+    training.process.kill()
+    training.process.join()
     before = torch.load(path, weights_only=False)
     assert before["step"] > 0
     minutes = str(before["seconds"] / 60 + 0.03)

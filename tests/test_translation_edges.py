@@ -4,7 +4,6 @@
 import json
 import signal
 import socket
-import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -300,11 +299,13 @@ def test_arguments_that_do_not_fit_are_refused(given, said, tmp_path, capsys, mo
 # Processes
 
 
-def program(arguments: list[str]) -> Program:
-    return Program(arguments, [])
+@pytest.fixture
+def program(tmp_path):
+    """Starts a command."""
+    return lambda arguments: Program(tmp_path, arguments)
 
 
-def test_a_device_says_when_its_edge_is_gone_and_when_it_is_back(tmp_path):
+def test_a_device_says_when_its_edge_is_gone_and_when_it_is_back(tmp_path, program):
     """The edge is one of this process, which vanishes and returns."""
     write_audio(tmp_path / "in.wav", np.concatenate([voice(60.0)]))
     at = here()
@@ -324,11 +325,11 @@ def test_a_device_says_when_its_edge_is_gone_and_when_it_is_back(tmp_path):
         assert edge.counters["restarts"] == 0
     finally:
         edge.close()
-        device.process.send_signal(signal.SIGTERM)
-        assert device.process.wait(60.0) == 128 + signal.SIGTERM
+        device.signal(signal.SIGTERM)
+        assert device.wait() == 128 + signal.SIGTERM
 
 
-def test_a_listeners_device_shows_speaks_and_says_who_is_gone(tmp_path):
+def test_a_listeners_device_shows_speaks_and_says_who_is_gone(tmp_path, program):
     if lacking := absent(["piper", *MODELS["joe"].packages]):
         pytest.skip(f"{lacking[0]} is not installed")
     at, out, srt = here(), tmp_path / "out.wav", tmp_path / "out.srt"
@@ -339,22 +340,23 @@ def test_a_listeners_device_shows_speaks_and_says_who_is_gone(tmp_path):
         edge = Sender(at)
         wait_until(lambda: edge.answers > 0)
         edge.send(TEXT, text_bytes(PHRASE))
-        line = json.loads(device.process.stdout.readline())
+        wait_until(device.output)
+        line = json.loads(device.output()[0])
         assert line["committed"] == PHRASE.committed and line["last"]
         wait_until(lambda: out.stat().st_size > 5 * 48000)
         edge.close()
         gone = time.monotonic()
         assert device.said("nothing comes from the edge", gone) - gone < SOON_S
     finally:
-        device.process.send_signal(signal.SIGINT)
-        assert device.process.wait(60.0) == 0
+        device.signal(signal.SIGINT)
+        assert device.wait() == 0
     assert np.abs(read_audio(out)).max() > 0.1
     assert "four words of speech" in srt.read_text()
-    facts = json.loads(device.process.stdout.readlines()[-1])["statistics"]
+    facts = json.loads(device.output()[-1])["statistics"]
     assert (facts["texts"], facts["phrases"], facts["unsaid"]) == (1, 1, 0)
 
 
-def test_a_prompt_goes_over_two_devices_and_two_edges(tmp_path):
+def test_a_prompt_goes_over_two_devices_and_two_edges(tmp_path, program):
     """Four processes, real weights, and the speaker's edge is killed between two prompts."""
     wanted = ["ctranslate2", "faster_whisper", "av", *MODELS["base"].packages]
     if lacking := absent(wanted):
@@ -371,29 +373,26 @@ def test_a_prompt_goes_over_two_devices_and_two_edges(tmp_path):
     near = ["translate", "edge", "--speaker", "--listen", first, "--to", second]
     far = ["translate", "edge", "--listener", "--listen", second, "--to", third]
     speak = ["translate", "device", str(source), "--to", first, "--segment-s", "1.5"]
-    lines: list[dict] = []
 
-    def read() -> None:
-        for line in device.process.stdout:
-            lines.append(json.loads(line))
+    def lines() -> list[dict]:
+        return [json.loads(line) for line in device.output()]
 
-    threading.Thread(target=read, daemon=True).start()
     edges = [program(near), program(far)]
     try:
         for count in (1, 2):
             for edge in edges:
                 edge.said("listening at")
-            assert program(speak).process.wait(120.0) == 0
-            wait_until(lambda count=count: sum(x.get("last", False) for x in lines) == count)
-            said = "".join(x.get("committed", "") for x in lines)
+            assert program(speak).wait() == 0
+            wait_until(lambda count=count: sum(x.get("last", False) for x in lines()) == count)
+            said = "".join(x.get("committed", "") for x in lines())
             assert said.lower().count("conference") >= count
             if count == 1:
                 edges[0].kill()
                 edges[0] = program(near)
     finally:
         for one in (*edges, device):
-            one.process.send_signal(signal.SIGTERM)
-            assert one.process.wait(60.0) == 0
+            one.signal(signal.SIGTERM)
+            assert one.wait() == 0
 
 
 def test_a_bound_is_named_where_docs_say_it():

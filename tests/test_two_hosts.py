@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """largesc tx and rx as two hosts: network namespaces with a cable between them, or ZMQ."""
 
-import ctypes
-import json
 import os
 import re
 import shutil
@@ -11,19 +9,21 @@ import socket
 import subprocess
 import threading
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import Command, enter_network
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.packets.report import decode
-from helpers import LARGESC, free_port
+from helpers import free_port
 
 # Seconds for an answer that should take 2, on a machine that has other things to do.
 SOON_S = 5.0
 START_S = 120.0
 PORT = 52100
-CLONE_NEWNET = 0x40000000
 # Each loss for so long, the last half of which is looked at.
 PHASE_S = 6.0
 
@@ -31,43 +31,57 @@ PHASE_S = 6.0
 class Program:
     """A largesc command, what it says, and when."""
 
-    def __init__(self, arguments: list[str], prefix: list[str]) -> None:
+    def __init__(self, folder: Path, arguments: list[str], host: str | None = None) -> None:
         self.lines: list[tuple[float, str]] = []
-        self.process = subprocess.Popen(
-            [*prefix, *LARGESC, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        prepare = partial(enter_network, host) if host else None
+        self._command = Command(folder, *arguments, prepare=prepare)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        for line in self.process.stderr:
-            self.lines.append((time.monotonic(), line.strip()))
+        with open(self._command.stderr) as file:
+            while True:
+                over = not self._command.process.is_alive()
+                while line := file.readline():
+                    self.lines.append((time.monotonic(), line.strip()))
+                if over:
+                    return
+                time.sleep(0.01)
 
     def said(self, words: str, since: float = 0.0, seconds: float = START_S) -> float:
         """Waits for a line with these words after ``since``; returns when it came."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            over = not self._reader.is_alive()
             for at, line in list(self.lines):
                 if words in line and at >= since:
                     return at
+            assert not over, f"it ended without {words!r}: {self.lines}"
             time.sleep(0.02)
         raise AssertionError(f"{words!r} was not said: {self.lines}")
 
+    def signal(self, number: int) -> None:
+        self._command.signal(number)
+
+    def wait(self) -> int:
+        """Its exit status."""
+        return self._command.wait()
+
+    def output(self) -> list[str]:
+        """Whole lines of stdout so far."""
+        return Path(self._command.stdout).read_text().split("\n")[:-1]
+
     def kill(self) -> float:
-        self.process.kill()
-        self.process.wait()
+        self._command.process.kill()
+        self._command.process.join()
         return time.monotonic()
 
     def facts(self) -> dict:
         """Ends it as Ctrl-C does; its counters by block, and the summary."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(START_S) == 0, self.lines
-        self._reader.join()
-        found = json.loads(self.process.stdout.read())
+        if self._command.process.is_alive():
+            self._command.signal(signal.SIGINT)
+        assert self._command.wait() == 0, self.lines
+        found = self._command.facts()
         return found["blocks"] | {"summary": found["summary"]}
 
 
@@ -79,11 +93,11 @@ def start(tmp_path, speech, models):
     first = {"tx": [source], "rx": [str(tmp_path / "out.wav")], "channel": []}
     programs = []
 
-    def begin(command: str, *options: str, prefix: list[str] = ()) -> Program:
+    def begin(command: str, *options: str, host: str | None = None) -> Program:
         model = [] if command == "channel" else ["--codec", models]
         more = ["--concealer", "repeat"] if command == "rx" else []
         words = [command, *first[command], *options, *model, *more, "--json"]
-        programs.append(Program(words, list(prefix)))
+        programs.append(Program(tmp_path, words, host))
         return programs[-1]
 
     yield begin
@@ -96,14 +110,14 @@ def ip(*words: str) -> None:
 
 
 class Hosts:
-    """Hosts a and b; `a` and `b` start a command in them."""
+    """Hosts a and b, by the names of their network namespaces."""
 
     def __init__(self) -> None:
         name = f"largesc{os.getpid()}"
         self.names = [f"{name}a", f"{name}b"]
         for host in self.names:
             ip("netns", "add", host)
-        self.a, self.b = (["ip", "netns", "exec", host] for host in self.names)
+        self.a, self.b = self.names
         ip("link", "add", "va", "netns", self.names[0], "type", "veth", "peer", "name", "vb",
            "netns", self.names[1])  # fmt: skip
         for host, end, number in zip(self.names, ("va", "vb"), (1, 2), strict=True):
@@ -127,8 +141,10 @@ class Hosts:
         """Gives host a another address, after half a second without any."""
         ip("-n", self.names[0], "addr", "del", "10.77.0.1/24", "dev", "va")
         time.sleep(0.5)
+        # From here on: packets may go before the command has ended.
+        begin = time.monotonic()
         ip("-n", self.names[0], "addr", "add", "10.77.0.3/24", "dev", "va")
-        return time.monotonic()
+        return begin
 
     def close(self) -> None:
         for host in self.names:
@@ -165,9 +181,8 @@ class Relay(threading.Thread):
         self._owed = {True: 0.0, False: 0.0}
 
     def run(self) -> None:
-        with open(f"/run/netns/{self._host}") as space:
-            # Of this thread only.
-            assert ctypes.CDLL(None).setns(space.fileno(), CLONE_NEWNET) == 0
+        # This thread only.
+        enter_network(self._host)
         sender = None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
             heard.bind(self._at)
@@ -195,9 +210,9 @@ def test_speech_and_reports_follow_a_loss_that_changes(hosts, start, tmp_path, r
     at, receiver = ("10.77.0.1", PORT + 1), ("10.77.0.2", PORT)
     relay = Relay(hosts.names[0], at, receiver)
     relay.start()
-    rx = start("rx", "--listen", "{}:{}".format(*receiver), prefix=hosts.b)
+    rx = start("rx", "--listen", "{}:{}".format(*receiver), host=hosts.b)
     rx.said("listening")
-    tx = start("tx", "--to", "{}:{}".format(*at), prefix=hosts.a)
+    tx = start("tx", "--to", "{}:{}".format(*at), host=hosts.a)
     tx.said("sending")
     rx.said("packets come from")
     time.sleep(PHASE_S / 2)
@@ -222,15 +237,15 @@ def test_speech_and_reports_follow_a_loss_that_changes(hosts, start, tmp_path, r
 
 def test_report_comes_back_through_a_bad_network(hosts, start):
     to = f"10.77.0.2:{PORT}"
-    rx = start("rx", "--listen", to, "--deadline-ms", "240", prefix=hosts.b)
+    rx = start("rx", "--listen", to, "--deadline-ms", "240", host=hosts.b)
     if not hosts.netem("loss", "30%", "delay", "100ms", "100ms", "duplicate", "10%"):
         way = f"10.77.0.1:{PORT + 1}"
         bad = ["--loss", "0.3", "--jitter-ms", "200", "--duplicate", "0.1", "--reorder", "0.1"]
-        channel = start("channel", "--listen", way, "--to", to, *bad, prefix=hosts.a)
+        channel = start("channel", "--listen", way, "--to", to, *bad, host=hosts.a)
         channel.said("listening")
         to = way
     rx.said("listening")
-    tx = start("tx", "--to", to, prefix=hosts.a)
+    tx = start("tx", "--to", to, host=hosts.a)
     tx.said("sending")
     time.sleep(8.0)
     got, sent = rx.facts(), tx.facts()
@@ -247,14 +262,14 @@ def test_report_comes_back_through_a_bad_network(hosts, start):
 
 def test_restarts_and_a_new_address(hosts, start, tmp_path, record_property):
     to = f"10.77.0.2:{PORT}"
-    rx = start("rx", "--listen", to, prefix=hosts.b)
+    rx = start("rx", "--listen", to, host=hosts.b)
     listening = rx.said("listening")
     took = {"absent sender": rx.said("no packet for 2 s") - listening}
-    tx = start("tx", "--to", to, prefix=hosts.a)
+    tx = start("tx", "--to", to, host=hosts.a)
     took["first packet"] = rx.said("packets come from 10.77.0.1") - tx.said("sending")
     killed = tx.kill()
     took["sender killed"] = rx.said("no packet for 2 s", killed) - killed
-    tx = start("tx", "--to", to, prefix=hosts.a)
+    tx = start("tx", "--to", to, host=hosts.a)
     sending = tx.said("sending")
     took["sender again"] = rx.said("packets come again", killed) - sending
     time.sleep(2.0)
@@ -265,7 +280,7 @@ def test_restarts_and_a_new_address(hosts, start, tmp_path, record_property):
     heard = soundfile.info(str(tmp_path / "out.wav")).duration
     assert killed - listening - 2.0 < heard < killed - listening + 1.0
     took["receiver killed"] = tx.said("no report of the receiver for 2 s", killed) - killed
-    rx = start("rx", "--listen", to, prefix=hosts.b)
+    rx = start("rx", "--listen", to, host=hosts.b)
     listening = rx.said("listening")
     took["receiver again"] = tx.said("reports of the receiver come again", killed) - listening
     sent, got = tx.facts(), rx.facts()
