@@ -577,7 +577,7 @@ def test_end_of_the_gateway_is_told(spoken):
     assert world.outputs[name(0)][0].closed
 
 
-@pytest.mark.parametrize("method", ["context", "repeat", "silence"])
+@pytest.mark.parametrize("method", ["context", "lm", "repeat", "silence"])
 def test_other_concealers(spoken, method):
     world = World(method=method)
     packets = [p for part in sender(spoken[0] * 2, end=False) for p in part]
@@ -586,11 +586,6 @@ def test_other_concealers(spoken, method):
     (call,) = world.gateway.calls.values()
     assert call.frames > len(packets) - 6 and call.statistics()["packets_lost"] > 2
     assert np.all(np.isfinite(np.concatenate(world.outputs[name(0)][0].frames)))
-
-
-def test_a_language_model_has_one_stream_only():
-    with pytest.raises(ValueError, match="one stream a process"):
-        World(method="lm")
 
 
 def test_refusals_on_the_wire():

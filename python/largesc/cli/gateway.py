@@ -25,8 +25,6 @@ from .facts import check_json, report
 from .process import ending
 from .say import say
 
-# A language model has one stream a process.
-CONCEALERS = tuple(method for method in METHODS if method != "lm")
 JOIN_S = 2.0
 
 
@@ -67,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add("--phones-at", "address where RTP comes in [%(default)s]", default="127.0.0.1")
     add("--metrics", "status page and /metrics for Prometheus there", metavar="HOST:PORT")
     add("--seconds", "end after so long; 0: never [0]", type=float, default=0.0, metavar="S")
-    add("--concealer", "[%(default)s]", choices=CONCEALERS, default=receiver.method)
+    add("--concealer", "[%(default)s]", choices=METHODS, default=receiver.method)
     add(
         "--report-interval-ms", "at most one report a call in so many ms; 0: none [%(default)g]",
         type=float, default=ReportOptions.interval_ms, metavar="MS",

@@ -2,7 +2,7 @@
 """Received frames in, complete frames out: one class a method."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,9 @@ class RepeatConcealer:
     def finish(self) -> ConcealedFrame | None:
         """The frame that still waits at the end of the stream."""
         return None
+
+    def close(self) -> None:
+        """Ends the stream."""
 
     def follow(self, before: "RepeatConcealer") -> None:
         """Goes on where another concealer stood, with its counters and its last frame."""
@@ -216,6 +219,26 @@ class LanguageModelConcealer(RepeatConcealer):
     def step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
         return self._advance(frame, frame.tokens, False)
 
+    def stepping(self, frame: ReceivedFrame) -> Generator:
+        """As :meth:`step`, but asks for what the model is to compute: its batch answers."""
+        due, late = self._turn(frame, False)
+        made, error = None, None
+        try:
+            made = yield from self.stream.stepping(frame.tokens)
+        except Exception as failure:
+            error = failure
+
+        def outcome() -> np.ndarray:
+            if error is not None:
+                raise error
+            return made
+
+        done = self._attempt(outcome, due, late)
+        return None if due is None else self.release(due, done)
+
+    def close(self) -> None:
+        self.stream.close()
+
     def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
         """Goes without the model, which sees the frame before once more."""
         self.counters["late"] += 1
@@ -233,12 +256,17 @@ class LanguageModelConcealer(RepeatConcealer):
         self, frame: ReceivedFrame, tokens: np.ndarray, late: bool
     ) -> ConcealedFrame | None:
         """Steps the model with ``tokens``, and releases the frame that is due."""
+        due, late = self._turn(frame, late)
+        done = self._attempt(lambda: self.stream.step(tokens), due, late)
+        return None if due is None else self.release(due, done)
+
+    def _turn(self, frame: ReceivedFrame, late: bool) -> tuple[ReceivedFrame | None, bool]:
+        """The frame that is due now, and whether it came late."""
         self._next_index = frame.index + 1
         due = frame
         if self.stream.lag_frames:
             (due, late), self._held = self._held, (frame, late)
-        done = self._attempt(lambda: self.stream.step(tokens), due, late)
-        return None if due is None else self.release(due, done)
+        return due, late
 
     def _attempt(self, step: Callable, due: ReceivedFrame | None, late: bool) -> np.ndarray | None:
         """Tokens to play of the frame that is due, from what ``step`` makes of it."""

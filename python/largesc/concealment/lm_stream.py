@@ -10,7 +10,8 @@ frame n - 1, so that frame n is complete only with column n + 1, which also asks
 token of the frame after it. ``delay_mode`` says where that comes from.
 """
 
-from collections.abc import Callable
+from collections.abc import Generator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -28,6 +29,28 @@ RECORDED_REPLAY_FRAMES = 4
 # A mean is taken over so many missing tokens of a frame; that of later ones is next to nothing.
 MEAN_TOKENS = 4
 DELAY_MODES = ("speculative", "wait")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Asks for what the temporal transformer makes of a column, int64 ``[1, 1 + n_q, 1]``.
+
+    Attributes:
+        row: of the stream, where several share a model.
+    """
+
+    column: torch.Tensor
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Asks for :func:`.depth.depth_step`, whose arguments these are."""
+
+    k: int
+    previous: torch.Tensor
+    hidden: torch.Tensor
+    past: torch.Tensor
 
 
 class LanguageModelStream:
@@ -51,6 +74,10 @@ class LanguageModelStream:
     Raises:
         ValueError: a parameter is out of range, or the model's delays are other than 0 and 1.
     """
+
+    # Several streams of one model have one.
+    batch: object | None = None
+    row = 0
 
     def __init__(
         self,
@@ -85,17 +112,24 @@ class LanguageModelStream:
         self._device = next(model.parameters()).device
         self._seed, self.samples, self.codebooks = seed, samples, codebooks
         self.sample_text = sample_text
+        self._prepare()
+        self.reset()
+
+    def _prepare(self) -> None:
+        model = self.model
         self._attention = streaming_parts(model.transformer, StreamingMultiheadAttention)
         self._temporal = streaming_parts(model.transformer, StreamingTransformer)
         model.streaming_forever(1)
         self._record()
-        self.reset()
+
+    def close(self) -> None:
+        """Ends the stream."""
 
     @torch.inference_mode()
     def reset(self) -> None:
         """Forgets everything; the next frame is the first."""
         model = self.model
-        model.reset_streaming()
+        self._reset_model()
         self._rng = np.random.default_rng(self._seed)
         # The newest frame is last; what stands before the first one are initial tokens.
         self._frames = [np.full(model.dep_q, model.initial_token_id, dtype=np.int64)]
@@ -105,7 +139,10 @@ class LanguageModelStream:
         self._guess = ERASED_TOKEN
         start = np.full(1 + model.n_q, model.initial_token_id, dtype=np.int64)
         start[0] = model.text_initial_token_id
-        self._feed(self._step_temporal, self._tensor(start))
+        self._take(self._answer(Column(self._tensor(start), self.row)))
+
+    def _reset_model(self) -> None:
+        self.model.reset_streaming()
 
     @torch.inference_mode()
     def step(self, tokens: np.ndarray) -> np.ndarray | None:
@@ -117,21 +154,41 @@ class LanguageModelStream:
         Returns:
             uint16 ``[8]``, the frame ``lag_frames`` before this one; None when there is none yet.
         """
+        return self._alone(self.stepping(tokens))
+
+    def _alone(self, work: Generator) -> object:
+        """What a generator returns, whose requests are answered one by one."""
+        answer = None
+        while True:
+            try:
+                request = work.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = self._answer(request)
+
+    def _answer(self, request: Column | Depth) -> tuple[torch.Tensor, ...]:
+        if isinstance(request, Column):
+            return self._step_temporal(request.column)
+        return self._step_depth[request.k](request.previous, request.hidden, request.past)
+
+    def stepping(self, tokens: np.ndarray) -> Generator:
+        """As :meth:`step`, but asks for what the model is to compute: its batch answers."""
         tokens = np.asarray(tokens, dtype=np.int64).copy()
         if self.delay == 0:
-            tokens = self._generate(tokens)
+            tokens = yield from self._generate(tokens)
         elif tokens[0] == ERASED_TOKEN:
             # A guess was played along with the frame before: it stays.
-            tokens[0] = self._first_token() if self._guess == ERASED_TOKEN else self._guess
+            known = self._guess != ERASED_TOKEN
+            tokens[0] = self._guess if known else (yield from self._first())
         self._guess = ERASED_TOKEN
         if self.lag_frames and self._count:
-            self._complete_newest(int(tokens[0]))
+            yield from self._complete_newest(int(tokens[0]))
         self._frames = [*self._frames[-HISTORY_FRAMES:], tokens]
         self._texts = [*self._texts[-HISTORY_FRAMES:], self._text]
         self._count += 1
-        self._feed(self._step_temporal, self._tensor(self._column(1)))
+        self._take((yield Column(self._tensor(self._column(1)), self.row)))
         if self.delay and not self.lag_frames:
-            self._complete_newest(ERASED_TOKEN)
+            yield from self._complete_newest(ERASED_TOKEN)
         if self._count <= self.lag_frames:
             return None
         return self._frames[-1 - self.lag_frames].astype(np.uint16)
@@ -141,7 +198,7 @@ class LanguageModelStream:
         """The frame that still waits for the next one, completed without it."""
         if not self.lag_frames or self._count == 0:
             return None
-        self._complete_newest(ERASED_TOKEN)
+        self._alone(self._complete_newest(ERASED_TOKEN))
         return self._frames[-1].astype(np.uint16)
 
     @torch.inference_mode()
@@ -156,10 +213,13 @@ class LanguageModelStream:
         known = tokens != ERASED_TOKEN
         self._frames[-frames_ago] = np.where(known, tokens, self._frames[-frames_ago])
         self._rewind(frames_ago)
-        columns = [self._tensor(self._column(ago)) for ago in range(frames_ago, 0, -1)]
-        self._feed(self._replays.get(frames_ago, self._forward), torch.cat(columns, dim=2))
+        self._replay([self._tensor(self._column(ago)) for ago in range(frames_ago, 0, -1)])
         self._guess = ERASED_TOKEN
         return True
+
+    def _replay(self, columns: list[torch.Tensor]) -> None:
+        step = self._replays.get(len(columns), self._forward)
+        self._take(step(torch.cat(columns, dim=2)))
 
     def _column(self, frames_ago: int) -> np.ndarray:
         """Input ``[1 + n_q]`` of the column that the first token of a frame completes."""
@@ -172,42 +232,47 @@ class LanguageModelStream:
                 others = np.where(delayed, model.initial_token_id, others)
         return np.concatenate([[self._texts[-frames_ago]], frame, others])
 
-    def _complete_newest(self, next_first: int) -> None:
+    def _complete_newest(self, next_first: int) -> Generator:
         """Delay 1: the depth transformer at the column behind the one just fed."""
         tokens = self._frames[-1]
         if np.any(tokens == ERASED_TOKEN):
-            column = self._generate(np.concatenate([[next_first], tokens[1:]]))
+            column = yield from self._generate(np.concatenate([[next_first], tokens[1:]]))
             if next_first == ERASED_TOKEN:
                 self._guess = int(column[0])
             self._frames[-1] = np.concatenate([tokens[:1], column[1:]])
 
     def _first_token(self) -> int:
+        return self._alone(self._first())
+
+    def _first(self) -> Generator:
         column = np.zeros(self.model.dep_q, dtype=np.int64)
         column[0] = ERASED_TOKEN
-        return int(self._generate(column)[0])
+        return int((yield from self._generate(column))[0])
 
-    def _generate(self, column: np.ndarray) -> np.ndarray:
+    def _generate(self, column: np.ndarray) -> Generator:
         """Fills in what is missing in a column."""
         missing = np.flatnonzero(column == ERASED_TOKEN)
         if len(missing) == 0:
             return column
         if self.samples == 1:
             count = int(missing[-1]) + 1
-            return np.concatenate([self._drawn(column, count)[0], column[count:]])
-        drawn = self._drawn(column, min(int(missing[-1]), int(missing[0]) + MEAN_TOKENS - 1) + 1)
+            drawn = yield from self._drawn(column, count)
+            return np.concatenate([drawn[0], column[count:]])
+        count = min(int(missing[-1]), int(missing[0]) + MEAN_TOKENS - 1) + 1
+        drawn = yield from self._drawn(column, count)
         if not self.delay:
             return mean_tokens(column, drawn, self.codebooks)
         # The first token belongs to another frame than the others.
         parts = (column[:1], drawn[:, :1], 0), (column[1:], drawn[:, 1:], 1)
         return np.concatenate([mean_tokens(c, d, self.codebooks[at:]) for c, d, at in parts])
 
-    def _drawn(self, column: np.ndarray, count: int) -> np.ndarray:
+    def _drawn(self, column: np.ndarray, count: int) -> Generator:
         """Samples of the first ``count`` tokens of a column, ``[samples, count]``."""
         out = np.repeat(column[None, :count], self.samples, axis=0)
         previous, past = np.full(self.samples, self._text), self._no_past
         for k in range(count):
             token = torch.from_numpy(previous)[:, None].to(self._device)
-            features, past = self._step_depth[k](token, self._hidden, past)
+            features, past = yield Depth(k, token, self._hidden, past)
             if column[k] == ERASED_TOKEN:
                 logits = token_logits(self.model, k, features)
                 out[:, k] = self._choose(logits.float().cpu().numpy())
@@ -221,16 +286,17 @@ class LanguageModelStream:
         if self.temperature == 0.0:
             return logits.argmax(axis=1)
         count = min(self.top_k, logits.shape[1])
-        best = np.argpartition(logits, -count, axis=1)[:, -count:]
+        # In the order of their numbers: that of a partition hangs on the last bit of the logits.
+        best = np.sort(np.argpartition(logits, -count, axis=1)[:, -count:], axis=1)
         likely = np.take_along_axis(logits, best, axis=1)
         chance = np.exp((likely - likely.max(axis=1, keepdims=True)) / self.temperature)
         below = np.cumsum(chance, axis=1)
         place = (below < below[:, -1:] * self._rng.random((len(logits), 1))).sum(axis=1)
         return np.take_along_axis(best, place[:, None], axis=1)[:, 0]
 
-    def _feed(self, step: Callable, columns: torch.Tensor) -> None:
-        """Takes columns in; what comes next stands in ``_hidden``, its text token in ``_text``."""
-        hidden, *text_logits = step(columns)
+    def _take(self, outputs: tuple[torch.Tensor, ...]) -> None:
+        """Behind columns: what comes next stands in ``_hidden``, its text token in ``_text``."""
+        hidden, *text_logits = outputs
         self._hidden, self._text = hidden[:, -1:], self.model.text_padding_token_id
         if text_logits:
             self._text = int(self._choose(text_logits[0].float().cpu().numpy())[0])

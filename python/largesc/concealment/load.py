@@ -24,9 +24,9 @@ from ..models.store import (
     read_config,
     resolve,
 )
-from ..options import LinkOptions, ReceiverOptions, check_choice
+from ..options import GatewayOptions, LinkOptions, ReceiverOptions, check_choice
 from ..speech.format import FRAME_SAMPLES
-from .concealer import RepeatConcealer, make_concealer
+from .concealer import LanguageModelConcealer, RepeatConcealer, make_concealer
 from .interpolation import FrameCompleter, LatentEstimator
 
 # Lies beside a language model that was adapted with text; LMModel has no place for it.
@@ -137,24 +137,22 @@ def concealer_maker(
     method: str,
     books: np.ndarray,
     *,
-    model: str = ReceiverOptions.model,
-    fade_after_frames: int = ReceiverOptions.fade_after_frames,
+    most: int = GatewayOptions.calls,
+    options: ReceiverOptions | None = None,
 ) -> Callable[[], RepeatConcealer]:
     """Makes concealers of many streams that share their weights.
 
     Args:
-        method: ``context``, ``interpolate``, ``repeat`` or ``silence``; a language model has a
-            single stream.
+        method: ``context``, ``interpolate``, ``lm``, ``repeat`` or ``silence``.
         books: codebooks of the codec, float32 ``[8, entries, dimension]``.
-        model, fade_after_frames: as for :func:`load_concealer`.
+        most: streams of a language model that are stepped at once at most.
+        options: model, fade, and of the language model as for :func:`load_concealer`.
 
     Raises:
-        ValueError: an unknown method, ``lm``, or a model is not there.
+        ValueError: an unknown method, or a model is not there.
     """
-    if method == "lm":
-        raise ValueError(
-            "method 'lm' has one stream a process: use 'interpolate', or `largesc rx` for one call"
-        )
+    options = options or ReceiverOptions()
+    model, fade_after_frames = options.model, options.fade_after_frames
     if method in ("repeat", "silence"):
         return lambda: make_concealer(method, None, fade_after_frames)
     estimator = load_estimator(model)
@@ -169,8 +167,39 @@ def concealer_maker(
         return lambda: ContextConcealer(
             ContextStream(network, books), completer(), fade_after_frames
         )
+    if method == "lm":
+        return language_model_maker(books, completer, most, options)
     make_concealer(method, None, fade_after_frames, completer())
     return lambda: make_concealer(method, None, fade_after_frames, completer())
+
+
+def language_model_maker(
+    books: np.ndarray,
+    completer: Callable[[], FrameCompleter | None],
+    most: int,
+    options: ReceiverOptions,
+) -> Callable[[], RepeatConcealer]:
+    """As :func:`concealer_maker`, of a language model that hears zeros of the other speaker."""
+    from .lm_batch import LanguageModelBatch, SharedLanguageModelStream
+
+    loaded = load_language_model(options.model)
+    batch = LanguageModelBatch(loaded.model, options.samples, loaded.text, most)
+
+    def made() -> RepeatConcealer:
+        stream = SharedLanguageModelStream(
+            batch,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            delay_mode=options.delay_mode,
+            seed=options.seed,
+            codebooks=books,
+            sample_text=loaded.text,
+        )
+        # A mean is played with what stands around it, as load_concealer has it.
+        around = completer() if options.samples > 1 else None
+        return LanguageModelConcealer(stream, options.fade_after_frames, completer=around)
+
+    return made
 
 
 def silence_tokens(codec: str) -> list[int]:

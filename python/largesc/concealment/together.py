@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Concealers of many streams, a frame of each at once.
 
-Those that interpolate look for their tokens together, which is where their time goes; others take
-their steps one after the other.
+Those that interpolate look for their tokens together, which is where their time goes, and language
+models compute together; others take their steps one after the other.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from .._core import ERASED_TOKEN
 from .concealer import (
     ConcealedFrame,
     InterpolatingConcealer,
+    LanguageModelConcealer,
     ReceivedFrame,
     RepeatConcealer,
     is_lost,
@@ -61,7 +62,7 @@ class ConcealerGroup:
     """Steps concealers of many streams.
 
     Args:
-        books: of the codec; None where nobody interpolates.
+        books: of the codec; None where nobody interpolates. Language models are those of one batch.
     """
 
     def __init__(self, books: Codebooks | None) -> None:
@@ -72,8 +73,11 @@ class ConcealerGroup:
     ) -> dict[int, ConcealedFrame]:
         """Completed frames by stream. A concealer that holds its frame back is left out."""
         found: dict[int, ConcealedFrame] = {}
-        waiting = []
+        waiting, models = [], {}
         for stream, (concealer, frame) in turns.items():
+            if isinstance(concealer, LanguageModelConcealer) and concealer.stream.batch is not None:
+                models[stream] = concealer
+                continue
             work = self._work(concealer, frame)
             if work is None:
                 done = concealer.step(frame)
@@ -81,6 +85,10 @@ class ConcealerGroup:
                     found[stream] = done
             else:
                 waiting.append((stream, concealer, frame, *work))
+        if models:
+            batch = next(iter(models.values())).stream.batch
+            done = batch.run({n: c.stepping(turns[n][1]) for n, c in models.items()})
+            found |= {stream: frame for stream, frame in done.items() if frame is not None}
         if waiting:
             tokens = np.stack([frame.tokens for _, _, frame, _, _ in waiting])
             rests = np.stack([rest for *_, rest in waiting])

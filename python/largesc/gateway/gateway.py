@@ -79,10 +79,7 @@ class Gateway:
         books = codebooks_of(codec.model)
         self._decoders = SpeechDecoders(codec, options.calls)
         self._new_concealer = concealer_maker(
-            receiver.method,
-            books,
-            model=receiver.model,
-            fade_after_frames=receiver.fade_after_frames,
+            receiver.method, books, most=options.calls, options=receiver
         )
         self._concealers = ConcealerGroup(Codebooks(books))
         self.calls: dict[str, Call] = {}
@@ -291,6 +288,7 @@ class Gateway:
     def _end(self, call: Call, why: str) -> None:
         del self.calls[call.name]
         self._decoders.close(call.stream)
+        call.concealer.close()
         call.output.close()
         self.totals.update(counts_of(call))
         self.counters["calls_ended"] += 1

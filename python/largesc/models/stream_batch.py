@@ -27,6 +27,7 @@ class StreamBatch:
             as for :func:`.recorded_step.record`.
         inputs: of one stream, ``[1, ...]``: their shapes are fixed.
         most: streams that are stepped at once at most; more take several steps.
+        others: further inputs, for :meth:`step_one` to be as fast with those of their shapes.
 
     Raises:
         ValueError: a state of the module has no dimension that is the stream.
@@ -39,12 +40,18 @@ class StreamBatch:
         function: Callable,
         inputs: Sequence[torch.Tensor],
         most: int = BATCHES[-1],
+        others: Sequence[Sequence[torch.Tensor]] = (),
     ) -> None:
         self._inputs = tuple(inputs)
-        self._axes = stream_axes(module)
+        slots = stream_axes(module)
+        self._names, self._axes = [name for name, _ in slots], [axis for _, axis in slots]
         self._steps = [
             _Step(module, function, self._inputs, size, self._axes) for size in batches_up_to(most)
         ]
+        self._others = {
+            shapes(given): _Step(module, function, tuple(given), 1, self._axes) for given in others
+        }
+        self._any = _Step(module, function, self._inputs, 1, self._axes, recorded=False)
         self._fresh = [row.clone() for row in self._steps[0].rows()]
         self._store = self._fresh_rows(FIRST_ROWS)
         self._free = list(range(FIRST_ROWS))[::-1]
@@ -77,6 +84,13 @@ class StreamBatch:
         for kept, row, axis in zip(self._store, self._fresh, self._axes, strict=True):
             kept.select(axis, stream).copy_(row.select(axis, 0))
 
+    @torch.inference_mode()
+    def shift(self, stream: int, names: Sequence[str], by: int) -> None:
+        """Adds to what has one of these names in a stream's state, as its place in time."""
+        for name, kept, axis in zip(self._names, self._store, self._axes, strict=True):
+            if name in names:
+                kept.select(axis, stream).add_(by)
+
     def close(self, stream: int) -> None:
         """Ends a stream."""
         self._free.append(stream)
@@ -88,22 +102,33 @@ class StreamBatch:
         parts = []
         for first in range(0, len(streams), most):
             chosen = slice(first, first + most)
-            parts.append(self._stepped(streams[chosen], [x[chosen] for x in inputs]))
+            parts.append(self._filled(streams[chosen], [x[chosen] for x in inputs]))
         return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
 
-    def _stepped(
+    @torch.inference_mode()
+    def step_one(self, stream: int, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Outputs ``[1, ...]`` of one stream, from inputs ``[1, ...]`` of any shape."""
+        step = self._others.get(shapes(inputs), self._any)
+        return self._stepped(step, [stream], list(inputs))
+
+    def _filled(
         self, streams: Sequence[int], inputs: list[torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
         count = len(streams)
         step = next(step for step in self._steps if step.size >= count)
-        places = torch.tensor(streams)
-        kept_rows = list(zip(self._store, self._axes, strict=True))
-        step.put([kept.index_select(axis, places) for kept, axis in kept_rows])
         filled = [
             torch.cat([x, example.expand(step.size - count, *example.shape[1:])])
             for x, example in zip(inputs, self._inputs, strict=True)
         ]
-        outputs = step.run(filled)
+        return self._stepped(step, streams, filled)
+
+    def _stepped(
+        self, step: "_Step", streams: Sequence[int], inputs: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        count, places = len(streams), torch.tensor(streams)
+        kept_rows = list(zip(self._store, self._axes, strict=True))
+        step.put([kept.index_select(axis, places) for kept, axis in kept_rows])
+        outputs = step.run(inputs)
         for (kept, axis), row in zip(kept_rows, step.rows(), strict=True):
             kept.index_copy_(axis, places, row.narrow(axis, 0, count))
         return tuple(output[:count] for output in outputs)
@@ -119,13 +144,14 @@ class _Step:
         inputs: tuple[torch.Tensor, ...],
         size: int,
         axes: list[int],
+        recorded: bool = True,
     ) -> None:
         self.size, self._axes, self._module = size, axes, module
         module.streaming_forever(size)
         self._slots = list(state_slots(module))
         self._state = module.get_streaming_state()
         examples = [x.expand(size, *x.shape[1:]).contiguous() for x in inputs]
-        self._run = record(module, function, *examples)
+        self._run = record(module, function, *examples) if recorded else function
         module.reset_streaming()
         module._stop_streaming()
 
@@ -148,13 +174,18 @@ class _Step:
         return out if isinstance(out, tuple) else (out,)
 
 
+def shapes(inputs: Sequence[torch.Tensor]) -> tuple[torch.Size, ...]:
+    """Of each."""
+    return tuple(x.shape for x in inputs)
+
+
 def batches_up_to(most: int) -> list[int]:
     """Sizes of batches, the last one not below ``most`` where there is such a one."""
     return [size for n, size in enumerate(BATCHES) if n == 0 or BATCHES[n - 1] < most]
 
 
-def stream_axes(module: nn.Module) -> list[int]:
-    """Which dimension of each tensor of the streaming state is the stream."""
+def stream_axes(module: nn.Module) -> list[tuple[str, int]]:
+    """Name of each tensor of the streaming state, and which of its dimensions is the stream."""
     shapes = []
     for size in (2, 3):
         with module.streaming(size):
@@ -168,5 +199,5 @@ def stream_axes(module: nn.Module) -> list[int]:
                 f"the streaming state {name!r}, {tuple(two)} for two streams, has no row a stream: "
                 "run a process a call with this model"
             )
-        axes.append(different[0])
+        axes.append((name, different[0]))
     return axes
