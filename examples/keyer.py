@@ -18,6 +18,8 @@ PART = 480
 # Speech that is sent from before the voice detector heard it.
 BEFORE_PARTS = 8
 HANG_S = 0.8
+# As repeaters have it.
+LONGEST_OVER_S = 180.0
 # Behind speech: five silent frames and the one that says that silence follows, in whole packets.
 TAIL_FRAMES = 8
 # From a packet to the end of its burst, which waits for silence that lies in buffers.
@@ -31,9 +33,14 @@ class keyer(gr.sync_block):  # noqa: N801
 
     Args:
         voice: whether a voice keys as well as the button.
+        longest_over_s: seconds after which the way shuts by itself, until the key is up and no
+            voice is heard: a button that sticks, or noise taken for a voice, holds no channel.
+
+    Attributes:
+        overs_cut: overs that were longer.
     """
 
-    def __init__(self, voice: bool) -> None:
+    def __init__(self, voice: bool, longest_over_s: float = LONGEST_OVER_S) -> None:
         gr.sync_block.__init__(self, "keyer", [np.float32], [np.float32])
         self.set_output_multiple(PART)
         self.set_max_output_buffer(2048)
@@ -42,6 +49,8 @@ class keyer(gr.sync_block):  # noqa: N801
         self._conditioner, self._gate = InputConditioner(), SilenceGate()
         self._late = deque([np.zeros(PART, dtype=np.float32)] * BEFORE_PARTS)
         self._open = self._hang = self._samples = 0
+        self._longest_parts = round(longest_over_s * SAMPLE_RATE_HZ / PART)
+        self._keyed_parts = self.overs_cut = 0
         # First and last frame of each over, tail included.
         self._overs: deque[list[int]] = deque(maxlen=64)
 
@@ -57,7 +66,10 @@ class keyer(gr.sync_block):  # noqa: N801
         self.level_dbfs = 10 * np.log10(max(power, 1e-10))
         heard = not self._gate.silent(self.level_dbfs)
         self._hang = round(HANG_S * SAMPLE_RATE_HZ / PART) if heard else max(0, self._hang - 1)
-        if self.down or (self.voice and self._hang):
+        keyed = bool(self.down or (self.voice and self._hang))
+        self._keyed_parts = self._keyed_parts + 1 if keyed else 0
+        self.overs_cut += self._keyed_parts == self._longest_parts + 1
+        if keyed and self._keyed_parts <= self._longest_parts:
             # What lies in the delay is sent as well.
             self._open = BEFORE_PARTS + 1
         self._late.append(part)

@@ -22,7 +22,7 @@ from gnuradio.largesc._core import PLAYOUT_MARGIN_MS
 from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
-from keyer import AIR_S, BEFORE_PARTS, PART, keyer, packet_gate
+from keyer import AIR_S, BEFORE_PARTS, LONGEST_OVER_S, PART, keyer, packet_gate
 from radio import paced, search_hz, shift, speech_file, zmq_end
 from radio_options import AFC_PPM, add_call_sign, add_radio, radio_named, radios
 from transceiver import keyed_rig, stopped_by_signals
@@ -54,11 +54,13 @@ class Station(gr.top_block):
         self.radio = radio_named(args) if radio else None
         if args.rig and not radio:
             raise ValueError("--rig keys a transmitter: use it with --audio, --device or --uhd")
+        if not args.longest_over > 0:
+            raise ValueError(f"--longest-over {args.longest_over:g}: give more than 0 seconds")
         self.rig = None
         rate = args.sample_rate if radio else 0.0
         kind = "file" if args.source else "sound_card"
         microphone = largesc.speech_source(kind=kind, wav_file=args.source or "", repeat=False)
-        self.keyer = keyer(args.vad)
+        self.keyer = keyer(args.vad, args.longest_over)
         self.speech_tx = largesc.speech_tx(
             budget_bps=args.budget,
             deadline_ms=DEADLINE_MS,
@@ -216,6 +218,7 @@ class Station(gr.top_block):
             "tokens_sent": tx["controller"]["tokens_sent"],
             "tokens_repeated": tx["controller"]["tokens_repeated"],
             "tokens_made_up": rx["concealer"]["tokens_made_up"],
+            "overs_cut": self.keyer.overs_cut,
             "text": self.text_rx.line(),
             "latency_ms": fixed + self.gate.air_ms(),
         }
@@ -258,6 +261,10 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--key-up-ms", type=float, default=0.0, help="preamble of the first packet")
     top.add_argument("--vad", action="store_true", help="a voice keys as well as the button")
+    top.add_argument(
+        "--longest-over", type=float, default=LONGEST_OVER_S, metavar="SECONDS",
+        help="then the transmitter is released until the key is up [180]",
+    )  # fmt: skip
     top.add_argument("--to", dest="send_to", metavar="ZMQ", help="PUSH: tcp://HOST:PORT")
     top.add_argument("--from", dest="hear_from", metavar="ZMQ", help="PULL: tcp://HOST:PORT")
     top.add_argument(

@@ -19,6 +19,7 @@ SHOWN = {
     "tokens_sent": ("tokens sent", "{}"),
     "tokens_repeated": ("tokens sent again", "{}"),
     "tokens_made_up": ("lost tokens made up", "{}"),
+    "overs_cut": ("overs cut, too long", "{}"),
     "text": ("text heard", "{}"),
     "latency_ms": ("latency, mouth to ear", "{:.0f} ms"),
 }

@@ -115,6 +115,7 @@ def test_report_rides_with_the_end_of_the_answer(talk, speech, tmp_path):
         (["--uhd", ""], "--uhd needs --frequency and --sample-rate"),
         (["--to", "ipc:///nowhere/x"], "belong together"),
         (["--simulate", "--source", "none.wav"], "'none.wav' is no file"),
+        (["--simulate", "--longest-over", "0"], "--longest-over 0: give more than 0 seconds"),
     ],
 )
 def test_wrong_arguments_say_what(talk, capsys, options, message):
@@ -151,6 +152,24 @@ def test_voice_keys_before_it_is_heard_and_hangs_on(talk):
     voiceless = keyer(voice=False)
     voiceless.work([loud[0]], [out[0]])
     assert not out[0].any() and not voiceless.opened() and not voiceless.is_sent(0, 2)
+
+
+def test_an_over_that_is_too_long_ends_until_the_key_is_up(talk):
+    from keyer import BEFORE_PARTS, PART, keyer
+
+    block = keyer(voice=False, longest_over_s=1.0)
+    loud = 0.1 * np.random.default_rng(0).standard_normal((130, PART)).astype(np.float32)
+    down = np.ones(130, dtype=bool)
+    # A button that sticks for two seconds, is let go, and pressed again.
+    down[100:105] = False
+    out = np.zeros_like(loud)
+    for n, part in enumerate(loud):
+        block.down = bool(down[n])
+        block.work([part], [out[n]])
+    sent = np.flatnonzero(np.any(out != 0, axis=1))
+    assert 47 <= sent[sent < 100].max() - BEFORE_PARTS < 50
+    assert sent[sent >= 100].min() >= 105 and sent.max() == 129
+    assert block.overs_cut == 1
 
 
 def test_panel_keys_and_shows(talk, files, monkeypatch):
