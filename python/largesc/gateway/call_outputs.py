@@ -40,7 +40,7 @@ class CallOutputs:
         self._ports: dict[int, QueuedOutput] = {}
 
     def of(self, call: str) -> CallOutput:
-        """Opens those of a call."""
+        """Opens the outputs of ``call`` and returns them as one."""
         self._forget_closed()
         files = [self._file(call)] if self._wav is not None else []
         streams = [self._stream(call)] if self._rtp is not None else []

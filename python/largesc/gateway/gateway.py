@@ -110,7 +110,7 @@ class Gateway:
         return [call.peer for call in self.calls.values()]
 
     def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
-        """Takes a datagram."""
+        """Takes a datagram that came from ``peer`` at ``now_ns`` of ``time.monotonic_ns``."""
         self.counters["packets"] += 1
         sender, packet = text_of(peer), data
         if self._keys is not None:
@@ -324,7 +324,7 @@ def bent(samples: np.ndarray) -> np.ndarray:
 
 
 def counts_of(call: Call) -> dict[str, int]:
-    """What a call has counted."""
+    """Returns the integer counters of a call by name, without its measured values."""
     return {name: n for name, n in call.statistics().items() if isinstance(n, int)}
 
 

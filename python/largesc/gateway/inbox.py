@@ -79,7 +79,7 @@ class Inbox:
             self.counters["errors"] += 1
 
     def close(self) -> None:
-        """Ends it."""
+        """Stops the thread that receives, and closes the socket."""
         self._stopped.set()
         self._thread.join()
         self._socket.close()

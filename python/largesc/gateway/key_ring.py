@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may call: a key a sender."""
+"""Keys tell who may call: each sender has its own."""
 
 import logging
 from collections import deque
@@ -66,7 +66,7 @@ class KeyRing:
 
     @property
     def names(self) -> list[str]:
-        """Of all senders."""
+        """Returns the names of all senders that have a key."""
         return list(self._keys)
 
     def read_again(self) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory of this process."""
+"""Tells how much memory this process uses."""
 
 import os
 from pathlib import Path

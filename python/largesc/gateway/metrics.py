@@ -38,7 +38,7 @@ class GatewayMetrics:
         self._outputs = outputs
 
     def facts(self) -> dict[str, float]:
-        """Of the gateway as a whole."""
+        """Returns counters and measured values of the whole gateway, units in their names."""
         steps = {f"step_ms_p{p}": percentile(self._gateway.step_ms, p) for p in PERCENTILES}
         ticks = {f"tick_ms_p{p}": percentile(self._clock.tick_ms, p) for p in PERCENTILES}
         return {
@@ -63,7 +63,7 @@ class GatewayMetrics:
         return {f"total_{name}": found[name] for name in TOTALS}
 
     def calls(self) -> dict[str, dict[str, float]]:
-        """Counters by call."""
+        """Returns counters and measured values of each call, by its name."""
         return {c.name: c.statistics() for c in list(self._gateway.calls.values()) if c.concealer}
 
     def collect(self) -> Iterator[object]:
@@ -86,7 +86,7 @@ class GatewayMetrics:
         yield from (loss, delay, lost)
 
     def page(self) -> str:
-        """A page for people."""
+        """Returns a page in HTML that shows all figures and reloads every 2 s."""
         facts = "".join(row(name, f"{value:g}") for name, value in self.facts().items())
         head = row("call", "loss", "playout, ms", "frames", "made up", "refused", tag="th")
         calls = "".join(
@@ -115,7 +115,7 @@ def row(*cells: object, tag: str = "td") -> str:
 
 
 def percentile(values: object, which: int) -> float:
-    """0 where there is nothing."""
+    """Returns percentile ``which`` (0 to 100) of numbers, 0 where there are none."""
     known = list(values)
     return round(float(np.percentile(known, which)), 2) if known else 0.0
 
@@ -133,7 +133,7 @@ class _Handler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, *args: object) -> None:
-        """Says nothing of requests."""
+        """Writes nothing, where the base class logs each request."""
 
 
 def serve(at: str, metrics: GatewayMetrics) -> WSGIServer:

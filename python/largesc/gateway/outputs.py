@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class Output(Protocol):
-    """Takes a call's speech."""
+    """Takes the speech of one call, 80 ms at a time."""
 
     def write(self, samples: np.ndarray) -> None:
         """The next 80 ms, float32 ``[1920]`` at 24 kHz."""
 
     def close(self) -> None:
-        """The call is over."""
+        """Ends the output, since the call is over."""
 
 
 class WavOutput:
@@ -98,14 +98,14 @@ class QueuedOutput:
             self._changed.notify()
 
     def close(self) -> None:
-        """What waits is still written."""
+        """Returns at once; what waits is still written."""
         with self._changed:
             self._closing = True
             self._changed.notify()
 
     @property
     def closed(self) -> bool:
-        """All is written, or it failed."""
+        """Tells whether nothing more is written: all is, or it failed as the call ended."""
         return not self._thread.is_alive()
 
     def join(self, until_s: float) -> None:
@@ -168,6 +168,6 @@ class CallOutput:
             output.write(heard)
 
     def close(self) -> None:
-        """The call is over."""
+        """Closes all outputs, since the call is over."""
         for output in (*self.files, *self.streams):
             output.close()

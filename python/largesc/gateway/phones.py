@@ -83,7 +83,7 @@ class Phone:
 
     @property
     def talks(self) -> bool:
-        """Its stream has not ended."""
+        """Tells whether speech came within the last :data:`GONE_MS`."""
         return self._silent_ms < GONE_MS
 
     def ended(self) -> list[bytes]:
