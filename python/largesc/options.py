@@ -70,7 +70,7 @@ class LinkOptions:
 
     @property
     def packet_ms(self) -> int:
-        """Time between two packets."""
+        """Returns the time between two packets in ms."""
         return FRAME_MS * self.frames_per_packet
 
     def checked(self) -> "LinkOptions":

@@ -36,6 +36,7 @@ class FrameTimes:
         self._sum = (0.0, 0.0)
 
     def start(self) -> None:
+        """Notes the times at which the work on a frame begins."""
         self._begin = time.thread_time(), time.perf_counter()
 
     def stop(self, frame_done: bool = True) -> None:
@@ -167,9 +168,11 @@ class TokenBlock:
                 self.gateway._post(self._end_port, end_of_stream(-1))
 
     def publish(self, port: str, message: object) -> None:
+        """Sends a PMT out of the message port of that name."""
         self.message_port_pub(pmt.intern(port), message)
 
     def publish_status(self) -> None:
+        """Sends the counters out of the port `status`."""
         self.publish("status", to_pmt(self.statistics()))
 
     def finish(self) -> None:
@@ -209,7 +212,7 @@ class TokenBlock:
         return found
 
     def statistics(self) -> dict[str, int]:
-        """Counters by name."""
+        """Returns a copy of the block's counters, by name."""
         return dict(self.counters)
 
 

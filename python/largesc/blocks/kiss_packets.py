@@ -89,7 +89,7 @@ class kiss_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
         return listener
 
     def port(self) -> int:
-        """The port that is open."""
+        """Returns the TCP port that is open, also where the system chose it."""
         return self._listener.getsockname()[1]
 
     def _connect(self) -> None:

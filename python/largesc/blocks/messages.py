@@ -31,7 +31,7 @@ def to_pmt(value: object) -> object:
 
 
 def make_pdu(meta: dict, tokens: np.ndarray) -> object:
-    """A `tokens` PDU."""
+    """Returns a `tokens` PDU: metadata, and token numbers as a vector of u16."""
     data = np.asarray(tokens, dtype=np.uint16)
     return pmt.cons(to_pmt(meta), pmt.init_u16vector(len(data), data.tolist()))
 
@@ -50,7 +50,7 @@ def is_count(value: object) -> bool:
 
 
 def is_flag(value: object) -> bool:
-    """Whether it is true or false."""
+    """Tells whether a metadata value is a boolean; numbers are none."""
     return isinstance(value, bool)
 
 
@@ -176,7 +176,7 @@ def report_dict(report: Report) -> object:
 
 
 def make_packet(data: bytes) -> object:
-    """A `packets` PDU."""
+    """Returns a `packets` PDU of these bytes, without metadata."""
     return pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(data), list(data)))
 
 

@@ -111,4 +111,5 @@ class report_rx(ThreadedBlock, gr.basic_block):  # noqa: N801
 
 
 def now_ms() -> float:
+    """Returns the time in ms of a clock that never goes back."""
     return 1e3 * time.monotonic()

@@ -98,7 +98,7 @@ class status_text(TokenBlock, gr.basic_block):  # noqa: N801
 
 
 def written(value: float | str, factor: float | None, unit: str) -> str:
-    """A value as it is shown."""
+    """Returns text in short lines, or a number times ``factor`` with its unit."""
     if factor is None:
         return textwrap.fill(value, MOST_COLUMNS)
     number = f"{factor * value:.1f}".removesuffix(".0")

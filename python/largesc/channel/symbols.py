@@ -39,7 +39,7 @@ class SymbolChannel:
         self.reset()
 
     def reset(self) -> None:
-        """Begins all draws anew."""
+        """Begins all draws anew from the seed."""
         self._generator = torch.Generator().manual_seed(self._seed)
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -149,7 +149,7 @@ class LinearCode:
 
 
 def gain_of(steps: int) -> float:
-    """Gain of steps of 0.25 dB."""
+    """Returns the amplitude factor of ``steps`` of 0.25 dB."""
     return float(10.0 ** (GAIN_STEP_DB * steps / 20.0))
 
 

@@ -37,7 +37,7 @@ class AdaptiveConfig:
     adaptive: bool = True
 
     def as_dict(self) -> dict:
-        """For ``task.json``."""
+        """Returns the values that ``task.json`` keeps."""
         return asdict(self) | {"symbols": list(self.symbols)}
 
 

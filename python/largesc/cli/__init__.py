@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ``largesc`` command."""
+"""Implements the ``largesc`` command and its subcommands."""

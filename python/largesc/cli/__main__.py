@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the ``largesc`` command for ``python -m gnuradio.largesc.cli``."""
+
 import sys
 
 from .main import main

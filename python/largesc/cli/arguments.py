@@ -17,7 +17,7 @@ from ..speech.format import FRAME_MS
 
 
 def add_link(parser: argparse.ArgumentParser) -> None:
-    """What both ends must agree on."""
+    """Adds the options that both ends must agree on."""
     group = parser.add_argument_group("link (the same at both ends)")
     group.add_argument("--codec", default=LinkOptions.codec, help="model source [%(default)s]")
     group.add_argument(
@@ -40,7 +40,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_loopback(parser: argparse.ArgumentParser) -> None:
-    """All of ``largesc loopback``."""
+    """Adds all options of ``largesc loopback``."""
     parser.add_argument("input", help="audio file, - for stdin")
     parser.add_argument("output", help="WAV file, - for stdout")
     for add in (add_json, add_raw, add_link, add_key, add_sender, add_channel, add_receiver):
@@ -66,7 +66,7 @@ def add_raw(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sender(parser: argparse.ArgumentParser) -> None:
-    """Parameters of speech_tx."""
+    """Adds the options that set the parameters of speech_tx."""
     default = SenderOptions()
     group = parser.add_argument_group("sender")
     group.add_argument("--policy", choices=POLICIES, default=default.policy, help="[%(default)s]")
@@ -98,7 +98,7 @@ def add_sender(parser: argparse.ArgumentParser) -> None:
 
 
 def add_channel(parser: argparse.ArgumentParser) -> None:
-    """Parameters of loss_channel."""
+    """Adds the options that set the parameters of loss_channel."""
     default = ChannelOptions()
     group = parser.add_argument_group("channel")
     group.add_argument(
@@ -125,7 +125,7 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
 
 
 def add_receiver(parser: argparse.ArgumentParser) -> None:
-    """Parameters of speech_rx."""
+    """Adds the options that set the parameters of speech_rx."""
     default = ReceiverOptions()
     group = parser.add_argument_group("receiver")
     group.add_argument("--concealer", choices=METHODS, default=default.method, help="[%(default)s]")
@@ -150,7 +150,7 @@ def add_receiver(parser: argparse.ArgumentParser) -> None:
 
 
 def link_of(args: argparse.Namespace) -> LinkOptions:
-    """What both ends must agree on."""
+    """Returns what both ends must agree on, as the arguments set it."""
     return LinkOptions(
         codec=args.codec,
         frames_per_packet=args.frames_per_packet,
@@ -169,7 +169,7 @@ def deadline_ms(args: argparse.Namespace) -> int:
 
 
 def sender_of(args: argparse.Namespace) -> SenderOptions:
-    """Options of the sender."""
+    """Returns the sender's options, as the arguments set them."""
     return SenderOptions(
         policy=args.policy,
         budget_bps=args.budget_bps,
@@ -184,7 +184,7 @@ def sender_of(args: argparse.Namespace) -> SenderOptions:
 
 
 def channel_of(args: argparse.Namespace) -> ChannelOptions:
-    """Options of the channel."""
+    """Returns the channel's options; a trace or a burst chooses its model."""
     return ChannelOptions(
         model="trace" if args.trace else "gilbert_elliott" if args.burst else "bernoulli",
         loss_probability=args.loss,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speech for the command line."""
+"""Opens and reads speech for the command line."""
 
 import os
 from pathlib import Path

@@ -170,7 +170,7 @@ def flushed(status: int) -> int:
 
 
 def words_of(error: Exception) -> str:
-    """An error in one line."""
+    """Returns what an error says in one line, with the file's name where it has one."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -134,7 +134,7 @@ def spoken(args: argparse.Namespace) -> int:
 
 
 def sender_to(text: str) -> Callable[[bytes], None]:
-    """What sends a packet over UDP."""
+    """Returns a function that sends a packet over UDP to ``host:port`` in ``text``."""
     from ..packets.address import resolved
 
     family, peer = resolved(text, False)

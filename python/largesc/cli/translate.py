@@ -217,7 +217,7 @@ class Screen:
             self.end(at_s)
 
     def end(self, at_s: float | None = None) -> None:
-        """Ends a line."""
+        """Ends the line that is shown, with the time ``at_s`` in front where it is given."""
         if self._json or not self._line.strip():
             return
         when = "" if at_s is None else f"{at_s:7.1f} s  "

@@ -50,7 +50,7 @@ class SpeakerSide:
         self._air, self.patience_s = Air(options), PATIENCE_S
 
     def take(self, message: bytes) -> Iterator[bytes]:
-        """What a message brings."""
+        """Encodes a segment and yields the bursts that go on to the listener's edge."""
         sound = read_segment(message)
         self.patience_s = PATIENCE_S + 2.0 * 0.01 * len(sound.frames)
         return self._sent(self._edge.push(sound))
@@ -64,11 +64,11 @@ class SpeakerSide:
         return self.flush()
 
     def flush(self) -> Iterator[bytes]:
-        """Ends a window."""
+        """Ends a window and yields its last bursts."""
         return self._sent(self._edge.flush())
 
     def counters(self) -> dict[str, int]:
-        """Of this side."""
+        """Returns the number of bursts that this side has made."""
         return {"bursts": self._edge.bursts}
 
     def _sent(self, bursts: Iterator) -> Iterator[bytes]:
@@ -91,7 +91,7 @@ class ListenerSide:
         return self._receiver.patience_s
 
     def take(self, message: bytes) -> Iterator[bytes]:
-        """What a message brings."""
+        """Decodes a burst and yields the text that goes on to the device."""
         return map(text_bytes, self._receiver.push(read_burst(message)))
 
     def leave_out(self, message: bytes) -> Iterator[bytes]:
@@ -103,7 +103,7 @@ class ListenerSide:
         return map(text_bytes, self._receiver.restart())
 
     def flush(self) -> Iterator[bytes]:
-        """Ends a window."""
+        """Ends a window and yields its last text."""
         return map(text_bytes, self._receiver.flush())
 
     def counters(self) -> dict[str, int]:

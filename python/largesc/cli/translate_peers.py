@@ -79,7 +79,7 @@ class Sender:
         )
 
     def close(self) -> None:
-        """Asks no more."""
+        """Stops asking for signs of life, and closes the socket."""
         self._closed.set()
         self._thread.join()
         self._socket.close()
@@ -156,7 +156,7 @@ class Listener:
         )
 
     def close(self) -> None:
-        """Hears no more."""
+        """Stops the thread that receives, and closes the socket."""
         self._closed.set()
         self._thread.join()
         self._socket.close()

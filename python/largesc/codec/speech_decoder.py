@@ -167,7 +167,7 @@ class SpeechDecoders:
         return stream
 
     def close(self, stream: int) -> None:
-        """Ends a stream."""
+        """Ends a stream; another one may then get its number."""
         del self._shapers[stream]
         self._batch.close(stream)
 
@@ -196,7 +196,7 @@ class SpeechDecoders:
 
 
 def shaper_of(codec: Codec, seed: int) -> FrameShaper:
-    """For a stream of this codec."""
+    """Returns a shaper for one stream of this codec."""
     return FrameShaper(codec.num_codebooks, codec.model.cardinality, seed)
 
 

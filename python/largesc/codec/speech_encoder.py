@@ -52,7 +52,7 @@ class FrameMaker:
         self._latent_before = np.zeros(codebooks.shape[2], dtype=np.float32)
 
     def made(self, samples: np.ndarray, latent: np.ndarray, tokens: np.ndarray) -> EncodedFrame:
-        """The next frame."""
+        """Numbers, times and measures the next frame, and returns it."""
         distortion = self._distortion(latent, tokens)
         self._latent_before = latent
         rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
@@ -151,7 +151,7 @@ class SpeechEncoders:
         return stream
 
     def close(self, stream: int) -> None:
-        """Ends a stream."""
+        """Ends a stream; another one may then get its number."""
         del self._makers[stream]
         self._batch.close(stream)
 

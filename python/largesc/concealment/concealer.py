@@ -96,7 +96,7 @@ class RepeatConcealer:
         return None
 
     def close(self) -> None:
-        """Ends the stream."""
+        """Ends the stream and frees what it holds; here that is nothing."""
 
     def follow(self, before: "RepeatConcealer") -> None:
         """Goes on where another concealer stood, with its counters and its last frame."""

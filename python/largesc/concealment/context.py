@@ -44,7 +44,7 @@ class ContextStream:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all frames."""
+        """Forgets all frames, to begin a new stream."""
         self._state: torch.Tensor | None = None
         # State before each frame, and its tokens and those of the next.
         self._history: deque = deque(maxlen=HISTORY_FRAMES)
@@ -168,13 +168,13 @@ class ContextConcealer(RepeatConcealer):
         return estimate if is_lost(frame) and self._lost_run and not behind else found
 
     def late_step(self, frame: ReceivedFrame) -> ConcealedFrame | None:
-        """Goes without the model."""
+        """Completes the frame without the model, which only notes what came."""
         self._next_index = frame.index + 1
         self.stream.skip(frame.tokens, frame.following)
         return super().late_step(frame)
 
     def repair(self, frame: ReceivedFrame) -> None:
-        """Corrects the model's context."""
+        """Corrects the model's context by tokens that came after their playout."""
         super().repair(frame)
         try:
             self.stream.replace(self._next_index - frame.index, frame.tokens)

@@ -32,7 +32,7 @@ class ContextConfig:
     head: int = 384
 
     def as_dict(self) -> dict[str, int]:
-        """For ``context.json``."""
+        """Returns the values that ``context.json`` keeps."""
         return asdict(self)
 
 

@@ -37,7 +37,7 @@ class Surroundings:
     guess: np.ndarray | None = None
 
     def case(self) -> str:
-        """Which matrix fits."""
+        """Returns the name of the matrix that fits what is known."""
         parts = [f"count{self.count}"]
         if self.count == 0 and self.made_up:
             parts.append("made_up")
@@ -109,7 +109,7 @@ class FrameCompleter:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the frame before."""
+        """Forgets the frame before, to begin a new stream."""
         self._before, self._made_up = self.estimator.mean, True
 
     def latent(self, tokens: np.ndarray) -> np.ndarray:

@@ -123,7 +123,7 @@ class LanguageModelStream:
         self._record()
 
     def close(self) -> None:
-        """Ends the stream."""
+        """Ends the stream; it holds nothing that must be freed."""
 
     @torch.inference_mode()
     def reset(self) -> None:

@@ -73,7 +73,7 @@ class TokenPrice:
         return self._price * self._usual
 
     def spent(self, tokens: int) -> None:
-        """Takes what the frame used."""
+        """Moves the price by the number of tokens that the frame used."""
         change = np.exp(PRICE_RATE * (tokens - self._share) / self._share)
         self._price = float(np.clip(self._price * change, LOWEST_PRICE, HIGHEST_PRICE))
 

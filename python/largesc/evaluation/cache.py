@@ -29,7 +29,7 @@ class Cache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
-        """Of the file of a result."""
+        """Returns the path of the file that holds a result."""
         return self.folder / f"{key}.json"
 
     def __contains__(self, key: str) -> bool:

@@ -99,7 +99,7 @@ def published(sources: Sources, rate_bps: float) -> list[OwnSystem]:
 
 
 def quick(sources: Sources) -> Experiment:
-    """A few minutes on two cores."""
+    """Returns an experiment that takes a few minutes on two cores."""
     systems = (
         ours(sources),
         ours(sources, name="ours, with language model", concealer="lm"),
@@ -247,7 +247,7 @@ def full(sources: Sources) -> Experiment:
 
 
 def traced(sources: Sources) -> list[LossChannel]:
-    """A channel for each trace."""
+    """Returns a channel for each loss trace of ``sources``."""
     return [LossChannel(share_lost(path), trace=str(path)) for path in sources.traces]
 
 

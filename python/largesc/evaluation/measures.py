@@ -50,7 +50,7 @@ def visqol_lattice(original: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def plcmos(_: np.ndarray, decoded: np.ndarray) -> float:
-    """PLCMOS v2, without reference."""
+    """Returns PLCMOS v2, 1 to 5, of the decoded speech alone."""
     from speechmos import plcmos as model
 
     heard = np.clip(to_16k(decoded), -1.0, 1.0).astype(np.float32)

@@ -47,7 +47,7 @@ def losses_of(rows: list[dict], channel: str) -> list[str]:
 
 
 def count_of(rows: list[dict]) -> int:
-    """Utterances."""
+    """Returns how many utterances the rows are about."""
     return len({row["utterance"] for row in rows})
 
 
@@ -236,6 +236,6 @@ def latency(rows: list[dict], times: list[dict], path: Path) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Writes and closes a figure."""
+    """Writes a figure at 90 dpi, and closes it."""
     figure.savefig(path, dpi=90)
     plt.close(figure)

@@ -31,7 +31,7 @@ FEW = (
 
 
 def measures_in(rows: list[dict]) -> list[str]:
-    """Measures that have values."""
+    """Returns the measures that have a value in any row."""
     return [m for m in MEASURES if any(not np.isnan(number_of(r.get(m))) for r in rows)]
 
 

@@ -22,7 +22,7 @@ UPLINK_BPS = 8 * BANDS * FRAMES_PER_S
 
 
 def mel_filters(bands: int = BANDS) -> np.ndarray:
-    """Whisper's, ``[201, bands]``."""
+    """Returns Whisper's mel filters, float32 ``[201, bands]``."""
     from transformers.audio_utils import mel_filter_bank
 
     return mel_filter_bank(

@@ -38,7 +38,7 @@ class StudentConfig:
     steps: int = 5
 
     def as_dict(self) -> dict:
-        """For ``task.json``."""
+        """Returns the values that ``task.json`` keeps."""
         return asdict(self) | {"channels": list(self.channels)}
 
 

@@ -82,7 +82,7 @@ class SemanticDecoder:
         self.reset()
 
     def reset(self) -> None:
-        """Begins a new stream."""
+        """Begins a new stream, with all counters at 0."""
         self._now = Window()
         self.counters = {"bursts": 0, "windows": 0, "doubtful": 0, "refused": 0, "unfinished": 0}
 

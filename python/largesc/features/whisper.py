@@ -136,7 +136,7 @@ class Whisper:
         return Hypothesis(tokens, float(found.scores[0]))
 
     def text(self, tokens: tuple[int, ...]) -> str:
-        """Tokens as text."""
+        """Returns the text that tokens stand for."""
         return self._words.decode(list(tokens))
 
     def _no_times(self, language: str) -> int:

@@ -62,7 +62,7 @@ class SemanticEncoder:
         self.reset()
 
     def reset(self) -> None:
-        """Begins a new stream."""
+        """Begins a new stream with window 0."""
         self._heard = np.zeros((0, self._model.bands), dtype=np.float32)
         self._sent, self._window = 0, 0
 

@@ -27,7 +27,7 @@ def shared(link: LinkOptions) -> dict:
 
 
 def make_tx(link: LinkOptions, sender: SenderOptions) -> object:
-    """A speech_tx."""
+    """Makes a speech_tx from checked options."""
     # It loads torch, which a channel does without.
     from ..blocks.speech_tx import speech_tx
 
@@ -35,14 +35,14 @@ def make_tx(link: LinkOptions, sender: SenderOptions) -> object:
 
 
 def make_rx(link: LinkOptions, receiver: ReceiverOptions) -> object:
-    """A speech_rx."""
+    """Makes a speech_rx from checked options."""
     from ..blocks.speech_rx import speech_rx
 
     return speech_rx(**shared(link.checked()), **asdict(receiver.checked()))
 
 
 def make_channel(channel: ChannelOptions) -> loss_channel:
-    """A loss_channel."""
+    """Makes a loss_channel; a trace that cannot be used raises ValueError."""
     arguments = asdict(channel.checked())
     try:
         # A file name in any encoding; one that is no UTF-8 makes a message of C++ unreadable.
@@ -54,12 +54,12 @@ def make_channel(channel: ChannelOptions) -> loss_channel:
 
 
 def make_report_tx(link: LinkOptions, reports: ReportOptions) -> report_tx:
-    """A report_tx."""
+    """Makes a report_tx from checked options."""
     return report_tx(interval_ms=reports.checked().interval_ms, crc=link.has_crc)
 
 
 def make_report_rx(link: LinkOptions, sender: SenderOptions, reports: ReportOptions) -> report_rx:
-    """A report_rx, for a sender."""
+    """Makes a report_rx that starts with what the sender expects."""
     reports = reports.checked()
     return report_rx(
         timeout_ms=reports.timeout_ms,

@@ -90,7 +90,7 @@ class udp_packets(ThreadedBlock, gr.basic_block):  # noqa: N801
         self._socket.settimeout(POLL_MS / 1000)
 
     def run(self) -> None:
-        """Receives."""
+        """Receives datagrams and publishes them until the block is stopped."""
         while not self.stopped.is_set():
             try:
                 data, peer = self._socket.recvfrom(MOST_BYTES)

@@ -139,6 +139,6 @@ def joined(name: str, folders: list[Path]) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Sum of a file, in hex."""
+    """Returns the SHA-256 sum of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

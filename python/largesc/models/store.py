@@ -202,7 +202,7 @@ def pack(state: dict, int8: bool) -> dict:
 
 
 def unpack(state: dict) -> dict:
-    """Stored state as float32."""
+    """Returns a stored state as float32, 8-bit weights multiplied by their scales."""
     import torch
 
     found = {}

@@ -80,7 +80,7 @@ class StreamBatch:
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
-        """Begins a stream anew."""
+        """Begins a stream anew under the same number."""
         for kept, row, axis in zip(self._store, self._fresh, self._axes, strict=True):
             kept.select(axis, stream).copy_(row.select(axis, 0))
 
@@ -92,7 +92,7 @@ class StreamBatch:
                 kept.select(axis, stream).add_(by)
 
     def close(self, stream: int) -> None:
-        """Ends a stream."""
+        """Ends a stream; another one may then get its number."""
         self._free.append(stream)
 
     @torch.inference_mode()
@@ -175,7 +175,7 @@ class _Step:
 
 
 def shapes(inputs: Sequence[torch.Tensor]) -> tuple[torch.Size, ...]:
-    """Of each."""
+    """Returns the shape of each input, in their order."""
     return tuple(x.shape for x in inputs)
 
 

@@ -15,7 +15,7 @@ MOST_BYTES = 2048
 
 
 def kiss_frame(data: bytes) -> bytes:
-    """A data frame for port 0."""
+    """Returns ``data``, escaped, as a KISS data frame for port 0."""
     escaped = data.replace(bytes([FESC]), bytes([FESC, TFESC]))
     escaped = escaped.replace(bytes([FEND]), bytes([FESC, TFEND]))
     return bytes([FEND, DATA]) + escaped + bytes([FEND])

@@ -43,7 +43,7 @@ class Piece:
     data: bytes
 
     def packet(self) -> bytes:
-        """As it is sent."""
+        """Returns the bytes that are sent: head, data and CRC-16."""
         head = HEAD.pack(MARK, VERSION, self.kind, self.session, self.number, self.part, self.parts)
         return append_crc(head + self.data)
 

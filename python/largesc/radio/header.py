@@ -40,7 +40,7 @@ def all_words() -> np.ndarray:
 
 
 def encode_header(packet_bytes: int, code: str) -> np.ndarray:
-    """uint8 ``[32]`` bits."""
+    """Returns the header's bits, uint8 ``[32]``."""
     return all_words()[header_word(packet_bytes, code)]
 
 

@@ -65,7 +65,7 @@ class StationIdent:
         self.begin()
 
     def begin(self) -> None:
-        """Nothing was sent yet."""
+        """Forgets what was sent, since a stream begins."""
         # Symbols since the last call, and since the last packet.
         self._since = self._gap = 0
         self._called = self.owed = False
@@ -76,12 +76,12 @@ class StationIdent:
         self._gap, self.owed = 0, True
 
     def silence_sent(self, symbols: int) -> None:
-        """Nothing went out for so long."""
+        """Notes that nothing went out for the time of so many symbols."""
         self._since += symbols
         self._gap += symbols
 
     def called(self) -> None:
-        """The call sign went out."""
+        """Notes that the call sign went out, so that none is owed."""
         self._since, self._called, self.owed = 0, True, False
 
     def is_due(self) -> bool:

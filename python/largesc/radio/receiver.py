@@ -212,7 +212,7 @@ class BurstReceiver:
         return windows @ (pulse_taps(self._sps, late - whole) / self._sps)
 
     def _symbols(self, at: _Waiting, count: int, late: float | None = None) -> np.ndarray:
-        """Symbols from a start on."""
+        """Returns ``count`` symbols of a burst from its start on."""
         late = at.late if late is None else late
         return self._matched(at, late, 0, (count - 1) * self._sps, self._sps)
 

@@ -135,7 +135,7 @@ class Rig(HamlibDaemon):
         super().__init__(where, name="rigctld", timeout_s=timeout_s)
 
     def frequency_hz(self) -> float:
-        """Dial frequency in Hz."""
+        """Asks for the dial frequency and returns it in Hz."""
         return self._number("f")
 
     def set_frequency(self, frequency_hz: float) -> None:

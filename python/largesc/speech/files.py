@@ -93,7 +93,7 @@ class Resampler:
         return out
 
     def flush(self) -> np.ndarray:
-        """The rest of the stream."""
+        """Returns the rest of the stream, which then is over."""
         return self._resampled(len(self._samples))
 
     def _resampled(self, count: int) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Noise of a colour."""
+"""Makes noise whose power falls or rises with frequency."""
 
 import numpy as np
 from scipy import fft
@@ -9,7 +9,7 @@ OCTAVE_DB = 20.0 * np.log10(2.0)
 
 
 def unit(samples: np.ndarray) -> np.ndarray:
-    """Of power 1; silence stays."""
+    """Scales samples to a mean power of 1; silence stays."""
     return samples / max(float(np.sqrt(np.square(samples).mean())), 1e-9)
 
 

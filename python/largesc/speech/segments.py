@@ -80,7 +80,7 @@ class Segmenter:
         self.reset()
 
     def reset(self) -> None:
-        """Begins a new stream."""
+        """Begins a new stream, with no silence left out so far."""
         self._gate = SilenceGate()
         self._rest = np.zeros(0, dtype=np.float32)
         self._pieces: list[np.ndarray] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is silence in speech."""
+"""Tells silence from speech by the level of its frames."""
 
 
 class SilenceGate:

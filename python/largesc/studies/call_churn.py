@@ -61,7 +61,7 @@ class Caller:
         self.closed = False
 
     def keyed(self, frame: int) -> int:
-        """Whether the voice is on."""
+        """Returns 1 where the voice is on in a frame, 0 where it is silent."""
         return int(self.pattern[frame // KEY_FRAMES % PATTERN_KEYS])
 
     def packets(self) -> Iterator[list[bytes]]:
@@ -75,11 +75,11 @@ class Caller:
             yield [packetizer.end_packet()] * 3
 
     def write(self, said: np.ndarray, heard: np.ndarray) -> None:
-        """As an output."""
+        """Keeps the level of what the gateway said, as an output of its call."""
         self.levels.append(float(np.sqrt(np.square(said).mean())))
 
     def close(self) -> None:
-        """As an output."""
+        """Notes that the gateway has ended the call."""
         self.closed = True
 
     def agreement(self, other: "Caller") -> float:
@@ -103,7 +103,7 @@ def sounds() -> tuple[list, list]:
 
 
 class Minute:
-    """What happened in one."""
+    """Collects what happened in one minute of the study."""
 
     def __init__(self) -> None:
         self.own: list[float] = []
@@ -111,7 +111,7 @@ class Minute:
         self.strange = 0
 
     def row(self, number: int, gateway: Gateway, datagrams: int) -> dict:
-        """Of the table."""
+        """Returns the row of the table for minute ``number``."""
         steps = list(gateway.step_ms)
         return {
             "minute": number,

@@ -61,7 +61,7 @@ class Receiving:
         self._tokens, self._rng, self._at = tokens, np.random.default_rng(seed), 0
 
     def step(self) -> None:
-        """A frame of each call."""
+        """Conceals and decodes the next frame of each call."""
         from ..concealment.concealer import ReceivedFrame
         from ..gateway.gateway import to_decode
 
@@ -79,7 +79,7 @@ class Receiving:
 
 
 class Sending:
-    """Encoders of some calls."""
+    """Encodes the speech of some calls together."""
 
     def __init__(self, calls: int, speech: np.ndarray) -> None:
         from ..codec.load import load_codec
@@ -90,7 +90,7 @@ class Sending:
         self._frames, self._at = speech, 0
 
     def step(self) -> None:
-        """A frame of each call."""
+        """Encodes the next frame of each call."""
         places = {s: (self._at + 7 * s) % len(self._frames) for s in self._streams}
         self._at += 1
         self._encoders.encode({stream: self._frames[n] for stream, n in places.items()})
@@ -112,7 +112,7 @@ class Alone:
         self._concealer = load_concealer("interpolate") if kind != "send" else None
 
     def step(self) -> None:
-        """A frame."""
+        """Encodes or decodes the next frame, or both."""
         from ..concealment.concealer import ReceivedFrame
 
         place = self._at % (len(self._tokens) - 1)

@@ -65,7 +65,7 @@ class Course:
 
 
 def run(loop: Loop, seed: int) -> Course:
-    """One run in simulated time."""
+    """Simulates one run, in simulated time, and returns its course."""
     random = np.random.default_rng(seed)
     kind = "bernoulli" if loop.mean_burst_packets == 1.0 else "gilbert_elliott"
     forward = LossModel(kind, loop.loss, loop.mean_burst_packets, seed=seed)

@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def study(args: argparse.Namespace) -> None:
-    """Draws what was asked for."""
+    """Draws the pictures that were asked for, and writes them."""
     speech = read_audio(args.speech)
     coders = [own_coder(args.codec, tokens) for tokens in (8, 4, 2)]
     if args.lyra:

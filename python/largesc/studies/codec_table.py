@@ -111,7 +111,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def study(args: argparse.Namespace) -> None:
-    """Scores, prints and writes."""
+    """Scores all coders, writes the table and prints its means."""
     names = usable(args.measures.split(","))
     coders = [own_coder(args.codec, int(k)) for k in args.tokens.split(",")]
     if args.lyra:

@@ -209,7 +209,7 @@ class Endurance(gr.top_block):
         }
 
     def last_row(self) -> dict:
-        """As each minute's, at the end."""
+        """Returns a row like those of the minutes, for the end of the run."""
         return self._row(self.probe.samples / SAMPLE_RATE_HZ)
 
 

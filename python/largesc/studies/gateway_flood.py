@@ -44,13 +44,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class Nowhere:
-    """An output of a call."""
+    """Takes the speech of a call and throws it away."""
 
     def write(self, said: np.ndarray, heard: np.ndarray) -> None:
-        """As an output."""
+        """Throws away 80 ms of speech, as an output of a call."""
 
     def close(self) -> None:
-        """As an output."""
+        """Does nothing, since nothing is open."""
 
 
 class Caller:
@@ -66,7 +66,7 @@ class Caller:
         self._packetizer, self._sign, self._rng = Packetizer(crc=crc), sign, rng
 
     def packets(self) -> list[bytes]:
-        """Those of 80 ms."""
+        """Returns the packets of the next 80 ms."""
         tokens = self._rng.integers(0, 2048, 8).tolist()
         return [self._sign(p) for p in self._packetizer.push(tokens, PacketDecision())]
 
@@ -87,7 +87,7 @@ class Flood:
         (self._right,) = Caller(bytes, not keys, rng).packets()
 
     def strangers(self, tick: int) -> Iterator[tuple[bytes, tuple]]:
-        """Those that come in 80 ms."""
+        """Yields datagrams and addresses of strangers in 80 ms."""
         every = self._load == "all"
         strangers = MOST_OF_STRANGERS // (2 if every else 1)
         if self._load == "garbage" or every:
@@ -111,7 +111,7 @@ class Flood:
 
 
 def key_folder(parent: Path) -> Path:
-    """A folder of keys."""
+    """Writes random keys to files of ``parent``, and returns it."""
     for n in range(KEYS):
         path = parent / f"{n}.key"
         path.write_bytes(os.urandom(32))
@@ -120,7 +120,7 @@ def key_folder(parent: Path) -> Path:
 
 
 def measured(load: str, ring: KeyRing | None, folder: Path, args: argparse.Namespace) -> dict:
-    """A row."""
+    """Runs calls under one load, and returns a row of the table."""
     rng = np.random.default_rng(args.seed)
     gateway = Gateway(
         # The moving caller has a place as well; where there are no keys others may take it.

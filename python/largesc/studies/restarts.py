@@ -118,13 +118,13 @@ class Peer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Ends the process by SIGKILL, and waits until it is gone."""
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 def free_port() -> int:
-    """A UDP port that nobody has."""
+    """Returns a UDP port that no program uses now."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]

@@ -107,7 +107,7 @@ def checked(args: argparse.Namespace, labels: tuple[str, ...]) -> tuple[list[dic
 
 
 def seeds_of(args: argparse.Namespace) -> range:
-    """Of the draws of the channel."""
+    """Returns a seed for each draw of the channel."""
     return range(args.seed, args.seed + DRAWS)
 
 
@@ -193,7 +193,7 @@ def model_rows(
 
 
 def teacher_row(teacher: Teacher, logits: torch.Tensor, heard: Heard) -> dict:
-    """The same of the teacher."""
+    """Returns the row of the table for the teacher."""
     return {
         "system": f"teacher, {teacher.name}",
         "weights": teacher.weights,

@@ -47,7 +47,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, speech: list[np.ndarray]) -> torch.Tensor:
-        """Logits ``[clips, labels]``."""
+        """Returns the teacher's logits ``[clips, labels]`` of recordings."""
         found = []
         for first in range(0, len(speech), PIECE):
             heard = np.stack([padded(s) for s in speech[first : first + PIECE]])

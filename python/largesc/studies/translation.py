@@ -116,7 +116,7 @@ def heard(prompt: Prompt, options: TranslationOptions, codec: str) -> str:
 
 @cache
 def load_code(symbols: int) -> LinearCode:
-    """The embedded channel code."""
+    """Loads the embedded channel code for ``symbols`` a frame."""
     return load_channel_code("embedded", symbols)
 
 
@@ -163,7 +163,7 @@ def chosen_prompts(count: int, fitted: bool = False) -> list[Prompt]:
 
 
 def whole(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
-    """Rows of whole phrases."""
+    """Returns rows for phrases that are translated as a whole."""
     rows = []
     for name, setting, codec in conditions():
         texts = []
@@ -247,7 +247,7 @@ def confidences_of(prompt: Prompt, snr_db: float | None, seed: int) -> list[floa
 
 
 def draw(rows: list[dict], args: argparse.Namespace) -> None:
-    """chrF over the SNR."""
+    """Draws chrF over the SNR for each channel, and saves the figure."""
     figure, axes = plt.subplots(1, len(CHANNELS), figsize=(10, 4), sharey=True)
     base = {row["system"]: row["chrf"] for row in rows if row["system"] != "features"}
     for axis, channel in zip(axes, CHANNELS, strict=True):

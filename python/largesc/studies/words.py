@@ -85,7 +85,7 @@ def earlier(folder: Path) -> list[dict]:
 
 
 def study(args: argparse.Namespace) -> None:
-    """Counts, prints and writes."""
+    """Counts wrong words, writes the rows and prints their means."""
     source = args.results / "results.csv"
     if not source.exists():
         raise ValueError(f"{args.results} holds no results.csv: give a folder of largesc evaluate")

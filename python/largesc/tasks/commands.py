@@ -111,7 +111,7 @@ class CommandEncoder:
         self.reset()
 
     def reset(self) -> None:
-        """Begins a new stream."""
+        """Begins a new stream, whose first command is number 0."""
         self.detector = ActivityDetector(self.margin_db)
         self._index = 0
 

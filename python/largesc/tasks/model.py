@@ -28,7 +28,7 @@ class TaskConfig:
     codec: AdaptiveConfig
 
     def as_dict(self) -> dict:
-        """For ``task.json``."""
+        """Returns the values that ``task.json`` keeps."""
         parts = {"student": self.student.as_dict(), "codec": self.codec.as_dict()}
         return {"labels": list(self.labels)} | parts
 

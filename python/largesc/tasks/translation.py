@@ -57,7 +57,7 @@ class Burst:
 
     @property
     def seconds(self) -> float:
-        """Time on the air."""
+        """Returns the time in s that the burst takes on the air."""
         return len(self.h) * BLOCK_FRAMES / FEATURES_PER_S
 
 
@@ -103,7 +103,7 @@ class SpeakerDevice:
 
     @property
     def silent_s(self) -> float:
-        """Silence that was not sent."""
+        """Returns how many seconds of silence were not sent."""
         return self._segmenter.silent_samples / SAMPLE_RATE_HZ
 
     def push(self, samples: np.ndarray) -> Iterator[Sound]:
@@ -111,7 +111,7 @@ class SpeakerDevice:
         return map(self._sound, self._segmenter.push(samples))
 
     def flush(self) -> Iterator[Sound]:
-        """The rest."""
+        """Ends the stream and yields the segments that are left."""
         return map(self._sound, self._segmenter.flush())
 
     def _sound(self, segment: Segment) -> Sound:
@@ -199,12 +199,12 @@ class TranslationSender:
 
     @property
     def segments(self) -> int:
-        """Segments so far."""
+        """Returns how many segments there have been so far."""
         return self._device.segments
 
     @property
     def silent_s(self) -> float:
-        """Silence that was not sent."""
+        """Returns how many seconds of silence were not sent."""
         return self._device.silent_s
 
     def push(self, samples: np.ndarray) -> Iterator[Burst]:
@@ -213,7 +213,7 @@ class TranslationSender:
             yield from self._edge.push(sound)
 
     def flush(self) -> Iterator[Burst]:
-        """Bursts of the rest."""
+        """Ends the stream and yields the bursts that are left."""
         for sound in self._device.flush():
             yield from self._edge.push(sound)
 
@@ -344,7 +344,7 @@ class Air:
         self._channel.snr_db = float(snr_db)
 
     def __call__(self, burst: Burst) -> Burst:
-        """The burst as it is received."""
+        """Returns the burst as it is received, with its fading."""
         if self.kind == "none":
             return burst
         self._channel.kind = self.kind

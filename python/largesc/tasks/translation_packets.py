@@ -26,7 +26,7 @@ MOST_LETTERS = 10_000
 
 
 def segment_bytes(sound: Sound) -> bytes:
-    """A segment of speech."""
+    """Returns a segment of speech as the bytes of SEGMENT."""
     head = SEGMENT_HEAD.pack(sound.end, sound.speech_end, sound.last, sound.frames.shape[1])
     return head + sound.frames.tobytes()
 
@@ -48,7 +48,7 @@ def read_segment(message: bytes) -> Sound:
 
 
 def burst_bytes(burst: Burst) -> bytes:
-    """A burst of complex symbols."""
+    """Returns a burst of complex symbols as the bytes of BURST."""
     blocks, size = burst.symbols.shape
     head = BURST_HEAD.pack(
         burst.index, burst.window, burst.first, burst.last, burst.gain_steps, blocks, size,
@@ -80,7 +80,7 @@ def read_burst(message: bytes) -> Burst:
 
 
 def text_bytes(text: Text) -> bytes:
-    """What was understood."""
+    """Returns what was understood as the bytes of TEXT."""
     return json.dumps(asdict(text), ensure_ascii=False).encode()
 
 

@@ -140,7 +140,7 @@ class Stage:
         self.network, self.optimiser = accelerator.prepare(codec_pass, self.optimiser)
 
     def parts(self) -> dict[str, object]:
-        """What belongs to a checkpoint."""
+        """Returns what a checkpoint keeps, by name."""
         return {"model": self.own.model, "optimiser": self.optimiser}
 
     def step(self, batch: tuple, factor: float) -> dict[str, float]:
@@ -161,6 +161,7 @@ class Stage:
     def update(
         self, optimiser: object, parameters: list, loss: torch.Tensor, factor: float
     ) -> None:
+        """Steps an optimiser on ``loss`` at ``factor`` of the rate; gradients must be finite."""
         for group in optimiser.param_groups:
             group["lr"] = self.rate * factor
         optimiser.zero_grad()

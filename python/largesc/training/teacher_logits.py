@@ -96,13 +96,13 @@ class TeacherLogits:
 
 
 def short(value: object) -> str:
-    """A fact in a few words."""
+    """Returns a value as text of 60 letters at most."""
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def row_type(k: int) -> np.dtype:
-    """Of one row."""
+    """Returns the type of a stored row: k probabilities and their classes."""
     return np.dtype([("value", "<f2", (k,)), ("index", "<u2", (k,))])
 
 

@@ -73,7 +73,7 @@ def levels_dbfs(frames: np.ndarray) -> np.ndarray:
 
 
 def save(found: TokenSet, path: Path) -> None:
-    """Writes a token set as npz."""
+    """Writes a token set as npz; ``path`` is replaced as a whole."""
     parts = {"tokens": found.tokens, "latents": found.latents, "starts": found.starts}
     if found.levels is not None:
         parts["levels"] = found.levels

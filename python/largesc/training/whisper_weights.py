@@ -80,7 +80,7 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 
 
 def scaled(name: str, variables: dict[str, np.ndarray]) -> np.ndarray:
-    """A variable as it is meant."""
+    """Returns a variable's values; 8-bit ones are divided by their scale."""
     value, scale = variables[name], variables.get(f"{name}_scale")
     if value.dtype != np.int8 or scale is None:
         return value
@@ -123,7 +123,7 @@ def whisper_of(folder: Path) -> WhisperModel:
 
 
 def layers_of(found: dict[str, np.ndarray], part: str) -> int:
-    """How many layers ``part`` has."""
+    """Returns how many layers ``part`` of the model has."""
     return sum(n.startswith(f"{part}/layer_") and n.endswith("ffn/linear_0/bias") for n in found)
 
 

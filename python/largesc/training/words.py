@@ -166,7 +166,7 @@ class Lessons:
         self.rng = np.random.default_rng(seed)
 
     def draw(self) -> Lesson:
-        """A lesson on the next crop."""
+        """Draws a crop and returns the teacher's lesson on it."""
         utterance, begin, count = self.places[self.rng.choice(len(self.places), p=self.weights)]
         first = int(self.rng.integers(0, count - self.frames))
         start = utterance.start + first * FRAME_SAMPLES

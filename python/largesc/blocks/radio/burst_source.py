@@ -144,7 +144,7 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
         return self._ident.is_due() or (last and self._ident.owed)
 
     def _identify(self) -> np.ndarray:
-        """Items of the call sign."""
+        """Counts and tags the call sign, and returns its items."""
         self._ident.called()
         self.counters["idents"] += 1
         self._tag(len(self._ident.symbols))

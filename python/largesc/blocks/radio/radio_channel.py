@@ -207,5 +207,5 @@ class radio_channel(gr.hier_block2):  # noqa: N801
             self._fading.set_fDTs(air.doppler_hz / air.sample_rate)
 
     def statistics(self) -> dict[str, int]:
-        """Counter: refused_settings."""
+        """Returns the counter `refused_settings`: values that setters refused."""
         return dict(self.counters)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bursts of symbols as PDUs."""
+"""Turns bursts of symbols into PDUs and back."""
 
 import numpy as np
 import pmt

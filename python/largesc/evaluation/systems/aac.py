@@ -44,7 +44,7 @@ class Aac:
         return bare_packets([data for data in found if data], 1000 * FRAME / SAMPLE_RATE_HZ, facts)
 
     def _decoded(self, packets: list[bytes], extradata: bytes) -> np.ndarray:
-        """``[frames, 1024]``."""
+        """Decodes packets to samples ``[frames, 1024]``, zeros where one gives none."""
         import av
 
         coder = av.CodecContext.create("aac", "r")

@@ -185,12 +185,12 @@ class OwnSystem:
 
 
 def kind_of(layout: str) -> str:
-    """The packetizer's layout."""
+    """Returns the packetizer's name of a layout."""
     return "pair" if layout.startswith("pair") else "sequential"
 
 
 def frames_of(layout: str) -> int:
-    """Frames a packet."""
+    """Returns how many frames a packet of a layout holds."""
     return 2 if layout == "two frames a packet" else 1
 
 
@@ -215,7 +215,7 @@ def size_of(packet: bytes | tuple[bytes, bytes]) -> int:
 
 
 def radio_bps(frames: list[EncodedFrame], decisions: list[Decision], layout: str) -> float:
-    """Rate on a bare radio frame."""
+    """Returns the bit/s that the packets take on a bare radio frame."""
     total = sum(size_of(p) for p in packed(frames, decisions, layout))
     return 8000.0 * total / (FRAME_MS * len(frames))
 
@@ -290,7 +290,7 @@ def encoded(codec: str, speech: bytes) -> tuple[list[EncodedFrame], np.ndarray]:
 
 
 def milliseconds_since(begin: float) -> float:
-    """Of processor time."""
+    """Returns the ms of processor time that were used since ``begin``."""
     return 1000.0 * (process_time() - begin)
 
 
@@ -313,7 +313,7 @@ def look_ahead_ms(codec: str) -> float:
 
 @cache
 def controller_network(source: str) -> object:
-    """One network a process."""
+    """Loads the network of the controller, once a process and source."""
     return load_controller(source)
 
 

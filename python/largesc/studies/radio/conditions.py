@@ -93,7 +93,7 @@ def faded(
 
 
 def over(setting: Setting, condition: Condition, seed: int) -> Over:
-    """Sends one over."""
+    """Sends one over, and returns which of its packets arrived."""
     radio, energy = setting.radio, energies(setting, condition.packet_bytes)
     es_n0_db = FADING_DB if condition.doppler_hz else PROFILES[setting.profile]
     packets = random_packets(condition.packets, condition.packet_bytes, seed)
@@ -171,6 +171,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def study(args: argparse.Namespace) -> None:
-    """Measures and writes all rows."""
+    """Measures all conditions and writes their rows."""
     rows = run(lambda condition: args.overs * (1 if condition.packets > 3 else 5), args.seed)
     save_rows(args, "radio_conditions", rows)

@@ -38,6 +38,7 @@ TARGET_PER = 0.01
 
 
 def decibels(ratio: float) -> float:
+    """Returns a ratio of powers in dB."""
     return 10 * math.log10(ratio)
 
 
@@ -159,7 +160,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def study(args: argparse.Namespace) -> None:
-    """Measures, writes and draws."""
+    """Measures the packet error rate, writes the rows and draws them."""
     chosen = {s: points for s, points in SETTINGS.items() if args.only in s.label}
     if not chosen:
         raise ValueError(f"--only {args.only!r} leaves no setting")

@@ -27,21 +27,23 @@ class Setting:
 
     @property
     def radio(self) -> RadioProfile:
+        """Returns the profile, with modulation and code replaced where they are given."""
         return find_profile(self.profile, self.modulation, self.code)
 
     @property
     def label(self) -> str:
+        """Returns the name that plots and tables show."""
         radio = self.radio
         kind = "OFDM " if radio.waveform == "ofdm" else ""
         return f"{self.profile}: {kind}{radio.modulation.upper()}, {radio.code}"
 
     def arguments(self) -> dict[str, str]:
-        """As the blocks take them."""
+        """Returns the arguments that the radio blocks take by name."""
         return {"profile": self.profile, "modulation": self.modulation, "code": self.code}
 
 
 def random_packets(count: int, packet_bytes: int, seed: int) -> list[bytes]:
-    """Packets that differ."""
+    """Returns ``count`` packets of random bytes, the same for the same seed."""
     random = np.random.default_rng(seed)
     return [random.integers(0, 256, packet_bytes).astype(np.uint8).tobytes() for _ in range(count)]
 

@@ -46,7 +46,7 @@ def bursts(profile: RadioProfile, packets: list[bytes]) -> np.ndarray:
 
 
 def noise(random: np.random.Generator, count: int, power: float) -> np.ndarray:
-    """Complex white noise."""
+    """Returns complex white noise of mean power ``power``, ``[count]``."""
     parts = random.standard_normal((2, count))
     return np.sqrt(power / 2) * (parts[0] + 1j * parts[1])
 
@@ -165,7 +165,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def study(args: argparse.Namespace) -> None:
-    """Measures, writes and draws."""
+    """Measures the search for bursts, writes the rows and draws them."""
     if not args.noise >= 0:
         raise ValueError(f"--noise {args.noise:g} is negative: use 0 or more seconds")
     rows, heard = [], []

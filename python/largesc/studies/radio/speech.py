@@ -99,7 +99,7 @@ class Losses:
 
     @property
     def channel(self) -> Channel:
-        """What a receiver would report."""
+        """Returns the loss and the mean burst that a receiver would report."""
         starts = np.sum(self.lost[1:] & ~self.lost[:-1]) + self.lost[0]
         return Channel(float(self.lost.mean()), max(1.0, float(self.lost.sum() / max(1, starts))))
 
@@ -138,6 +138,7 @@ def on_air(
 
 @cache
 def speech_of(file: str) -> np.ndarray:
+    """Reads the speech of a file, float32 at 24 kHz, once a process."""
     return read_audio(Path(file))
 
 
@@ -154,7 +155,7 @@ def codec2(contestant: Contestant, file: str) -> tuple[Codec2, Packets]:
 
 
 def own_packets(policy: str, file: str, channel: Channel) -> list[bytes]:
-    """Ours, of two frames."""
+    """Returns our packets of a file's speech, two frames in each."""
     frames, _ = tokens_of(file)
     deadline_ms = FRAMES_PER_PACKET * FRAME_MS
     controller = Controller(policy, BUDGET_BPS, deadline_ms, FRAMES_PER_PACKET)
@@ -189,7 +190,7 @@ class Job:
 
 
 def decoded(job: Job) -> np.ndarray:
-    """Speech at the other end."""
+    """Returns the speech that is played at the other end, at 24 kHz."""
     speech, lost = speech_of(job.file), np.array(job.lost)
     if job.contestant.mode:
         system, packets = codec2(job.contestant, job.file)
@@ -217,7 +218,7 @@ def decoded(job: Job) -> np.ndarray:
 
 
 def score(job: Job) -> dict[str, float]:
-    """Measures of a job."""
+    """Returns the measures of a job's decoded speech, by name."""
     values = measure(list(job.measures), speech_of(job.file), decoded(job))
     return {name: round(value, 4) for name, value in values.items()}
 
@@ -242,7 +243,7 @@ class Point:
 
 
 def all_on_air(points: list[Point]) -> list[Losses]:
-    """One after the other."""
+    """Sends the packets of all points, one point after the other."""
     return [
         on_air(p.contestant, list(sum(p.sizes, ())), p.channel, p.snr_db, p.seed) for p in points
     ]

@@ -65,7 +65,7 @@ class Split:
         return found
 
     def rates(self) -> str:
-        """Code rates of the parts."""
+        """Returns the code rates of the parts, as text for the table."""
         return ", ".join(f"{bits / coded:.2f}" for bits, coded in self.parts())
 
 
@@ -138,7 +138,7 @@ class Job:
 
 
 def score(job: Job) -> dict[str, float]:
-    """Measures of a job."""
+    """Returns the distortion and the measures of a job, by name."""
     speech = speech_of(job.file)
     frames, times = tokens_of(job.file)
     values = {"distortion": distortion(frames, job.tokens)}

@@ -175,6 +175,7 @@ def write_card(
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train card`` with ``arguments``; None: those of the process."""
     parser = argparse.ArgumentParser(
         prog="largesc train card", description=__doc__.split("\n\n")[0]
     )

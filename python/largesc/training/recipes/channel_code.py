@@ -111,7 +111,7 @@ def fit(features: list[np.ndarray], variables: dict[str, np.ndarray], symbols: i
 
 
 def train(config: dict, source: Path, whisper: str, output: Path) -> Statistics:
-    """Fits the code and writes it."""
+    """Fits the code to speech, writes it to ``output`` and returns its statistics."""
     model = Whisper(whisper)
     features, frames = [], Counter()
     for samples, rate_hz, corpus in speech(config, source):
@@ -131,6 +131,7 @@ def train(config: dict, source: Path, whisper: str, output: Path) -> Statistics:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train channel-code`` with ``arguments``; None: those of the process."""
     parser = argparse.ArgumentParser(
         prog="largesc train channel-code", description=__doc__.split("\n\n")[0]
     )

@@ -162,6 +162,7 @@ def train_stage(
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train codec`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("codec", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument(
         "--speech", type=Path, required=True, help="folder of audio, or tsv: path, corpus, speaker"

@@ -144,7 +144,7 @@ class Development:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """By name."""
+        """Returns the share of energy that is left, by name of the case."""
         model.eval()
         found = {name: energy_left(model, batch) for name, batch in self.batches.items()}
         model.train()
@@ -169,7 +169,7 @@ def latent_error(
 def optimiser_of(
     model: nn.Module, rate: float, betas: tuple[float, float] = (0.9, 0.98)
 ) -> torch.optim.Optimizer:
-    """Of one stage."""
+    """Makes the optimiser of one stage, with a weight decay of 0.01."""
     return torch.optim.AdamW(model.parameters(), lr=rate, betas=betas, weight_decay=1e-2)
 
 
@@ -262,6 +262,7 @@ def train(config: dict, work: Path, codec: str, recogniser: str) -> ContextModel
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train context`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("context", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")

@@ -80,7 +80,7 @@ class Channels:
         return torch.randint(count, (size,), generator=self.generator)
 
     def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """p and L, each ``[size]``."""
+        """Draws p and L of each crop, each float ``[size]``."""
         p = 0.5 * torch.rand(size, generator=self.generator)
         level = torch.randint(1, 17, (size,), generator=self.generator).float()
         return p.to(self.device), level.to(self.device)
@@ -229,6 +229,7 @@ def weights_of(config: dict) -> torch.Tensor:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train controller`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("controller", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--lm", default="embedded", help="language model source")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")

@@ -50,6 +50,7 @@ def export_codec(work: Path, output: Path, stage: str = "decoder", share: float 
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train export`` with ``arguments``; None: those of the process."""
     parser = argparse.ArgumentParser(
         prog="largesc train export", description=__doc__.split("\n\n")[0]
     )

@@ -89,7 +89,7 @@ def cases_of(
 def fitted(
     found: list[tuple[int, Surroundings]], latents: np.ndarray, mean: np.ndarray, ridge: float
 ) -> dict[str, np.ndarray]:
-    """One matrix a case."""
+    """Fits one matrix a case by ridge regression, and returns them by name of the case."""
     groups: dict[str, tuple[list, list]] = {}
     for n, known in found:
         # A frame with one behind it serves the case without as well.
@@ -147,6 +147,7 @@ def train(config: dict, work: Path, codec: str, lm: str) -> dict[str, np.ndarray
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train interpolation`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("interpolation", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")
     parser.add_argument("--lm", default="embedded", help="model source of the language model")

@@ -102,6 +102,7 @@ def train(config: dict, work: Path, codec: str, accelerator: Accelerator) -> nn.
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train lm`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("lm", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--codec", default="embedded", help="model source of the tokens' codec")

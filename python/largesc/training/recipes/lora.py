@@ -92,6 +92,7 @@ def train(config: dict, work: Path, base: str, accelerator: Accelerator) -> nn.M
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train lora`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("lora", __doc__.split("\n\n")[0], DEFAULT_CONFIG, minutes=True)
     parser.add_argument("--base", default="embedded", help="model source of the language model")
     parser.add_argument("--output", type=Path, required=True, help="folder for the adapter")

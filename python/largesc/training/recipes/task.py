@@ -54,7 +54,7 @@ class CountedRun(Run):
 
 
 def hard_loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with the label."""
+    """Returns the cross-entropy with the label, smoothed by 0.05."""
     return F.cross_entropy(logits, label, label_smoothing=0.05)
 
 
@@ -213,6 +213,7 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train task`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("task", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--steps", type=int, help="in place of the config's")

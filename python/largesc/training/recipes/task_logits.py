@@ -99,6 +99,7 @@ def train(config: dict, work: Path) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train task-logits`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("task-logits", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--k", type=int, help="in place of the config's")
     args = parser.parse_args(arguments)

@@ -59,7 +59,7 @@ def fit(
 
 @torch.no_grad()
 def logits_of(head: TeacherHead, features: np.ndarray, rows: np.ndarray) -> torch.Tensor:
-    """Logits ``[rows, labels]``."""
+    """Returns the head's logits ``[rows, labels]`` of stored features."""
     found = [
         head(torch.from_numpy(features[part].astype(np.float32)))
         for part in np.array_split(rows, max(1, len(rows) // 512))
@@ -127,7 +127,7 @@ def load_heads(work: Path) -> tuple[dict, dict[str, TeacherHead]]:
 
 
 def add_speech(parser: object, required: bool = True) -> None:
-    """The options for recordings."""
+    """Adds the options that name the recordings."""
     parser.add_argument(
         "--commands", type=Path, nargs="+", required=required,
         help="folders with a folder of recordings a label, or tables: path, label, speaker",
@@ -136,6 +136,7 @@ def add_speech(parser: object, required: bool = True) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train task-teacher`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("task-teacher", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     add_speech(parser)
     parser.add_argument(

@@ -97,6 +97,7 @@ def train(config: dict, source: Path, work: Path, recogniser: str) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train task-words`` with ``arguments``; None: those of the process."""
     parser = recipe_parser("task-words", __doc__.split("\n\n")[0], DEFAULT_CONFIG)
     parser.add_argument("--speech", type=Path, required=True, help="folder, or table with text")
     parser.add_argument(

@@ -18,6 +18,7 @@ from ..token_sets import encode_all, save
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs ``largesc train tokens`` with ``arguments``; None: those of the process."""
     parser = argparse.ArgumentParser(
         prog="largesc train tokens", description=__doc__.split("\n\n")[0]
     )
