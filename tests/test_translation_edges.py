@@ -14,11 +14,11 @@ from gnuradio.largesc.cli import translate_device, translate_edge
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.cli.translate_device import ListenerDevice, Mouth
 from gnuradio.largesc.cli.translate_edge import Edge, ListenerSide, SpeakerSide
-from gnuradio.largesc.cli.translate_peers import Listener, Sender, came_s, is_old
+from gnuradio.largesc.cli.translate_peers import Devices, Listener, Sender, came_s, is_old
 from gnuradio.largesc.features.text import Text
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.options import TranslationOptions
-from gnuradio.largesc.packets.pieces import Whole
+from gnuradio.largesc.packets.pieces import CALL_OVER_S, Assemblers, Whole, pieces_of
 from gnuradio.largesc.speech import prompts as prompts_of
 from gnuradio.largesc.speech.files import read_audio, resampled, write_audio
 from gnuradio.largesc.tasks.translation import SpeakerDevice
@@ -109,9 +109,15 @@ class Air:
 
     def __init__(self) -> None:
         self.told: list[tuple[int, bytes]] = []
+        self.calls: list[int] = []
+        self.ended: list[int] = []
 
-    def send(self, kind: int, message: bytes) -> None:
+    def send(self, kind: int, message: bytes, call: int) -> None:
         self.told.append((kind, message))
+        self.calls.append(call)
+
+    def end(self, call: int) -> None:
+        self.ended.append(call)
 
 
 class Mail:
@@ -133,17 +139,19 @@ def small(monkeypatch):
 OPTIONS = TranslationOptions(symbols=3, channel="none")
 
 
-def segments(seconds: float = 3.0, session: int = 1, age_s: float = 0.0) -> list[Whole]:
+def segments(
+    seconds: float = 3.0, session: int = 1, age_s: float = 0.0, call: int = 0
+) -> list[Whole]:
     """What a device sends of a voice, and a pause behind it."""
     device = SpeakerDevice(OPTIONS)
     sounds = device.push(np.concatenate([voice(seconds), quiet(1.0)]))
     arrived_s = time.monotonic() - age_s
-    return [Whole(session, SEGMENT, segment_bytes(sound), arrived_s) for sound in sounds]
+    return [Whole(session, SEGMENT, segment_bytes(sound), arrived_s, call) for sound in sounds]
 
 
-def through(side: SpeakerSide | ListenerSide, messages: list[Whole]) -> tuple[Edge, Air]:
+def through(kind: type, messages: list[Whole]) -> tuple[Edge, Air]:
     air = Air()
-    edge = Edge(side, Mail(*messages), air)
+    edge = Edge(lambda call: kind(OPTIONS), Mail(*messages), air)
     for _ in messages:
         edge.step()
     return edge, air
@@ -151,8 +159,9 @@ def through(side: SpeakerSide | ListenerSide, messages: list[Whole]) -> tuple[Ed
 
 def bursts(messages: list[Whole]) -> list[Whole]:
     """What the speaker's edge makes of segments."""
-    _, air = through(SpeakerSide(OPTIONS), messages)
-    return [Whole(9, kind, message, time.monotonic()) for kind, message in air.told]
+    _, air = through(SpeakerSide, messages)
+    made = zip(air.told, air.calls, strict=True)
+    return [Whole(9, kind, message, time.monotonic(), call) for (kind, message), call in made]
 
 
 def texts(told: list[tuple[int, bytes]]) -> list[Text]:
@@ -160,48 +169,48 @@ def texts(told: list[tuple[int, bytes]]) -> list[Text]:
 
 
 def test_speech_becomes_text_over_both_edges(small):
-    edge, air = through(ListenerSide(OPTIONS), bursts(segments()))
+    edge, air = through(ListenerSide, bursts(segments()))
     found = texts(air.told)
     assert "".join(text.committed for text in found).split() == WORDS
-    assert found[-1].last and edge.counters == {"too_old": 0, "unusable": 0}
+    assert found[-1].last and edge.counters["calls"] == 1
+    assert edge.counters["too_old"] == edge.counters["unusable"] == 0
 
 
 def test_what_is_too_old_is_left_out_and_its_window_ends(small):
-    side = SpeakerSide(OPTIONS)
     sent = segments()
     sent[-1].arrived_s -= 5.0
-    edge, air = through(side, sent)
+    edge, air = through(SpeakerSide, sent)
     assert edge.counters["too_old"] == 1
     sent = [Whole(9, kind, message, time.monotonic()) for kind, message in air.told]
-    _, heard = through(ListenerSide(OPTIONS), sent)
+    _, heard = through(ListenerSide, sent)
     assert texts(heard.told)[-1].last
-    edge, air = through(SpeakerSide(OPTIONS), segments(age_s=5.0))
+    edge, air = through(SpeakerSide, segments(age_s=5.0))
     assert air.told == [] and edge.counters["too_old"] == len(segments())
 
 
 def test_a_window_ends_when_nothing_comes_or_the_device_begins_anew(small):
-    edge, air = through(SpeakerSide(OPTIONS), segments()[:-1])
+    edge, air = through(SpeakerSide, segments()[:-1])
     before = len(air.told)
-    edge._since_s -= 3.0
+    edge._calls[0].since_s -= 3.0
     edge.step()
     assert len(air.told) == before
-    edge._since_s -= 1.0
+    edge._calls[0].since_s -= 1.0
     edge.step()
     assert len(air.told) == before + 1
     edge.step()
     assert len(air.told) == before + 1
     found = bursts(segments()[:-1] + segments(session=2))
-    _, heard = through(ListenerSide(OPTIONS), found)
+    _, heard = through(ListenerSide, found)
     assert sum(text.last for text in texts(heard.told)) == 2
 
 
 def test_the_listeners_edge_ends_windows_as_well(small):
     sent = bursts(segments())[:-1]
     again = [Whole(10, whole.kind, whole.message, whole.arrived_s) for whole in bursts(segments())]
-    edge, air = through(ListenerSide(OPTIONS), sent + again)
+    edge, air = through(ListenerSide, sent + again)
     assert sum(text.last for text in texts(air.told)) == 2
-    edge, air = through(ListenerSide(OPTIONS), sent)
-    edge._since_s -= 60.0
+    edge, air = through(ListenerSide, sent)
+    edge._calls[0].since_s -= 60.0
     edge.step()
     assert texts(air.told)[-1].last
 
@@ -210,7 +219,7 @@ def test_a_segment_that_is_too_long_does_no_harm(small):
     long = replace(next(SpeakerDevice(OPTIONS).push(voice(1.0))), last=False)
     long = replace(long, frames=np.full((1101, 80), 9, dtype=np.uint8))
     bad = Whole(1, SEGMENT, segment_bytes(long), time.monotonic())
-    edge, air = through(SpeakerSide(OPTIONS), [bad] * 3 + segments())
+    edge, air = through(SpeakerSide, [bad] * 3 + segments())
     assert edge.counters["unusable"] == 3
     assert len(air.told) == len(bursts(segments()))
 
@@ -220,9 +229,59 @@ def test_messages_of_other_kinds_are_counted(small, capsys):
     wrong = [Whole(1, BURST, b"x", now), Whole(1, SEGMENT, b"x", now), Whole(1, 77, b"", now)]
     wide = SpeakerDevice(OPTIONS, 128)
     wrong += [Whole(1, SEGMENT, segment_bytes(s), now) for s in wide.push(voice(1.0))]
-    edge, air = through(SpeakerSide(OPTIONS), wrong)
+    edge, air = through(SpeakerSide, wrong)
     assert edge.counters["unusable"] == 4 and air.told == []
     assert capsys.readouterr().err.count("a message cannot be used") == 1
+
+
+def test_calls_are_told_apart_over_both_edges(small):
+    """Two speakers at once, and one that stops in a sentence."""
+    one, other, third = (segments(call=n) for n in (3, 4, 5))
+    mixed = [m for pair in zip(one, other, strict=True) for m in pair] + third[:-1]
+    edge, air = through(ListenerSide, bursts(mixed))
+    for call in (3, 4):
+        own = [t for t, c in zip(texts(air.told), air.calls, strict=True) if c == call]
+        assert "".join(text.committed for text in own).split() == WORDS and own[-1].last
+    assert edge.counters["calls"] == 3 and edge.counters["decoder_lost"] == 0
+    before = len(air.told)
+    edge._calls[5].since_s -= CALL_OVER_S + 1.0
+    edge.step()
+    assert air.ended == [5] and set(edge._calls) == {3, 4}
+    # Its window is finished, and what it counted is kept.
+    assert len(air.told) > before and edge.counters["calls"] == 3
+
+
+def test_calls_at_a_listener_are_bounded_and_end():
+    calls = Assemblers(2)
+    sent = [pieces_of(SEGMENT, 1, 0, b"%d" % n, call=n)[0].packet() for n in range(3)]
+    found = [whole for packet in sent for whole in calls.push(packet, 0.0)]
+    assert [(w.call, w.message) for w in found] == [(0, b"0"), (1, b"1")]
+    assert calls.counters["refused_calls"] == 1 and calls.counters["messages"] == 2
+    assert calls.push(b"garbage", 1.0) == [] and calls.counters["refused"] == 1
+    # The first two are over: there is room again, and a sender of old begins anew.
+    assert [w.call for w in calls.push(sent[2], CALL_OVER_S + 1.1)] == [2]
+    assert [w.call for w in calls.push(sent[0], CALL_OVER_S + 1.2)] == [0]
+
+
+def test_messages_go_where_their_call_goes(capsys):
+    everybody, seventh = Listener(here(), 4), Listener(here(), 4)
+    devices = Devices([everybody._at, f"7={seventh._at}"])
+    lone = Devices([f"7={seventh._at}"])
+    try:
+        for call in (7, 8):
+            devices.send(TEXT, b"%d" % call, call)
+        assert everybody.receive(20.0).message == b"8" and seventh.receive(20.0).message == b"7"
+        devices.end(7)
+        devices.send(TEXT, b"again", 7)
+        assert seventh.receive(20.0).message == b"again"
+        assert seventh.counters["restarts"] == 1
+        lone.send(TEXT, b"8", 8)
+        lone.send(TEXT, b"8", 8)
+        assert lone.counters["nowhere"] == 2
+        assert capsys.readouterr().err.count("call 8 goes nowhere: give --to") == 1
+    finally:
+        for each in (devices, lone, everybody, seventh):
+            each.close()
 
 
 # The listener's device
@@ -287,6 +346,8 @@ def test_a_text_that_cannot_be_used_is_counted():
         (["device", "--listen", "*:1", "--srt", "no/out.srt"], "out.srt cannot be written"),
         (["edge", "--speaker", "--listen", "x", "--to", "*:1"], "address 'x' is not of the form"),
         (["edge", "--speaker", "--listen", "*:1", "--to", "*:1", "--symbols", "0"], "symbols 0 is"),
+        (["edge", "--speaker", "--listen", "*:1", "--to", "*:1", "--calls", "0"], "calls 0 is"),
+        (["device", "in.wav", "--to", "*:1", "--call", "65536"], "--call 65536: use 0 to 65535"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(given, said, tmp_path, capsys, monkeypatch):

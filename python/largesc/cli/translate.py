@@ -21,6 +21,7 @@ from ..speech.format import SAMPLE_RATE_HZ
 from .audio import check_two_files, opened
 from .facts import rounded
 from .say import say
+from .translate_peers import CALLS, MOST_CALLS
 
 ADDRESS = "HOST:PORT"
 # Of a terminal: to the begin of the line, which is emptied.
@@ -91,6 +92,10 @@ def add_device(commands: object) -> None:
     part.add_argument("input", nargs="?", help="speaker: audio file, - for stdin; in real time")
     part.add_argument("--to", metavar=ADDRESS, help="speaker: where the edge listens")
     part.add_argument("--listen", metavar=ADDRESS, help="listener: where text comes to")
+    part.add_argument(
+        "--call", type=int, default=0, metavar="N",
+        help="speaker: a number for an edge that serves others as well, 0 to 65535 [%(default)s]",
+    )  # fmt: skip
     part.add_argument("--output", metavar="FILE", help="listener: WAV of the English; - for stdout")
     part.add_argument("--srt", type=Path, metavar="FILE", help="listener: subtitles as well")
     part.add_argument(
@@ -111,7 +116,14 @@ def add_edge(commands: object) -> None:
     text = "symbols to text for a device"
     side.add_argument("--listener", action="store_true", help=text)
     part.add_argument("--listen", metavar=ADDRESS, required=True, help="where to listen")
-    part.add_argument("--to", metavar=ADDRESS, required=True, help="the next edge, or the device")
+    part.add_argument(
+        "--to", metavar=f"[CALL=]{ADDRESS}", required=True, action="append",
+        help="the next edge, or the device; of one call alone, where it has a number",
+    )  # fmt: skip
+    part.add_argument(
+        "--calls", type=int, default=CALLS, metavar="N",
+        help=f"speakers at once, 1 to {MOST_CALLS} [%(default)s]",
+    )  # fmt: skip
     add_end(part)
     names = ("language", "model", "channel_code", "policy", "symbols", "channel", "snr_db", "seed")
     add_options(part, names)

@@ -21,7 +21,7 @@ from ..files import replacing, writable_file
 from ..flowgraphs.speech_writer import speech_writer
 from ..flowgraphs.transport import check_free
 from ..options import TranslationOptions
-from ..packets.pieces import Whole
+from ..packets.pieces import MOST_CALL, Whole
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tasks.translation import Sound, SpeakerDevice
 from ..tasks.translation_packets import SEGMENT, TEXT, read_text, segment_bytes
@@ -45,6 +45,8 @@ def device(args: argparse.Namespace) -> int:
             "device is a speaker's with an input and --to HOST:PORT, or a listener's with --listen "
             "HOST:PORT"
         )
+    if not 0 <= args.call <= MOST_CALL:
+        raise ValueError(f"--call {args.call}: use 0 to {MOST_CALL}")
     if args.to:
         return speaker(args, options)
     if args.json and args.output == "-":
@@ -69,7 +71,7 @@ def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
 
     def tell(sounds: Iterable[Sound]) -> None:
         for sound in sounds:
-            told.send(SEGMENT, segment_bytes(sound))
+            told.send(SEGMENT, segment_bytes(sound), args.call)
 
     with ending.awaited():
         for piece in reader:

@@ -4,12 +4,14 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from ..channel_codec.load import load_channel_code
 from ..flowgraphs.transport import check_free
-from ..options import TranslationOptions
-from ..packets.pieces import Whole
+from ..options import MOST_SEED, TranslationOptions, check_range
+from ..packets.pieces import CALL_OVER_S, Whole
 from ..tasks.translation import (
     PATIENCE_S,
     Air,
@@ -30,7 +32,7 @@ from .facts import rounded
 from .process import ending
 from .say import say
 from .translate import options_of
-from .translate_peers import Listener, Sender, is_old
+from .translate_peers import MOST_CALLS, Devices, Listener, Sender, is_old
 
 
 class SpeakerSide:
@@ -111,62 +113,114 @@ class ListenerSide:
         return {f"decoder_{k}": v for k, v in self._receiver.counters.items()}
 
 
+@dataclass
+class Call:
+    """What an edge keeps of one speaker."""
+
+    side: SpeakerSide | ListenerSide
+    since_s: float
+    session: int | None = None
+
+
 class Edge:
-    """Hands messages of a listener through a side to a sender.
+    """Hands messages of a listener through sides, one a call, to a sender.
+
+    Args:
+        side_of: makes the side of a call, from its number.
+        heard: gives messages.
+        told: takes them.
 
     Attributes:
-        counters: ``too_old``: messages that waited for too long; ``unusable`` ones.
+        counters: ``calls`` so far; ``too_old``: messages that waited for too long; ``unusable``
+            ones; those of the sides, together.
     """
 
-    def __init__(self, side: SpeakerSide | ListenerSide, heard: Listener, told: Sender) -> None:
-        self._side, self._heard, self._told = side, heard, told
-        self._session: int | None = None
-        self._since_s = time.monotonic()
-        self.counters = {"too_old": 0, "unusable": 0}
+    def __init__(
+        self,
+        side_of: Callable[[int], SpeakerSide | ListenerSide],
+        heard: Listener,
+        told: Sender | Devices,
+    ) -> None:
+        self._side_of, self._heard, self._told = side_of, heard, told
+        self._calls: dict[int, Call] = {}
+        self._over: Counter[str] = Counter()
+        self._own = {"calls": 0, "too_old": 0, "unusable": 0}
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Of all calls together, those that are over among them."""
+        sides = Counter(self._over)
+        for call in self._calls.values():
+            sides.update(call.side.counters())
+        return self._own | dict(sides)
 
     def step(self) -> None:
         """Waits a little for a message, and hands it on."""
         whole = self._heard.receive()
+        now = time.monotonic()
+        for number, call in list(self._calls.items()):
+            own = whole is not None and whole.call == number
+            if not own and now - call.since_s > call.side.patience_s:
+                self._tell(number, call.side.flush())
+            if not own and now - call.since_s > CALL_OVER_S:
+                self._end(number)
         if whole is None:
-            if time.monotonic() - self._since_s > self._side.patience_s:
-                self._tell(self._side.flush())
             return
-        if self._session not in (None, whole.session):
-            self._tell(self._side.restart())
-        self._session = whole.session
+        call = self._call(whole.call)
+        if call.session not in (None, whole.session):
+            self._tell(whole.call, call.side.restart())
+        call.session = whole.session
         try:
-            self._take(whole)
+            self._take(call.side, whole)
         except Exception as error:
             # Whatever it is, the next one may be good.
-            self.counters["unusable"] += 1
-            if self.counters["unusable"] == 1:
+            self._own["unusable"] += 1
+            if self._own["unusable"] == 1:
                 say(f"a message cannot be used: {error}; more of them are counted")
-        self._since_s = time.monotonic()
+        call.since_s = time.monotonic()
 
-    def _take(self, whole: Whole) -> None:
-        if whole.kind != self._side.takes:
+    def _call(self, number: int) -> Call:
+        if number not in self._calls:
+            self._own["calls"] += 1
+            self._calls[number] = Call(self._side_of(number), time.monotonic())
+        return self._calls[number]
+
+    def _end(self, number: int) -> None:
+        self._over.update(self._calls.pop(number).side.counters())
+        self._told.end(number)
+
+    def _take(self, side: SpeakerSide | ListenerSide, whole: Whole) -> None:
+        if whole.kind != side.takes:
             raise ValueError(f"kind {whole.kind} comes from another part of the link")
         if is_old(whole.arrived_s):
-            self.counters["too_old"] += 1
-            self._tell(self._side.leave_out(whole.message))
+            self._own["too_old"] += 1
+            self._tell(whole.call, side.leave_out(whole.message))
         else:
-            self._tell(self._side.take(whole.message))
+            self._tell(whole.call, side.take(whole.message))
 
-    def _tell(self, messages: Iterator[bytes]) -> None:
+    def _tell(self, call: int, messages: Iterator[bytes]) -> None:
         for message in messages:
-            self._told.send(self._side.gives, message)
+            self._told.send(self._calls[call].side.gives, message, call)
 
 
 def edge(args: argparse.Namespace) -> int:
     """Runs an edge until a signal, or for ``args.seconds``."""
     options = options_of(args)
+    check_range("calls", args.calls, 1, MOST_CALLS)
     check_free(args.listen)
-    side = (SpeakerSide if args.speaker else ListenerSide)(options)
+    kind = SpeakerSide if args.speaker else ListenerSide
+
+    def side_of(call: int) -> SpeakerSide | ListenerSide:
+        # No two calls have the same noise.
+        return kind(replace(options, seed=(options.seed + call) % MOST_SEED))
+
+    # Here, so that what does not fit is said at once, and the first call finds the model loaded.
+    side_of(0)
     # Opened when the models are there: what came before would be old.
-    heard, told = Listener(args.listen), Sender(args.to)
-    running, begin = Edge(side, heard, told), time.monotonic()
-    watches = heard.watch(side.before), told.watch(side.behind)
-    say(f"listening at {args.listen}, sending to {args.to}")
+    heard, told = Listener(args.listen, args.calls), Devices(args.to)
+    running, begin = Edge(side_of, heard, told), time.monotonic()
+    watches = heard.watch(kind.before), *told.watches(kind.behind)
+    say(f"listening at {args.listen}, sending to {', '.join(args.to)}")
     with ending.awaited():
         while not ending.signal and not 0 < args.seconds < time.monotonic() - begin:
             running.step()
@@ -174,8 +228,7 @@ def edge(args: argparse.Namespace) -> int:
                 watch.look()
     heard.close()
     told.close()
-    facts = running.counters | heard.counters | {"sent_bytes": told.counters["bytes"]}
-    facts |= side.counters()
+    facts = running.counters | heard.counters | told.counters
     if args.json:
         print(json.dumps({"statistics": rounded(facts)}), flush=True)
     else:

@@ -13,9 +13,12 @@ import time
 from contextlib import suppress
 
 from ..packets.address import bind, resolved
-from ..packets.pieces import Assembler, Piece, Whole, pieces_of, read_piece
+from ..packets.pieces import MOST_CALL, Assemblers, Piece, Whole, pieces_of, read_piece
+from .say import say
 from .watches import Watch
 
+# Calls at once at an edge, as it comes and at most.
+CALLS, MOST_CALLS = 4, 64
 PING, PONG = 250, 251
 PING_S, POLL_S = 0.3, 0.05
 MOST_BYTES = 2048
@@ -33,7 +36,7 @@ GROUP, GROUP_PAUSE_S = 32, 0.002
 
 
 class Sender:
-    """Messages to one listener.
+    """Messages to one listener, of any number of calls.
 
     Args:
         to: ``host:port``.
@@ -50,25 +53,32 @@ class Sender:
         family, self._peer = resolved(to, False)
         self._to, self._socket = to, socket.socket(family, socket.SOCK_DGRAM)
         self._socket.settimeout(POLL_S)
-        self._session, self._number, self.answers = secrets.randbits(32), 0, 0
+        self._session, self.answers = secrets.randbits(32), 0
+        # Session and number of the next message of each call.
+        self._calls: dict[int, tuple[int, int]] = {}
         self.counters = {"messages": 0, "bytes": 0, "send_errors": 0}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
-    def send(self, kind: int, message: bytes) -> None:
+    def send(self, kind: int, message: bytes, call: int = 0) -> None:
         """Sends a message; what the network refuses is counted.
 
         Raises:
             ValueError: it is too long.
         """
-        for piece in pieces_of(kind, self._session, self._number, message):
+        session, number = self._calls.get(call, (secrets.randbits(32), 0))
+        for piece in pieces_of(kind, session, number, message, call):
             if piece.part and piece.part % GROUP == 0:
                 time.sleep(GROUP_PAUSE_S)
             sent = self._put(piece)
             self.counters["bytes" if sent else "send_errors"] += sent or 1
-        self._number += 1
+        self._calls[call] = session, number + 1
         self.counters["messages"] += 1
+
+    def end(self, call: int) -> None:
+        """Forgets a call: the next message of this number begins another one."""
+        self._calls.pop(call, None)
 
     def watch(self, name: str) -> Watch:
         """Tells the user when ``name`` answers no more."""
@@ -108,11 +118,89 @@ class Sender:
             self.answers += (piece.kind, piece.session) == (PONG, self._session)
 
 
+class Devices:
+    """Messages to where their call goes.
+
+    Args:
+        addresses: ``host:port``, for all calls, or ``call=host:port`` for one.
+
+    Raises:
+        ValueError: an address is none, or a call has two.
+
+    Attributes:
+        counters: ``sent_bytes``, ``send_errors``; ``nowhere``: messages of calls that
+            have no address.
+    """
+
+    def __init__(self, addresses: list[str]) -> None:
+        wanted: dict[int | None, str] = {}
+        for given in addresses:
+            call, address = call_and_address(given)
+            if call in wanted:
+                whose = "all calls" if call is None else f"call {call}"
+                raise ValueError(f"--to {given}: {whose} go to {wanted[call]} already")
+            wanted[call] = address
+        self._senders = {call: Sender(address) for call, address in wanted.items()}
+        self._nowhere = 0
+
+    def send(self, kind: int, message: bytes, call: int) -> None:
+        """Sends a message of a call to its address, or else to that of all calls."""
+        sender = self._senders.get(call, self._senders.get(None))
+        if sender is not None:
+            sender.send(kind, message, call)
+            return
+        self._nowhere += 1
+        if self._nowhere == 1:
+            say(
+                f"call {call} goes nowhere: give --to {call}=HOST:PORT, or --to HOST:PORT for all "
+                "calls"
+            )
+
+    def end(self, call: int) -> None:
+        """Tells that a call is over."""
+        for sender in self._senders.values():
+            sender.end(call)
+
+    def watches(self, name: str) -> list[Watch]:
+        """Tells the user of each address that answers no more."""
+        return [sender.watch(name) for sender in self._senders.values()]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Of all addresses together."""
+        each = [sender.counters for sender in self._senders.values()]
+        sums = {"sent_bytes": sum(c["bytes"] for c in each)}
+        sums["send_errors"] = sum(c["send_errors"] for c in each)
+        return sums | {"nowhere": self._nowhere}
+
+    def close(self) -> None:
+        """Ends all of it."""
+        for sender in self._senders.values():
+            sender.close()
+
+
+def call_and_address(given: str) -> tuple[int | None, str]:
+    """The call, None for all, and the address of ``[CALL=]HOST:PORT``.
+
+    Raises:
+        ValueError: the call is no number of 16 bits.
+    """
+    call, equals, address = given.rpartition("=")
+    if not equals:
+        return None, given
+    if not call.isdecimal() or int(call) > MOST_CALL:
+        raise ValueError(
+            f"--to {given}: {call!r} is no call: use 0 to {MOST_CALL}, as CALL=HOST:PORT"
+        )
+    return int(call), address
+
+
 class Listener:
-    """Messages of one sender at a time, whole and in order.
+    """Messages of some calls, whole and in order, each of one sender at a time.
 
     Args:
         listen: ``host:port``.
+        most_calls: at once.
 
     Raises:
         ValueError: it cannot be listened at.
@@ -121,7 +209,7 @@ class Listener:
         heard: packets that were understood, signs of life among them.
     """
 
-    def __init__(self, listen: str) -> None:
+    def __init__(self, listen: str, most_calls: int = 1) -> None:
         family, where = resolved(listen, True)
         self._at, self._socket = listen, socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
@@ -129,7 +217,7 @@ class Listener:
             self._socket.setsockopt(socket.SOL_SOCKET, STAMPS, 1)
         self._socket.settimeout(POLL_S)
         bind(self._socket, where, listen)
-        self._assembler, self.heard, self._overrun = Assembler(), 0, 0
+        self._assembler, self.heard, self._overrun = Assemblers(most_calls), 0, 0
         self._waiting: queue.Queue[Whole] = queue.Queue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._hear, daemon=True)
@@ -182,13 +270,12 @@ class Listener:
         try:
             piece = read_piece(packet)
         except ValueError:
-            piece = None
-        if piece is not None:
-            self.heard += 1
-            if piece.kind == PING:
-                self._answer(piece, peer)
-                return []
-        return self._assembler.push(packet, arrived_s)
+            return self._assembler.push(packet, arrived_s)
+        self.heard += 1
+        if piece.kind == PING:
+            self._answer(piece, peer)
+            return []
+        return self._assembler.take(piece, arrived_s)
 
     def _answer(self, piece: Piece, peer: tuple) -> None:
         try:

@@ -2,13 +2,14 @@
 """Messages of any length in packets that UDP carries, and back, whole and in order.
 
 0, 1     mark, "LT"
-2        version, 1
+2        version, 2
 3        kind of the message
-4 - 7    session, drawn by the sender when it starts
-8 - 11   number of the message within its session
-12, 13   number of the piece
-14, 15   pieces of the message
-16 ...   at most 1200 bytes of it
+4, 5     call: who speaks, where an edge serves many
+6 - 9    session, drawn by the sender when it starts
+10 - 13  number of the message within its session
+14, 15   number of the piece
+16, 17   pieces of the message
+18 ...   at most 1200 bytes of it
 last 2   CRC-16
 
 All numbers are big-endian. Packets are neither signed nor encrypted.
@@ -20,8 +21,9 @@ from dataclasses import dataclass, field
 
 from .._core import CRC_BYTES, append_crc, has_right_crc
 
-MARK, VERSION = b"LT", 1
-HEAD = struct.Struct(">2sBBIIHH")
+MARK, VERSION = b"LT", 2
+HEAD = struct.Struct(">2sBBHIIHH")
+MOST_CALL = 0xFFFF
 MOST_PIECE_BYTES, MOST_PIECES = 1200, 1000
 # What is behind a message that is not whole waits so long for it.
 HOLD_S = 0.2
@@ -29,11 +31,14 @@ HOLD_S = 0.2
 MOST_AHEAD = 100_000
 # Messages that are not whole are kept, sessions and messages that are over are known, up to these.
 MOST_OPEN, MOST_SESSIONS, MOST_DONE = 32, 16, 256
+COUNTERS = ("messages", "lost", "doubled", "out_of_order", "late", "refused", "restarts")
+# A call is over when nothing of it has come for so long.
+CALL_OVER_S = 30.0
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One packet: part ``part`` of ``parts`` of a message."""
+    """One packet: part ``part`` of ``parts`` of a message of a call."""
 
     kind: int
     session: int
@@ -41,14 +46,15 @@ class Piece:
     part: int
     parts: int
     data: bytes
+    call: int = 0
 
     def packet(self) -> bytes:
         """Returns the bytes that are sent: head, data and CRC-16."""
-        head = HEAD.pack(MARK, VERSION, self.kind, self.session, self.number, self.part, self.parts)
-        return append_crc(head + self.data)
+        place = (self.session, self.number, self.part, self.parts)
+        return append_crc(HEAD.pack(MARK, VERSION, self.kind, self.call, *place) + self.data)
 
 
-def pieces_of(kind: int, session: int, number: int, message: bytes) -> list[Piece]:
+def pieces_of(kind: int, session: int, number: int, message: bytes, call: int = 0) -> list[Piece]:
     """A message in pieces; an empty one is one piece.
 
     Raises:
@@ -62,7 +68,7 @@ def pieces_of(kind: int, session: int, number: int, message: bytes) -> list[Piec
         )
     cuts = (message[n * MOST_PIECE_BYTES : (n + 1) * MOST_PIECE_BYTES] for n in range(parts))
     number %= 2**32
-    return [Piece(kind, session, number, part, parts, cut) for part, cut in enumerate(cuts)]
+    return [Piece(kind, session, number, n, parts, cut, call) for n, cut in enumerate(cuts)]
 
 
 def read_piece(packet: bytes) -> Piece:
@@ -75,13 +81,13 @@ def read_piece(packet: bytes) -> Piece:
         raise ValueError(f"a packet of {len(packet)} bytes that is none of a translation")
     if not has_right_crc(packet):
         raise ValueError("a packet with a wrong CRC")
-    _, version, kind, session, number, part, parts = HEAD.unpack_from(packet)
+    _, version, kind, call, session, number, part, parts = HEAD.unpack_from(packet)
     data = packet[HEAD.size : -CRC_BYTES]
     if version != VERSION:
         raise ValueError(f"a packet of version {version}: use one version at both ends")
     if not part < parts <= MOST_PIECES or len(data) > MOST_PIECE_BYTES:
         raise ValueError(f"a packet of {len(data)} bytes that is piece {part} of {parts}")
-    return Piece(kind, session, number, part, parts, data)
+    return Piece(kind, session, number, part, parts, data, call)
 
 
 @dataclass
@@ -89,7 +95,7 @@ class Whole:
     """A message that is complete.
 
     Attributes:
-        session, kind, message: as sent.
+        session, kind, message, call: as sent.
         arrived_s: when its last piece came.
     """
 
@@ -97,6 +103,7 @@ class Whole:
     kind: int
     message: bytes
     arrived_s: float
+    call: int = 0
 
 
 @dataclass
@@ -110,19 +117,23 @@ class Open:
 
 
 class Assembler:
-    """Puts messages together, and in order, from the packets of one sender at a time.
+    """Puts messages of one call together, and in order, from packets of one sender at a time.
 
     A sender that starts anew has another session: it is followed, and what still comes of the one
     before is late. What nobody can use is counted.
+
+    Args:
+        call: its number, which the messages are given.
+        counters: to count in, those of another assembler; None: of its own.
 
     Attributes:
         counters: ``messages``; ``lost`` ones; pieces that were ``doubled``, ``out_of_order`` (and
             used) or ``late`` (and not); packets that were ``refused``; ``restarts`` of the sender.
     """
 
-    def __init__(self) -> None:
-        names = ("messages", "lost", "doubled", "out_of_order", "late", "refused", "restarts")
-        self.counters = dict.fromkeys(names, 0)
+    def __init__(self, call: int = 0, counters: dict[str, int] | None = None) -> None:
+        self._call = call
+        self.counters = dict.fromkeys(COUNTERS, 0) if counters is None else counters
         self._session: int | None = None
         self._over: deque[int] = deque(maxlen=MOST_SESSIONS)
         self._begin(0)
@@ -144,10 +155,14 @@ class Assembler:
         except ValueError:
             self.counters["refused"] += 1
             return []
-        self._take(piece, now_s)
+        return self.take(piece, now_s)
+
+    def take(self, piece: Piece, now_s: float) -> list[Whole]:
+        """Does the same with a packet that was read."""
+        self._place(piece, now_s)
         return self.due(now_s)
 
-    def _take(self, piece: Piece, now_s: float) -> None:
+    def _place(self, piece: Piece, now_s: float) -> None:
         if piece.session != self._session:
             if piece.session in self._over:
                 self.counters["late"] += 1
@@ -191,7 +206,7 @@ class Assembler:
             self._done.append(number)
             self.counters["messages"] += 1
             data = b"".join(message.pieces[part] for part in range(message.parts))
-            found.append(Whole(self._session, message.kind, data, message.whole_s))
+            found.append(Whole(self._session, message.kind, data, message.whole_s, self._call))
         if len(self._open) > MOST_OPEN:
             # None of them is whole.
             self._pass_over(sorted(self._open)[-MOST_OPEN])
@@ -202,3 +217,47 @@ class Assembler:
         self.counters["lost"] += number - self._next
         self._next = number
         self._open = {n: message for n, message in self._open.items() if n >= number}
+
+
+class Assemblers:
+    """Puts messages of several calls together, each by an :class:`Assembler` of its own.
+
+    Args:
+        most: calls at once; packets of more are counted and left out until one is over.
+
+    Attributes:
+        counters: those of all calls together, and ``refused_calls``: packets of calls too many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: dict[int, Assembler] = {}
+        self._heard_s: dict[int, float] = {}
+        self.counters = dict.fromkeys((*COUNTERS, "refused_calls"), 0)
+
+    def push(self, packet: bytes, now_s: float) -> list[Whole]:
+        """Takes a packet of any call, as :meth:`Assembler.push`."""
+        try:
+            piece = read_piece(packet)
+        except ValueError:
+            self.counters["refused"] += 1
+            return []
+        return self.take(piece, now_s)
+
+    def take(self, piece: Piece, now_s: float) -> list[Whole]:
+        """Takes a packet that was read; gives out what is whole and in turn, of all calls."""
+        found = self.due(now_s)
+        if piece.call not in self._calls:
+            if len(self._calls) >= self._most:
+                self.counters["refused_calls"] += 1
+                return found
+            self._calls[piece.call] = Assembler(piece.call, self.counters)
+        self._heard_s[piece.call] = now_s
+        return found + self._calls[piece.call].take(piece, now_s)
+
+    def due(self, now_s: float) -> list[Whole]:
+        """Gives out what has waited long enough, and forgets calls that are over."""
+        found = [whole for each in self._calls.values() for whole in each.due(now_s)]
+        for call in [c for c, at in self._heard_s.items() if now_s - at > CALL_OVER_S]:
+            del self._calls[call], self._heard_s[call]
+        return found
