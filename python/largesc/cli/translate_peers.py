@@ -157,7 +157,7 @@ class Devices:
             )
 
     def end(self, call: int) -> None:
-        """Tells that a call is over."""
+        """Tells all addresses that a call is over."""
         for sender in self._senders.values():
             sender.end(call)
 
@@ -167,14 +167,14 @@ class Devices:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Of all addresses together."""
+        """Sums up what all addresses have counted."""
         each = [sender.counters for sender in self._senders.values()]
         sums = {"sent_bytes": sum(c["bytes"] for c in each)}
         sums["send_errors"] = sum(c["send_errors"] for c in each)
         return sums | {"nowhere": self._nowhere}
 
     def close(self) -> None:
-        """Ends all of it."""
+        """Closes the sockets of all addresses."""
         for sender in self._senders.values():
             sender.close()
 
