@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Python sees of the C++ side: keys, counters in order, help for every parameter."""
 
+import inspect
 import re
 from binascii import crc_hqx
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
-from gnuradio.largesc import _core
+from gnuradio.largesc import _blocks, _core
 
 HEADER = Path(__file__).parents[1] / "include" / "gnuradio" / "largesc" / "keys.h"
 CPP_BLOCKS = ("uep_packetizer", "loss_channel", "uep_depacketizer")
@@ -63,4 +64,38 @@ def test_help_explains_every_parameter(name):
     parameters = re.findall(r"(\w+): [\w.]+ = ", signature)
     assert parameters
     for parameter in parameters:
+        assert re.search(rf"\b{parameter}\b[^\n]*:", block.__doc__), parameter
+
+
+def wrapped() -> dict[str, object]:
+    """Classes, methods, properties and functions in C++ for Python, by name."""
+    found = {}
+    for module in (_core, _blocks):
+        for name, item in vars(module).items():
+            if isinstance(item, type):
+                found |= {f"{name}.{k}": v for k, v in vars(item).items() if not k.startswith("_")}
+                found[name] = item
+            elif callable(item):
+                found[name] = item
+    return found
+
+
+@pytest.mark.parametrize("name", wrapped())
+def test_help_explains_whatever_wraps_cpp(name):
+    item = wrapped()[name]
+    signature, _, told = item.__doc__.strip().partition("\n")
+    if isinstance(item, type):
+        signature, _, of_init = item.__init__.__doc__.partition("\n")
+        told = item.__doc__ + of_init
+    elif isinstance(item, property):
+        signature, told = "", item.__doc__
+    assert told.strip().endswith(".")
+    for parameter in set(re.findall(r"[(,] ?(\w+): ", signature)) - {"self"}:
+        assert re.search(rf"\b{parameter}\b[^\n]*:", told), parameter
+
+
+@pytest.mark.parametrize("name", sorted(set(largesc.__all__) - {"keys", *CPP_BLOCKS}))
+def test_help_explains_every_parameter_of_other_blocks(name):
+    block = getattr(largesc, name)
+    for parameter in set(inspect.signature(block.__init__).parameters) - {"self", "args", "kwargs"}:
         assert re.search(rf"\b{parameter}\b[^\n]*:", block.__doc__), parameter

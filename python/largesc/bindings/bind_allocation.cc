@@ -12,27 +12,46 @@ void bind_allocation(py::module_& m)
     m.attr("BUDGET_WINDOW_FRAMES") = BUDGET_WINDOW_FRAMES;
     py::class_<budget_window>(
         m, "BudgetWindow", "Keeps 11 bit a token within budget_bps over any 25 frames.")
-        .def(py::init<double>(), py::arg("budget_bps"))
-        .def("allowance", &budget_window::allowance, "Tokens that this frame may use, 0 to 16.")
-        .def("commit", &budget_window::commit, py::arg("tokens"), "Books what the frame uses.");
+        .def(py::init<double>(),
+             py::arg("budget_bps"),
+             "budget_bps: bit/s of tokens and copies, 137.5 (one token a frame) to 2200 (16).\n\n"
+             "Raises ValueError that names the refused value.")
+        .def("allowance",
+             &budget_window::allowance,
+             "Returns how many tokens this frame may use, 1 to 16.")
+        .def("commit",
+             &budget_window::commit,
+             py::arg("tokens"),
+             "Books what the frame uses.\n\n"
+             "tokens: sent and repeated together, 0 to allowance(); more raises ValueError.");
     m.def("split_table",
           &split_table,
           py::arg("allowed"),
           py::arg("loss_probability"),
           py::arg("silent"),
-          "(tokens sent, tokens repeated) after a table over the loss probability.");
+          "Returns (tokens sent, tokens repeated) after a table over the loss probability.\n\n"
+          "allowed: tokens that the frame may use, 0 to 16.\n"
+          "loss_probability: share of lost packets, 0 to 1.\n"
+          "silent: the frame is silence, which gets 2 tokens and no copies.");
     m.def("split_fixed",
           &split_fixed,
           py::arg("allowed"),
           py::arg("sent"),
           py::arg("repeated"),
-          "(tokens sent, tokens repeated), as asked for and cut to what is allowed.");
+          "Returns (tokens sent, tokens repeated) as asked for, cut to what is allowed.\n\n"
+          "allowed: tokens that the frame may use, 0 to 16; copies are cut first.\n"
+          "sent: tokens to send, 0 to 8.\n"
+          "repeated: tokens to repeat, 0 to `sent`.");
     m.def("split_learned",
           &split_learned,
           py::arg("allowed"),
           py::arg("importance_s"),
           py::arg("importance_c"),
-          "(tokens sent, tokens repeated) for the largest L that is allowed.");
+          "Returns (tokens sent, tokens repeated) of the largest level L that is allowed: L\n"
+          "times each importance, in whole tokens.\n\n"
+          "allowed: tokens that the frame may use, 0 to 16.\n"
+          "importance_s: of what is sent, 0 to 1, as the network tells it.\n"
+          "importance_c: of the copies, 0 to 1.");
     m.def(
         "split_exact",
         [](int allowed,
@@ -51,8 +70,14 @@ void bind_allocation(py::module_& m)
         py::arg("mean_burst"),
         py::arg("distance"),
         py::arg("price") = 0.0,
-        "(tokens sent, tokens repeated, expected distortion) of least expected distortion plus "
-        "price a token; distortion has 9 values, of 0 to 8 tokens played.");
+        "Returns (tokens sent, tokens repeated, expected distortion) of the split with the least\n"
+        "expected distortion plus price a token.\n\n"
+        "allowed: tokens that the frame may use, 0 to 16.\n"
+        "distortion: 9 values, when 0 to 8 tokens are played, in any unit.\n"
+        "loss_probability: share of lost packets, 0 to 1.\n"
+        "mean_burst: mean length of a run of losses in packets.\n"
+        "distance: packets between a frame and its copies.\n"
+        "price: of a token, in the unit of `distortion`.");
     m.def(
         "best_distance",
         [](double loss_probability, double mean_burst, int max_distance) {
@@ -61,7 +86,11 @@ void bind_allocation(py::module_& m)
         py::arg("loss_probability"),
         py::arg("mean_burst"),
         py::arg("max_distance"),
-        "Shortest distance of copies at which both are lost hardly more often than at the best.");
+        "Returns the shortest distance of copies, in packets, at which both are lost at most a\n"
+        "tenth more often than at the longest.\n\n"
+        "loss_probability: share of lost packets, 0 to 1.\n"
+        "mean_burst: mean length of a run of losses in packets.\n"
+        "max_distance: in packets, as of copy_distance().");
     m.def(
         "both_lost",
         [](double loss_probability, double mean_burst, int distance) {
@@ -70,10 +99,16 @@ void bind_allocation(py::module_& m)
         py::arg("loss_probability"),
         py::arg("mean_burst"),
         py::arg("distance"),
-        "Chance that two packets a distance apart are both lost on a Gilbert-Elliott channel.");
+        "Returns the chance, 0 to 1, that a Gilbert-Elliott channel loses both of two packets.\n\n"
+        "loss_probability: share of lost packets, 0 to 1.\n"
+        "mean_burst: mean length of a run of losses in packets.\n"
+        "distance: of the two, in packets.");
     m.def("copy_distance",
           &copy_distance,
           py::arg("deadline_ms"),
           py::arg("frames_per_packet") = 1,
-          "Largest distance in packets whose copies arrive before the deadline, at least 1.");
+          "Returns the largest distance in packets whose copies arrive before the deadline, at\n"
+          "least 1.\n\n"
+          "deadline_ms: of the receiver, in ms.\n"
+          "frames_per_packet: 1 to 4, frames of 80 ms.");
 }

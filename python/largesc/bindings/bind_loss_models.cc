@@ -25,8 +25,16 @@ void bind_loss_models(py::module_& m)
              py::arg("trace") = "",
              py::arg("packet_ms") = 80.0,
              py::arg("trace_ms") = 20.0,
-             py::arg("seed") = 1)
-        .def("lost", &loss_model::lost, "Fate of the next packet.")
+             py::arg("seed") = 1,
+             "model: 'bernoulli', 'gilbert_elliott' or 'trace'.\n"
+             "loss_probability: mean share of lost packets, 0 to 1.\n"
+             "mean_burst: mean length of a run of losses in packets, for 'gilbert_elliott'.\n"
+             "trace: file of flags 0 and 1 (lost), repeated, for 'trace'.\n"
+             "packet_ms: time between packets in ms, for 'trace'.\n"
+             "trace_ms: time between flags in ms, for 'trace'.\n"
+             "seed: of what is random.\n\n"
+             "Raises ValueError that names the refused value.")
+        .def("lost", &loss_model::lost, "Returns True when the next packet is lost.")
         .def(
             "draw",
             [](loss_model& self, std::size_t count) {
@@ -37,5 +45,6 @@ void bind_loss_models(py::module_& m)
                 return out;
             },
             py::arg("count"),
-            "Fates of the next packets, bool [count].");
+            "Returns the fates of the next packets, bool [count], True for lost.\n\n"
+            "count: of the packets.");
 }

@@ -42,7 +42,8 @@ void bind_crc(py::module_& m)
             return to_bytes(bytes);
         },
         py::arg("packet"),
-        "The bytes with their CRC-16 behind them, see docs/packet-format.md.");
+        "Returns the bytes with their CRC-16 behind them, see docs/packet-format.md.\n\n"
+        "packet: bytes without a CRC.");
     m.def(
         "has_right_crc",
         [](const std::string& packet) {
@@ -50,7 +51,8 @@ void bind_crc(py::module_& m)
                                  packet.size());
         },
         py::arg("packet"),
-        "Whether something, and behind it its CRC-16, are there.");
+        "Returns True for a packet that ends with its right CRC-16 and holds something else.\n\n"
+        "packet: bytes with the CRC.");
 }
 
 void bind_packetizer(py::module_& m)
@@ -64,8 +66,12 @@ void bind_packetizer(py::module_& m)
              py::arg("copy_distance") = 0,
              py::arg("comfort") = false,
              py::arg("skip") = false,
-             "n_s and n_c (0 to 8), distance in packets (0 to 8, 0: no copies); values beyond are "
-             "cut.");
+             "Values beyond their range are cut to it.\n\n"
+             "tokens_sent: first tokens of the frame that are sent, 0 to 8.\n"
+             "tokens_repeated: first tokens of the frame that are sent again, 0 to 8.\n"
+             "copy_distance: packets between a frame and its copies, 0 to 8; 0: no copies.\n"
+             "comfort: the frame is one of silence, behind which nothing may follow.\n"
+             "skip: nothing is sent of the frame (DTX).");
 
     py::class_<packetizer>(m, "Packetizer", "Token frames to packets; see docs/packet-format.md.")
         .def(py::init([](int frames, const std::string& kind, bool crc) {
@@ -74,8 +80,10 @@ void bind_packetizer(py::module_& m)
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
              py::arg("crc") = false,
-             "frames_per_packet: 1 to 4. layout: 'sequential' or 'pair'. crc: a CRC-16 ends each\n"
-             "packet.\n\n"
+             "frames_per_packet: 1 to 4 frames of 80 ms.\n"
+             "layout: 'sequential' (a frame and copies of an earlier one) or 'pair' (two packets\n"
+             "share the tokens of their frames).\n"
+             "crc: a CRC-16 ends each packet.\n\n"
              "Raises ValueError that names the refused value.")
         .def(
             "push",
@@ -87,7 +95,9 @@ void bind_packetizer(py::module_& m)
             },
             py::arg("tokens"),
             py::arg("decision"),
-            "Takes 8 tokens (0xFFFF: none); returns the packets that are now complete.")
+            "Takes a frame; returns the packets, a list of bytes, that are now complete.\n\n"
+            "tokens: 8 numbers below 2048; 0xFFFF: none, and none behind it is sent.\n"
+            "decision: a PacketDecision, what of the frame is sent and repeated.")
         .def(
             "flush",
             [](packetizer& self) {
@@ -96,54 +106,62 @@ void bind_packetizer(py::module_& m)
                     out.push_back(to_bytes(p.bytes));
                 return out;
             },
-            "Ends the stream; returns the last packet, if one was unfinished.")
+            "Ends the stream; returns a list with the last packet, if one was unfinished.")
         .def(
             "end_packet",
             [](packetizer& self) { return to_bytes(self.end_packet().bytes); },
-            "Two bytes, and the CRC, that tell how many packet slots there were.")
+            "Returns two bytes, and the CRC, that tell how many packet slots there were.")
         .def(
             "statistics",
             [](const packetizer& self) { return to_dict(self.counters()); },
-            "Counters by name, a dict of integers.");
+            "Returns the counters by name, a dict of integers.");
 }
 
 void bind_depacketizer(py::module_& m)
 {
     py::class_<received_frame>(m, "ReceivedFrame", "One frame for playout, or a repair.")
-        .def_readonly("index", &received_frame::index)
-        .def_readonly("tokens", &received_frame::tokens)
-        .def_readonly("following", &received_frame::following)
-        .def_readonly("sent", &received_frame::sent)
-        .def_property_readonly("received_tokens", &received_frame::received_tokens)
-        .def_readonly("lost", &received_frame::lost)
-        .def_readonly("silence", &received_frame::silence)
-        .def_readonly("repair", &received_frame::repair);
+        .def_readonly("index", &received_frame::index, "Counts frames in playout order, from 0.")
+        .def_readonly("tokens", &received_frame::tokens, "8 numbers, 0xFFFF where one is missing.")
+        .def_readonly(
+            "following", &received_frame::following, "The same of the frame behind, as known now.")
+        .def_readonly("sent",
+                      &received_frame::sent,
+                      "Tokens that the sender gave it, 0 to 8; -1: not known, its packet is lost.")
+        .def_property_readonly("received_tokens",
+                               &received_frame::received_tokens,
+                               "Tokens before the first missing one, 0 to 8.")
+        .def_readonly("lost", &received_frame::lost, "True when nothing of it was received.")
+        .def_readonly(
+            "silence", &received_frame::silence, "True when nothing was to be said (DTX).")
+        .def_readonly("repair",
+                      &received_frame::repair,
+                      "True for a frame that was played before and now has more tokens.");
 
     py::class_<depacketizer>(m, "Depacketizer", "Packets to token frames in playout order.")
-        .def(
-            py::init([](int frames,
-                        const std::string& kind,
-                        bool live,
-                        int deadline,
-                        int hold,
-                        int most,
-                        bool crc) {
-                return depacketizer(
-                    { frames, layout_from_string(kind), live, deadline, hold, most, crc });
-            }),
-            py::arg("frames_per_packet") = 1,
-            py::arg("layout") = "sequential",
-            py::arg("live") = false,
-            py::arg("deadline_ms") = 80,
-            py::arg("hold_packets") = 10,
-            py::arg("max_deadline_ms") = 0,
-            py::arg("crc") = false,
-            "frames_per_packet, layout, crc: as at the sender. live: one frame a pull, or all "
-            "once\n"
-            "they are known. deadline_ms: live, so much later copies may come. hold_packets:\n"
-            "offline, packets to wait for copies and reordered packets. max_deadline_ms: live, as\n"
-            "long as the wait may become where packets come late; 0 for a fixed one.\n\n"
-            "Raises ValueError that names the refused value.")
+        .def(py::init([](int frames,
+                         const std::string& kind,
+                         bool live,
+                         int deadline,
+                         int hold,
+                         int most,
+                         bool crc) {
+                 return depacketizer(
+                     { frames, layout_from_string(kind), live, deadline, hold, most, crc });
+             }),
+             py::arg("frames_per_packet") = 1,
+             py::arg("layout") = "sequential",
+             py::arg("live") = false,
+             py::arg("deadline_ms") = 80,
+             py::arg("hold_packets") = 10,
+             py::arg("max_deadline_ms") = 0,
+             py::arg("crc") = false,
+             "frames_per_packet, layout, crc: as at the sender.\n"
+             "live: one frame a pull; otherwise all frames, once they are known.\n"
+             "deadline_ms: live, so many ms later copies may come, 0 to 5000.\n"
+             "hold_packets: offline, packets to wait for copies and reordered packets, 1 to 32.\n"
+             "max_deadline_ms: live, as long as the wait may become where packets come late,\n"
+             "deadline_ms to 5000; 0 for a fixed one.\n\n"
+             "Raises ValueError that names the refused value.")
         .def(
             "push",
             [](depacketizer& self, const std::string& data, std::int64_t now_ns) {
@@ -152,30 +170,45 @@ void bind_depacketizer(py::module_& m)
             },
             py::arg("data"),
             py::arg("now_ns") = 0,
-            "Takes the bytes of one packet; False when they are no packet of this link.")
+            "Takes one packet; returns False when it is none of this link.\n\n"
+            "data: bytes of the packet.\n"
+            "now_ns: when it came, in ns of a clock that never goes back.")
         .def("pull",
              &depacketizer::pull,
              py::arg("now_ns"),
-             "Live: the frame to play now, None while nothing has started.")
+             "Live: returns the frame to play now, None while nothing has started.\n\n"
+             "now_ns: the time of the pull, by the clock of push().")
         .def("pop",
              &depacketizer::pop,
-             "Next frame that is ready (offline) or repaired, None when there is none.")
+             "Returns the next frame that is ready (offline) or repaired, None without one.")
         .def("flush",
              &depacketizer::flush,
              py::arg("total_frames") = -1,
-             "Makes all frames ready; total_frames tells how many were sent, where it is known.")
-        .def_property_readonly("ended", &depacketizer::ended)
-        .def_property_readonly("loss_probability",
-                               [](const depacketizer& d) { return d.losses().loss_probability(); })
-        .def_property_readonly("mean_burst",
-                               [](const depacketizer& d) { return d.losses().mean_burst(); })
-        .def_property_readonly("playout_delay_ms",
-                               [](const depacketizer& d) { return d.playout_delay_ns() / 1e6; })
-        .def_property_readonly("buffered_frames", &depacketizer::buffered_frames)
+             "Makes all frames ready.\n\n"
+             "total_frames: offline, how many were sent; -1 where that is not known.")
+        .def_property_readonly(
+            "ended",
+            &depacketizer::ended,
+            "True when the sender has ended, and live its last frame has been pulled.")
+        .def_property_readonly(
+            "loss_probability",
+            [](const depacketizer& d) { return d.losses().loss_probability(); },
+            "Share of the last packets that were lost, 0 to 1.")
+        .def_property_readonly(
+            "mean_burst",
+            [](const depacketizer& d) { return d.losses().mean_burst(); },
+            "Mean length of a run of losses in packets, at least 1.")
+        .def_property_readonly(
+            "playout_delay_ms",
+            [](const depacketizer& d) { return d.playout_delay_ns() / 1e6; },
+            "Live: ms that the packet that was fastest lately waited for its playout.")
+        .def_property_readonly("buffered_frames",
+                               &depacketizer::buffered_frames,
+                               "Frames up to the newest packet that wait for their playout.")
         .def(
             "statistics",
             [](const depacketizer& self) { return to_dict(self.counters()); },
-            "Counters by name, a dict of integers.");
+            "Returns the counters by name, a dict of integers.");
 }
 
 void bind_loss_estimator(py::module_& m)
@@ -183,9 +216,17 @@ void bind_loss_estimator(py::module_& m)
     py::class_<loss_estimator>(
         m, "LossEstimator", "Loss probability and mean burst length from the fate of packets.")
         .def(py::init<>())
-        .def("add", &loss_estimator::add, py::arg("lost"), "Fate of the next packet, in order.")
-        .def_property_readonly("loss_probability", &loss_estimator::loss_probability)
-        .def_property_readonly("mean_burst", &loss_estimator::mean_burst, "Packets, at least 1.");
+        .def("add",
+             &loss_estimator::add,
+             py::arg("lost"),
+             "Takes the fate of the next packet.\n\n"
+             "lost: True when it did not come; packets are taken in the order of their sending.")
+        .def_property_readonly("loss_probability",
+                               &loss_estimator::loss_probability,
+                               "Share of about the last 40 packets that were lost, 0 to 1.")
+        .def_property_readonly("mean_burst",
+                               &loss_estimator::mean_burst,
+                               "Mean length of a run of losses in packets, at least 1.");
 }
 
 } // namespace

@@ -34,13 +34,13 @@ py::dict to_dict(const pmt::pmt_t& counters)
 }
 
 template <typename Block>
-auto bind(py::module_& m, const char* name, const char* doc)
+auto bind(py::module_& m, const char* name, const char* doc, const char* statistics_doc)
 {
     return py::class_<Block, gr::block, gr::basic_block, std::shared_ptr<Block>>(m, name, doc)
         .def(
             "statistics",
             [](const Block& self) { return to_dict(self.statistics()); },
-            "Counters and measured values by name.");
+            statistics_doc);
 }
 
 } // namespace
@@ -58,12 +58,13 @@ PYBIND11_MODULE(_blocks, m)
                          "decision). Output: message ports `packets` (PDUs of bytes, see\n"
                          "docs/packet-format.md), `credit` (dicts for frames in which nothing is\n"
                          "sent), `status`.\n\n"
-                         "frames_per_packet: 1 to 4.\n"
+                         "frames_per_packet: 1 to 4 frames of 80 ms.\n"
                          "layout: 'sequential' (a frame and copies of an earlier one) or 'pair'\n"
                          "(two packets share the tokens of their frames).\n"
                          "crc: a CRC-16 ends each packet; leave it out where the modem below has\n"
                          "one, and where packets are signed.\n\n"
-                         "Raises ValueError that names the refused value and the remedy.")
+                         "Raises ValueError that names the refused value and the remedy.",
+                         "Returns the counters by name, a dict of integers.")
         .def(py::init(&uep_packetizer::make),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
@@ -80,11 +81,15 @@ PYBIND11_MODULE(_blocks, m)
         "loss_probability: mean share of lost packets, 0 to 1.\n"
         "mean_burst: mean length of a run of losses in packets, for 'gilbert_elliott'.\n"
         "trace: file of flags 0 and 1, one every 20 ms, repeated, for 'trace'.\n"
-        "packet_ms: time between packets. jitter_ms: a packet is late by up to this.\n"
+        "packet_ms: time between packets in ms.\n"
+        "jitter_ms: a packet is late by 0 ms to this.\n"
         "reorder_probability: share of packets that are late by one to three packet times.\n"
         "duplicate_probability: share of packets that arrive twice.\n"
-        "bit_error_rate: share of inverted bits. seed: of all that is random.\n\n"
-        "Raises ValueError that names the refused value and the remedy.")
+        "bit_error_rate: share of inverted bits, 0 to 1.\n"
+        "seed: of all that is random.\n\n"
+        "Raises ValueError that names the refused value and the remedy.",
+        "Returns the counters by name, integers, and as measured so far `loss_probability`, 0 to\n"
+        "1, and `mean_burst_packets`, a dict.")
         .def(py::init(&loss_channel::make),
              py::arg("model") = "bernoulli",
              py::arg("loss_probability") = 0.0,
@@ -99,15 +104,20 @@ PYBIND11_MODULE(_blocks, m)
         .def("set_loss_probability",
              &loss_channel::set_loss_probability,
              py::arg("loss_probability"),
-             "Mean share of lost packets from now on. Bursts too short for it are prolonged.")
+             "Sets the mean share of lost packets from now on; a trace stays as it is.\n\n"
+             "loss_probability: 0 to 1; bursts too short for it are prolonged. A value out of\n"
+             "range is counted as `refused_settings`, and the old one stays.")
         .def("set_mean_burst",
              &loss_channel::set_mean_burst,
              py::arg("mean_burst"),
-             "Mean length of a run of losses in packets, at least what the loss needs.")
+             "Sets the mean length of a run of losses from now on, for 'gilbert_elliott'.\n\n"
+             "mean_burst: in packets; at least p / (1 - p), which the loss p needs, is taken. A\n"
+             "value out of range is counted as `refused_settings`, and the old one stays.")
         .def("set_mean_burst_ms",
              &loss_channel::set_mean_burst_ms,
              py::arg("burst_ms"),
-             "The same in ms: mean_burst = burst_ms / packet_ms, at least one packet.");
+             "Sets the mean length of a run of losses as a time.\n\n"
+             "burst_ms: in ms; mean_burst is burst_ms / packet_ms, at least one packet.");
 
     bind<uep_depacketizer>(
         m,
@@ -116,18 +126,20 @@ PYBIND11_MODULE(_blocks, m)
         "Input: message ports `packets` (PDUs of bytes), `pull` (live: asks for\n"
         "the next frame). Output: message ports `tokens` (PDUs of 8 tokens,\n"
         "0xFFFF where one is missing, repairs marked), `report` (dicts of the\n"
-        "channel's state), `status`.\n\n"
+        "channel's state), `credit` (dicts for packets that are refused), `status`.\n\n"
         "frames_per_packet, layout, crc: as at the sender.\n"
         "mode: 'offline' (nothing is late) or 'live' (one frame a pull).\n"
-        "deadline_ms: live, so much later copies may come, 0 to 5000; the playout\n"
-        "waits 20 ms longer.\n"
+        "deadline_ms: live, so many ms later copies may come, 0 to 5000; the\n"
+        "playout waits 20 ms longer.\n"
         "hold_packets: offline, packets to wait for copies and reordered packets,\n"
         "1 to 32.\n"
         "report_interval_packets: a report after so many packet times, 1 or more.\n"
         "end_with_sender: the stream ends with the sender's end packet.\n"
-        "max_deadline_ms: live, as long as the wait may become where packets\n"
+        "max_deadline_ms: live, as many ms as the wait may become where packets\n"
         "come late, deadline_ms to 5000; 0 for a fixed one of deadline_ms.\n\n"
-        "Raises ValueError that names the refused value and the remedy.")
+        "Raises ValueError that names the refused value and the remedy.",
+        "Returns the counters by name, integers, `playout_delay_ms`, and `refusal_reason`: in\n"
+        "words why most packets are refused, empty while they are not; a dict.")
         .def(py::init(&uep_depacketizer::make),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
@@ -152,7 +164,9 @@ PYBIND11_MODULE(_blocks, m)
         m,
         "at_stop",
         "Passes a stream of items on, and calls a function when a run of the flowgraph is over.\n\n"
-        "The function, and the block whose method it is, live as long as this block.")
+        "item_size: bytes of an item.\n"
+        "call: function without arguments; it, and the block whose method it is, live as long as\n"
+        "this block.")
         .def(py::init(&at_stop::make), py::arg("item_size"), py::arg("call"));
 
     m.def(
@@ -167,7 +181,10 @@ PYBIND11_MODULE(_blocks, m)
         py::arg("detail"),
         py::arg("which") = 0,
         py::arg("seen") = 0,
-        "True when the block upstream of a stream input has finished, and not more than `seen`\n"
-        "items are left: some may have come since a call of work was prepared. GNU Radio's own\n"
-        "bindings leave this out, and a sink needs it to flush its last samples in band.");
+        "Returns True when the block upstream of a stream input has finished, and not more than\n"
+        "`seen` items are left: some may have come since a call of work was prepared. GNU Radio's\n"
+        "own bindings leave this out, and a sink needs it to flush its last samples in band.\n\n"
+        "detail: of the block whose input it is.\n"
+        "which: number of the input, from 0.\n"
+        "seen: items that the call of work was given.");
 }

@@ -102,11 +102,15 @@ class packet_verifier(PacketFilter):  # noqa: N801
     Input: message port `packets` (PDUs of any bytes). Output: message ports `packets` (as they were
     before they were signed), `credit` (dicts for the frames of what is refused), `status`.
 
+    The clocks of sender and receiver should agree to within two minutes.
+
     Args:
-        as at the sender. The clocks of both should agree to within two minutes.
+        key_file: the sender's, a file of 32 bytes or 64 hex digits that only its owner can read.
+        tag_bytes: 4 to 32, the same at both ends.
+        direction: ``forward``, or ``back`` for the receiver's reports, as at the sender.
 
     Raises:
-        as there.
+        ValueError: the key cannot be used, ``tag_bytes`` is out of range, or ``direction`` unknown.
     """
 
     def __init__(self, *, key_file: str, tag_bytes: int = 4, direction: str = "forward") -> None:

@@ -16,7 +16,33 @@ class speech_rx(gr.hier_block2):  # noqa: N801
     sender), `credit` (to the encoder, when it reads from a file), `status`.
 
     Args:
-        as for the three blocks.
+        codec: model source, see ``models.store``.
+        method: how lost tokens are filled: ``context``, ``interpolate``, ``lm``, ``repeat`` or
+            ``silence``; see `moshi_concealer`.
+        model: source of language model and estimator.
+        mode: ``offline`` (nothing is late) or ``live``.
+        deadline_ms: live, so many ms later copies may come, 0 to 5000; the playout waits 20 ms
+            longer.
+        frames_per_packet, layout, crc: as at the sender.
+        hold_packets: offline, packets to wait for copies and reordered packets, 1 to 32.
+        end_with_sender: the stream ends with the sender's end packet.
+        temperature: of the language model's sampling, 0 for the most likely token.
+        top_k: tokens that the language model chooses among.
+        fade_after_frames: lost frames in a row before the fade to comfort noise.
+        seed: of the sampling and the comfort noise.
+        threads: of torch.
+        delay_mode: for a model with an acoustic delay: ``speculative`` or ``wait`` (80 ms later).
+        other_streams: what a model of more than 8 streams hears of the other speaker: ``zero`` or
+            ``silence``.
+        samples: frames to draw for a lost one, whose mean is played, 1 or more.
+        max_deadline_ms: live, as many ms as the wait may become where packets come late,
+            deadline_ms to 5000; 0 for a fixed one of deadline_ms.
+
+    Attributes:
+        delay_samples: of the codec, at 24 kHz.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it and the remedy.
     """
 
     def __init__(

@@ -19,7 +19,24 @@ class speech_tx(gr.hier_block2):  # noqa: N801
     channel and decoder, when reading from a file). Output: message ports `packets`, `status`.
 
     Args:
-        as for the three blocks.
+        codec: model source, see ``models.store``.
+        policy: how tokens are divided: ``learned``, ``table``, ``fixed`` or ``exact``.
+        budget_bps: bit/s of the payload over any 25 frames, 137.5 to 2200.
+        loss_probability: share of lost packets until the first report, 0 to 1.
+        mean_burst_packets: mean burst until the first report, 1 or more; for ``exact``.
+        deadline_ms: the receiver's deadline in ms, for the distance of copies.
+        frames_per_packet: 1 to 4 frames of 80 ms.
+        layout: ``sequential`` (a frame and copies of an earlier one) or ``pair`` (two packets share
+            the tokens of their frames).
+        crc: a CRC-16 ends each packet.
+        dtx: send nothing in silence but a comfort frame every 2 s.
+        max_in_flight: from a file, frames under way at most; 0 for a live source.
+        tokens_sent, tokens_repeated: of a frame, for ``fixed``: 0 to 8 each.
+        controller: source of the network, for ``learned``.
+        threads: of torch.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it and the remedy.
     """
 
     def __init__(
