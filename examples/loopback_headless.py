@@ -6,8 +6,10 @@ python examples/loopback_headless.py in.wav out.wav --loss 0.2 --burst 3
 """
 
 import argparse
+import sys
 
 from gnuradio import blocks, gr, largesc
+from gnuradio.largesc.cli.process import ending
 from gnuradio.largesc.speech.format import SAMPLE_RATE_HZ
 
 
@@ -39,19 +41,23 @@ class loopback(gr.top_block):  # noqa: N801
         self.msg_connect(self.receiver, "report", self.sender, "report")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Runs to the end of the file, or until a signal comes; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("source", help="WAV file at 24 kHz")
     parser.add_argument("target", help="WAV file to write")
     parser.add_argument("--loss", type=float, default=0.2, help="lost packets, 0 to 1 [0.2]")
     parser.add_argument("--burst", type=float, default=3.0, help="mean run of losses [3]")
     parser.add_argument("--budget", type=float, default=1500.0, help="payload bit/s [1500]")
-    args = parser.parse_args()
-    tb = loopback(args.source, args.target, args.loss, args.burst, args.budget)
-    tb.start()
-    tb.wait()
+    args = parser.parse_args(arguments)
+    # A shell lets what it starts in the background ignore Ctrl-C; with this it ends there too.
+    with ending.listening():
+        tb = loopback(args.source, args.target, args.loss, args.burst, args.budget)
+        tb.start()
+        tb.wait()
     print(tb.receiver.statistics())
+    return ending.status() if ending.signal else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

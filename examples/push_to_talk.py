@@ -285,12 +285,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the station; returns the exit status."""
     args = parser().parse_args(arguments)
+    stopped_by_signals()
     try:
         station = Station(args)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"push_to_talk: {error}", file=sys.stderr)
         return 2
-    stopped_by_signals()
+    except KeyboardInterrupt:
+        return 130
     try:
         if args.headless:
             print(json.dumps(run_headless(station, args)))

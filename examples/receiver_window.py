@@ -2,13 +2,13 @@
 """The window of radio.py rx: waterfall, symbols of the last packet, lamps, figures, and words."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
 from gnuradio import gr, qtgui
 from gnuradio.fft import window
 from PyQt5 import QtCore, QtWidgets, sip
+from transceiver import on_signals
 
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 REFRESH_MS, STATUS_MS = 100, 1000
@@ -159,8 +159,7 @@ def run_window(
     """
     app = tb.views.app
     panel = Panel(tb.modem, tb.views, tb.text)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: app.quit())
+    on_signals(app.quit)
     # Python sees signals only when it runs.
     timer = QtCore.QTimer()
     timer.timeout.connect(lambda: is_over() and app.quit())

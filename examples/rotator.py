@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 
+from gnuradio.largesc.cli.process import ending
 from gnuradio.largesc.radio.rig import HamlibDaemon, HamlibRefusedError
 
 STEP = 10.0
@@ -82,11 +83,21 @@ def labels_of(lines: object) -> object:
             yield str(decision.get("label"))
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    """Turns until there are no more commands, or a signal comes; returns the exit status."""
+    try:
+        with ending.listening():
+            return turned(arguments)
+    except KeyboardInterrupt:
+        return ending.status()
+
+
+def turned(arguments: list[str] | None) -> int:
+    """Does what is told; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("label", nargs="?", help="do this, and end; without it, read stdin")
     parser.add_argument("--rotctld", default="127.0.0.1:4533", metavar="HOST:PORT")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     try:
         rotator = Rotator(args.rotctld)
     except (OSError, ValueError) as error:

@@ -2,10 +2,10 @@
 """The window of push_to_talk.py: a button, a box for the voice, and what the link does."""
 
 import math
-import signal
 import sys
 
 from PyQt5 import QtCore, QtWidgets
+from transceiver import on_signals
 
 REFRESH_MS = 100
 SENDING, HEARING = "#b03a2e", "#2e4053"
@@ -86,8 +86,7 @@ class Panel(QtWidgets.QWidget):
 def run_panel(station: object, seconds: float) -> int:
     """Starts the station, shows the window until it is closed; returns the exit status."""
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(sys.argv[:1])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: app.quit())
+    on_signals(app.quit)
     station.start()
     panel = Panel(station)
     # The space bar is the key, whatever has the focus.

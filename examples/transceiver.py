@@ -4,6 +4,7 @@
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 
 from gnuradio.largesc.radio.rig import UPRIGHT_MODES, HamlibError, PushToTalk, Rig
 
@@ -74,11 +75,23 @@ def _check_mode(rig: Rig) -> None:
         say(f"the mode is {mode}: set it to upper sideband (USB, or the data mode of it)")
 
 
-def stopped_by_signals() -> None:
-    """SIGTERM and a closed terminal end the program as Ctrl-C does, so that the key is released."""
+def on_signals(stop: Callable[[], object]) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal call ``stop``.
 
-    def interrupt(*_: object) -> None:
+    A shell lets what a script starts with `&` ignore SIGINT: it ends the program all the same. What
+    `nohup` has started outlives its terminal, as it is meant to.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, lambda *_: stop())
+
+
+def stopped_by_signals() -> None:
+    """Each of these signals raises KeyboardInterrupt, so that the key is released."""
+
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    on_signals(interrupt)

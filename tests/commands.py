@@ -55,6 +55,11 @@ def set_environment(**values: str | None) -> None:
             os.environ[name] = value
 
 
+def ignore_interrupts() -> None:
+    """As a shell does with what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main_of(module: str, arguments: list[str], folder: str | None = None) -> int:
     """Calls ``main`` of a module, which may lie in a folder of its own, as a script does."""
     if folder is not None:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every example compiles; those without a display run."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from commands import Command, ignore_interrupts, main_of
 from helpers import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -119,3 +122,52 @@ def test_headless_loopback_runs(tmp_path):
     subprocess.run([sys.executable, script, *files, "--loss", "0.3"], check=True, timeout=120)
     # The end of a WAV is whole frames.
     assert len(soundfile.read(tmp_path / "out.wav")[0]) == 13 * 1920
+
+
+def in_the_background(folder: Path, name: str, *arguments: str) -> Command:
+    """An example as a script starts it with `&`."""
+    main = partial(main_of, name, folder=str(ROOT / "examples"))
+    return Command(folder, *arguments, main=main, prepare=ignore_interrupts)
+
+
+def test_interrupted_loopback_is_as_long_as_what_was_done(tmp_path, speech):
+    soundfile.write(tmp_path / "in.wav", np.tile(speech, 50), 24000)
+    out = tmp_path / "out.wav"
+    example = in_the_background(tmp_path, "loopback_headless", "in.wav", "out.wav")
+    wait_until(lambda: out.exists() and out.stat().st_size > 50000)
+    example.signal(signal.SIGINT)
+    assert example.wait() == 128 + signal.SIGINT
+    assert "'frames'" in Path(example.stdout).read_text()
+    assert 1920 < len(soundfile.read(out)[0]) < 100 * len(speech)
+
+
+def test_interrupted_station_says_what_it_did(tmp_path, speech):
+    soundfile.write(tmp_path / "in.wav", speech, 24000)
+    files = ["--source", "in.wav", "--sink", "out.wav", "--concealer", "repeat"]
+    example = in_the_background(tmp_path, "push_to_talk", "--headless", "--simulate", *files)
+    out = tmp_path / "out.wav"
+    wait_until(lambda: out.exists() and out.stat().st_size > 10000)
+    example.signal(signal.SIGINT)
+    assert example.wait() == 0
+    assert json.loads(Path(example.stdout).read_text().splitlines()[-1])["packets_sent"] == 0
+
+
+def test_signals_end_an_example_but_that_of_a_terminal_under_nohup(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    from transceiver import on_signals
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    came = []
+    try:
+        on_signals(lambda: came.append("stop"))
+        for number in numbers:
+            signal.raise_signal(number)
+        assert came == ["stop", "stop"]
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        on_signals(lambda: came.append("stop"))
+        signal.raise_signal(signal.SIGHUP)
+        assert came == ["stop"] * 3
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

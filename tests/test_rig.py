@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from commands import Command
+from commands import Command, ignore_interrupts
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc.radio.rig import HamlibError, PushToTalk, Rig
 from helpers import PATIENCE_S, free_port, wait_until
@@ -332,7 +332,8 @@ def test_the_key_is_released_whatever_ends_the_over(dummy, tmp_path, speech, end
     watcher = Rig(dummy.where)
     how = end if isinstance(end, str) else "signal"
     rig = ["--audio", "", "--rig", dummy.where]
-    over = Command(tmp_path, str(tmp_path / "long.wav"), *rig, main=partial(an_over, how))
+    files = [str(tmp_path / "long.wav")]
+    over = Command(tmp_path, *files, *rig, main=partial(an_over, how), prepare=ignore_interrupts)
     if end != "fails":
         wait_until(watcher.keyed)
         time.sleep(0.5)

@@ -3,17 +3,21 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers import free_port
+from commands import Command, ignore_interrupts, main_of
+from helpers import free_port, wait_until
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "rotator.py"
 SPEC = importlib.util.spec_from_file_location("rotator", EXAMPLE)
@@ -133,3 +137,21 @@ def test_without_a_rotctld_it_says_so():
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2 and "is rotctld running?" in done.stderr
+
+
+def test_a_signal_ends_it_in_the_background_too(fake, tmp_path):
+    fake.range, fake.azimuth = (0, 360), 90.0
+    os.mkfifo(tmp_path / "decisions")
+    address = "{}:{}".format(*fake.server_address)
+    # For reading too, else it waits for a reader.
+    decisions = os.open(tmp_path / "decisions", os.O_RDWR)
+    example = Command(
+        tmp_path, "--rotctld", address, stdin=str(tmp_path / "decisions"),
+        main=partial(main_of, "rotator", folder=str(EXAMPLE.parent)), prepare=ignore_interrupts,
+    )  # fmt: skip
+    os.write(decisions, b'{"label": "right", "understood": true}\n')
+    said = Path(example.stdout)
+    wait_until(lambda: said.exists() and "right: azimuth 100.0" in said.read_text())
+    example.signal(signal.SIGINT)
+    assert example.wait() == 128 + signal.SIGINT
+    os.close(decisions)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import CLOSED, Command
+from commands import CLOSED, Command, ignore_interrupts
 from gnuradio.largesc.cli import doctor, facts
 from gnuradio.largesc.cli.main import main
 
@@ -139,11 +139,6 @@ def test_outputs_are_checked_before_the_work(tmp_path, capsys, largesc, models):
         said = capsys.readouterr().err
         assert words in said and said.count("\n") == 1, (arguments, said)
         assert Path(source).read_bytes() == before
-
-
-def ignore_interrupts() -> None:
-    """As a shell does with what it starts in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
