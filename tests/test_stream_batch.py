@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many streams in one step: each is what it would be alone."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 from gnuradio.largesc.cli.audio import RECORDINGS
 from gnuradio.largesc.codec.load import load_codec
 from gnuradio.largesc.codec.speech_decoder import FrameToDecode, SpeechDecoder, SpeechDecoders
-from gnuradio.largesc.codec.speech_encoder import SpeechEncoder, SpeechEncoders
+from gnuradio.largesc.codec.speech_encoder import EncodedFrame, SpeechEncoder, SpeechEncoders
 from gnuradio.largesc.models.stream_batch import StreamBatch, batches_up_to
 from gnuradio.largesc.speech.files import read_audio
 from gnuradio.largesc.speech.format import FRAME_SAMPLES
@@ -60,22 +58,17 @@ def spoken_tokens() -> np.ndarray:
 
 
 def test_decoded_streams_are_those_of_a_decoder_alone():
-    many, rng, seed = SpeechDecoders(load_codec(), 16), np.random.default_rng(5), iter(range(99))
-    singles: list[SpeechDecoder] = [SpeechDecoder(load_codec()) for _ in range(6)]
+    many, rng = SpeechDecoders(load_codec(), 16), np.random.default_rng(5)
+    # Of each stream, its frames with what came of them.
+    lives: list[list[tuple[FrameToDecode, np.ndarray]]] = []
 
     def open_one():
-        chosen, single = next(seed), singles.pop()
-        single._seed = chosen
-        single.reset()
-        return many.open(chosen), single
+        lives.append([])
+        return many.open(len(lives) - 1), lives[-1]
 
-    def close_one(stream):
-        many.close(stream)
-        singles.append(walk.alive[stream])
-
-    walk, compared, age = Walk(3, 6, open_one, close_one), 0, Counter()
+    walk, decoded = Walk(3, 6, open_one, many.close), 0
     frames_of_speech = spoken_tokens()
-    while compared < 1000:
+    while decoded < 1000:
         frames = {}
         for stream in walk.turn():
             tokens = frames_of_speech[rng.integers(len(frames_of_speech))].copy()
@@ -85,40 +78,45 @@ def test_decoded_streams_are_those_of_a_decoder_alone():
         found = many.decode(frames)
         assert list(found) == list(frames)
         for stream, frame in frames.items():
-            single = walk.alive[stream]
+            walk.alive[stream].append((frame, found[stream]))
+        decoded += len(frames)
+    assert max(map(len, lives)) > 100 and len(lives) > 6
+    single = SpeechDecoder(load_codec())
+    for seed, life in enumerate(lives):
+        single._seed = seed
+        single.reset()
+        for age, (frame, found) in enumerate(life, start=1):
             alone = single.decode(frame.tokens, frame.gain, frame.latent)
-            age[single._seed] += 1
-            limit = LIMIT + LIMIT_A_FRAME * age[single._seed]
-            np.testing.assert_allclose(found[stream], alone, rtol=0.0, atol=limit)
-        compared += len(frames)
-    assert max(age.values()) > 100 and len(age) > 6
+            limit = LIMIT + LIMIT_A_FRAME * age
+            np.testing.assert_allclose(found, alone, rtol=0.0, atol=limit)
 
 
 def test_encoded_streams_are_those_of_an_encoder_alone():
     many, rng = SpeechEncoders(load_codec(), 16), np.random.default_rng(6)
-    singles = [SpeechEncoder(load_codec()) for _ in range(5)]
+    # Of each stream, its samples with what came of them.
+    lives: list[list[tuple[np.ndarray, EncodedFrame]]] = []
 
     def open_one():
-        single = singles.pop()
-        single.reset()
-        return many.open(), single
+        lives.append([])
+        return many.open(), lives[-1]
 
-    def close_one(stream):
-        many.close(stream)
-        singles.append(walk.alive[stream])
-
-    walk, compared, other = Walk(4, 5, open_one, close_one), 0, 0
-    while compared < 1000:
+    walk, encoded, other = Walk(4, 5, open_one, many.close), 0, 0
+    while encoded < 1000:
         frames = {stream: voiced(rng) for stream in walk.turn()}
         for stream, frame in many.encode(frames).items():
-            (alone,) = walk.alive[stream].push(frames[stream])
+            walk.alive[stream].append((frames[stream], frame))
+            encoded += 1
+    single = SpeechEncoder(load_codec())
+    for life in lives:
+        single.reset()
+        for samples, frame in life:
+            (alone,) = single.push(samples)
             assert (frame.index, frame.capture_time_ns) == (alone.index, alone.capture_time_ns)
             np.testing.assert_allclose(frame.latent, alone.latent, atol=LIMIT)
             np.testing.assert_allclose(frame.level_dbfs, alone.level_dbfs, atol=1e-6)
             # Two entries may be as near as each other.
             other += not np.array_equal(frame.tokens, alone.tokens)
-            compared += 1
-    assert other <= compared // 100
+    assert other <= encoded // 100
 
 
 def test_a_frame_without_numbers_harms_no_other_stream():
