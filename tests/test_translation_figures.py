@@ -48,6 +48,16 @@ def test_streaming():
     assert table(PAGE, "segments") == wanted
 
 
+def test_long_speech_is_shown_by_the_minute():
+    from gnuradio.largesc.studies.translation import by_minute
+
+    windows = [(10.0, 2.0, 5.0, 20), (50.0, 4.0, 6.0, 10), (70.0, 1.0, 2.0, 3)]
+    assert by_minute(windows) == [
+        {"minute": 1, "windows": 2, "words": 30, "lag_text_s": 3.0, "lag_voice_s": 5.5},
+        {"minute": 2, "windows": 1, "words": 3, "lag_text_s": 1.0, "lag_voice_s": 2.0},
+    ]
+
+
 def test_confidence():
     found = rows("confidence")
     names = list(found[0])

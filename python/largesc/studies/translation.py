@@ -7,8 +7,10 @@ Prompts that no model was fitted to, in French, Spanish, Italian and Russian, by
 against the English prompts. ``translation.csv``: whole phrases, by channel, SNR and symbols a
 frame, beside no channel, and our speech codec and Codec 2 translated at the receiver. With
 ``--streaming`` instead ``streaming.csv``, by segments and policy. With ``--confidence`` instead
-``confidence.csv``: how sure the model is of prompts that the channel code may be fitted to.
-Results are kept in ``cache`` of ``--work``, and a run that was killed goes on.
+``confidence.csv``: how sure the model is of prompts that the channel code may be fitted to. With
+``--long`` instead ``long.csv``: how far the listener is behind in each minute of French that goes
+on without a pause, at 10 dB Rayleigh. Results are kept in ``cache`` of ``--work``, and a run that
+was killed goes on.
 """
 
 import argparse
@@ -49,6 +51,8 @@ CONFIDENCE_SNRS_DB = (19.0, 10.0, 5.0, 0.0, -5.0)
 # Phrases as a whole: cut at pauses only.
 WHOLE = {"policy": "segment", "segment_s": 10.0}
 PAUSE_S = 1.0
+# Of a prompt's ends, what is softer than its loudest sample by so much is cut off for ``--long``.
+SOFT = 0.02
 # Behind another codec, over a channel that loses nothing.
 CODECS = {
     "LargeSC, 1500 bit/s": lambda: OwnSystem("ours"),
@@ -72,6 +76,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--streaming", action="store_true", help="segments and policies instead")
     instead.add_argument("--confidence", action="store_true", help="of the model, instead")
+    instead.add_argument(
+        "--long", type=at_least_one, metavar="MINUTES", help="speech without pauses"
+    )
 
 
 @cache
@@ -210,6 +217,60 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
     return rows
 
 
+def long_speech(args: argparse.Namespace, done: Cache) -> list[dict]:
+    """Returns a row a minute: how far text and voice are behind the ends of windows."""
+    options = TranslationOptions(language="fr", channel="rayleigh", snr_db=10.0, seed=args.seed)
+    key = key_of("long", args.long, asdict(options), code_sum())
+    if key not in done:
+        link, windows = TranslationLoopback(options), []
+        source_end_s: dict[int, float] = {}
+        words: dict[int, int] = {}
+        said_s: dict[int, float] = {}
+        for step in link.run(without_pauses("fr", args.long)):
+            window = step.text.window
+            source_end_s[step.burst.window] = step.burst.speech_end / SAMPLE_RATE_HZ
+            words[window] = words.get(window, 0) + len(step.text.committed.split())
+            if step.phrases:
+                said_s[window] = step.phrases[-1][2]
+            if step.text.last and window in source_end_s and window in said_s:
+                ends_s = source_end_s[window]
+                windows.append(
+                    (ends_s, step.text_s - ends_s, said_s[window] - ends_s, words[window])
+                )
+        done.add(key, {"windows": windows, "computing": link.computing_s / link.spoken_s})
+    rows = by_minute(done[key]["windows"])
+    print(f"computing {done[key]['computing']:.2f} of real time")
+    save_rows(args, "long", rows)
+    return rows
+
+
+def by_minute(windows: list[tuple[float, float, float, int]]) -> list[dict]:
+    """Medians of each minute; of a window: its end, the lags of text and voice, and its words."""
+    rows = []
+    for minute in sorted({int(end_s // 60) for end_s, *_ in windows}):
+        own = np.array([w for w in windows if int(w[0] // 60) == minute])
+        _, text_s, voice_s, _ = np.median(own, axis=0)
+        rows.append(
+            {"minute": minute + 1, "windows": len(own), "words": int(own[:, 3].sum())}
+            | {"lag_text_s": round(float(text_s), 2), "lag_voice_s": round(float(voice_s), 2)}
+        )
+    return rows
+
+
+def without_pauses(language: str, minutes: float) -> Iterator[np.ndarray]:
+    """Gives prompts that no model was fitted to, their silent ends cut off, round and round."""
+    left, chosen = round(60 * minutes * SAMPLE_RATE_HZ), prompts(language, False)
+    while left > 0:
+        for prompt in chosen:
+            speech = resampled(speech_of(prompt), RATE_HZ)
+            loud = np.flatnonzero(np.abs(speech) > SOFT * np.abs(speech).max())
+            piece = speech[loud[0] : loud[-1] + 1][:left].astype(np.float32)
+            left -= len(piece)
+            yield piece
+            if left <= 0:
+                return
+
+
 def confidences(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
     """Rows of how sure the model is of a text: its mean log probability of a token."""
     rows = []
@@ -269,7 +330,9 @@ def draw(rows: list[dict], args: argparse.Namespace) -> None:
 def study(args: argparse.Namespace) -> None:
     """Runs what is missing, writes CSVs and the picture, prints tables."""
     done = Cache(args.work / "cache")
-    if args.confidence:
+    if args.long:
+        rows = long_speech(args, done)
+    elif args.confidence:
         rows = confidences(args, chosen_prompts(args.prompts, fitted=True), done)
     elif args.streaming:
         rows = streaming(args, chosen_prompts(args.prompts), done)
