@@ -389,6 +389,9 @@ class Idle:
     def peers(self):
         return []
 
+    def statistics_of_calls(self):
+        return {name: call.statistics() for name, call in self.calls.items()}
+
     def tick(self, now_ns):
         self.ticks.append(now_ns)
         if self.takes_s:
@@ -437,7 +440,7 @@ def test_figures_are_served_for_people_and_for_prometheus():
     )  # fmt: skip
     clock, inbox = clock_of(idle)
     port = free_port()
-    metrics = GatewayMetrics(idle, clock, inbox, CallOutputs())
+    metrics = GatewayMetrics(idle, clock, inbox, lambda: CallOutputs().counters)
     server = serve(f"127.0.0.1:{port}", metrics)
     try:
         with pytest.raises(ValueError, match="--metrics"):
@@ -526,6 +529,9 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
         (["--wav", "W", "--phone", "x=127.0.0.1:1"], "PORT=HOST:PORT"),
         (["--wav", "W", "--phone", "1=127.0.0.1:1", "--keys", "K"], "unsigned"),
         (["--wav", "W", "--metrics", "9000"], "host:port"),
+        (["--wav", "W", "--ray", "-1"], "ray -1 is out of range"),
+        (["--wav", "W", "--ray", "3", "--calls", "2"], "use no more than one a call"),
+        (["--rtp", "127.0.0.1:6000", "--ray", "2", "--conference"], "leave --ray out"),
         (["--wav", "W", "--keys", "K"], "has no keys"),
         (["--rtp", "*:40000"], "name the host"),
         (["--rtp", "no.such.host.invalid:40000"], "was not found"),

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..files import writable_folder
@@ -18,6 +19,7 @@ from ..options import (
     ReceiverOptions,
     ReportOptions,
     SenderOptions,
+    check_range,
 )
 from ..packets.address import address, resolved
 from .arguments import add_json, add_link
@@ -26,6 +28,7 @@ from .process import ending
 from .say import say
 
 JOIN_S = 2.0
+MOST_WORKERS = 256
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--phones-at", "address where RTP comes in [%(default)s]", default="127.0.0.1")
     add("--metrics", "status page and /metrics for Prometheus there", metavar="HOST:PORT")
+    add(
+        "--ray", "compute in N processes of Ray, also on other machines; 0: in this one [0]",
+        type=int, default=0, metavar="N",
+    )  # fmt: skip
     add("--seconds", "end after so long; 0: never [0]", type=float, default=0.0, metavar="S")
     add("--concealer", "[%(default)s]", choices=METHODS, default=receiver.method)
     add(
@@ -114,6 +121,7 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
     """Until a signal comes, or the time is over; returns the exit status."""
     from ..gateway.key_ring import KeyRing
 
+    # Here, so that a key that cannot be read is said at once.
     keys = KeyRing(args.keys) if args.keys else None
     if args.rtp or args.phone:
         # Else its threads would be the first to miss it.
@@ -123,9 +131,11 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
 
     from ..gateway.call_outputs import CallOutputs
     from ..gateway.clock import GatewayClock
+    from ..gateway.cluster import GatewayCluster
     from ..gateway.gateway import Gateway
     from ..gateway.inbox import Inbox
     from ..gateway.phones import Phones, Route
+    from ..gateway.worker import WorkerPlan
 
     torch.set_num_threads(args.threads)
     logging.basicConfig(level=logging.INFO, format="largesc: %(message)s")
@@ -136,22 +146,30 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
     reports = ReportOptions(interval_ms=args.report_interval_ms)
     receiver = ReceiverOptions(method=args.concealer).listening(link.packet_ms, None, None)
     routes = [Route(port, where) for port, where in map(route_of, args.phone)]
-    outputs = CallOutputs(
-        wav=args.wav,
-        rtp=address(args.rtp) if args.rtp else None,
-        payload=args.payload,
-        sdp=args.sdp,
-    )
+    wanted = {
+        "wav": args.wav,
+        "rtp": address(args.rtp) if args.rtp else None,
+        "payload": args.payload,
+        "sdp": args.sdp,
+    }
     inbox = Inbox(args.listen)
     for route, text in zip(routes, args.phone, strict=True):
         inbox.check_reach(route.to, f"--phone {text}")
-    calls = Gateway(options, link, receiver, reports, outputs.of, keys)
+    outputs = CallOutputs(**wanted)
+    if args.ray:
+        each = replace(options, calls=-(-options.calls // args.ray))
+        plan = WorkerPlan(each, link, receiver, reports, str(args.keys or ""), wanted)
+        calls = GatewayCluster(plan, args.ray)
+        output_counters = calls.output_counters
+    else:
+        calls = Gateway(options, link, receiver, reports, outputs.of, keys)
+        output_counters = lambda: outputs.counters  # noqa: E731
     phones = Phones(
         routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
         host=args.phones_at,
     )  # fmt: skip
     clock = GatewayClock(calls, phones, inbox, keys_changed)
-    metrics = metrics_of(args, calls, clock, inbox, outputs)
+    metrics = metrics_of(args, calls, clock, inbox, output_counters)
     say(f"listening at {args.listen} for {options.calls} calls")
     with ending.awaited():
         clock.run(over_after(args.seconds))
@@ -180,6 +198,13 @@ def check(args: argparse.Namespace, options: GatewayOptions) -> None:
         raise ValueError(f"--rtp {args.rtp}: name the host that speech goes to")
     if not (args.wav or args.rtp or args.phone):
         raise ValueError("nobody would hear the calls: give --wav FOLDER, --rtp HOST:PORT or both")
+    check_range("ray", args.ray, 0, MOST_WORKERS)
+    if args.ray > options.calls:
+        raise ValueError(
+            f"--ray {args.ray} for --calls {options.calls}: use no more than one a call"
+        )
+    if args.ray and args.conference:
+        raise ValueError("--conference mixes the calls of one process: leave --ray out")
     if args.conference and not args.rtp:
         raise ValueError("a conference needs listeners: give --rtp HOST:PORT")
     if args.phone and args.keys:

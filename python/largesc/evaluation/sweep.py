@@ -14,6 +14,7 @@ import numpy as np
 
 from ..channel.loss_timeline import LossChannel, lost_at
 from ..models.store import resolve
+from ..ray_cluster import joined_ray
 from ..speech.files import read_audio, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tables import write_csv
@@ -232,22 +233,9 @@ def _compute(
     address: str | None,
     processes: int,
 ) -> None:
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError(
-            "ray is not installed: pip install -c requirements.txt -r requirements-evaluation.txt"
-        ) from error
     from tqdm import tqdm
 
-    options = {"address": address} if address else {"num_cpus": processes}
-    try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
-    except ConnectionError as error:
-        raise ValueError(
-            f"no Ray cluster lets us in at {address}: start one with `ray start --head`, and set "
-            "RAY_AUTH_MODE here as there"
-        ) from error
+    ray = joined_ray(address, processes)
     try:
         # A worker that dies takes with it what it was doing, and that is done again.
         remote = ray.remote(num_cpus=1, max_retries=5)(run_group)

@@ -105,6 +105,10 @@ class Gateway:
         self.totals: Counter[str] = Counter()
         self._told_ns, self._untold = 0, 0
 
+    def statistics_of_calls(self) -> dict[str, dict]:
+        """Returns counters and measured values of each call, by its name."""
+        return {c.name: c.statistics() for c in list(self.calls.values()) if c.concealer}
+
     def peers(self) -> list[tuple]:
         """Addresses that calls come from, once for each call."""
         return [call.peer for call in self.calls.values()]
@@ -290,7 +294,7 @@ class Gateway:
         self._decoders.close(call.stream)
         call.concealer.close()
         call.output.close()
-        self.totals.update(counts_of(call))
+        self.totals.update(counts_of(call.statistics()))
         self.counters["calls_ended"] += 1
         log.info("call %s ends: %s", call.name, why)
 
@@ -323,9 +327,9 @@ def bent(samples: np.ndarray) -> np.ndarray:
     return np.where(over > 0.0, loud, samples).astype(np.float32)
 
 
-def counts_of(call: Call) -> dict[str, int]:
+def counts_of(statistics: dict[str, float]) -> dict[str, int]:
     """Returns the integer counters of a call by name, without its measured values."""
-    return {name: n for name, n in call.statistics().items() if isinstance(n, int)}
+    return {name: n for name, n in statistics.items() if isinstance(n, int)}
 
 
 def put_last(kept: dict, name: str, value: object, most: int) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..packets.address import address
 from ..speech.format import FRAME_MS
-from .call_outputs import CallOutputs
 from .clock import GatewayClock
+from .cluster import GatewayCluster
 from .gateway import Gateway, counts_of
 from .inbox import Inbox
 from .memory import resident_mib
@@ -28,21 +28,26 @@ class GatewayMetrics:
     """Reads the figures whenever they are asked for.
 
     Args:
-        gateway, clock, inbox, outputs: whose.
+        gateway, clock, inbox: whose.
+        output_counters: tells what the outputs of all calls have counted.
     """
 
     def __init__(
-        self, gateway: Gateway, clock: GatewayClock, inbox: Inbox, outputs: CallOutputs
+        self,
+        gateway: Gateway | GatewayCluster,
+        clock: GatewayClock,
+        inbox: Inbox,
+        output_counters: Callable[[], dict[str, int]],
     ) -> None:
         self._gateway, self._clock, self._inbox = gateway, clock, inbox
-        self._outputs = outputs
+        self._output_counters = output_counters
 
     def facts(self) -> dict[str, float]:
         """Returns counters and measured values of the whole gateway, units in their names."""
         steps = {f"step_ms_p{p}": percentile(self._gateway.step_ms, p) for p in PERCENTILES}
         ticks = {f"tick_ms_p{p}": percentile(self._clock.tick_ms, p) for p in PERCENTILES}
         return {
-            "calls": len(self._gateway.calls),
+            "calls": len(self.calls()),
             "memory_mib": round(resident_mib(), 1),
             **steps,
             **ticks,
@@ -51,20 +56,20 @@ class GatewayMetrics:
             "tick_failures": self._clock.failures,
             **self._gateway.counters,
             **{f"datagrams_{n}": v for n, v in self._inbox.counters.items()},
-            **{f"output_{n}": v for n, v in self._outputs.counters.items()},
+            **{f"output_{n}": v for n, v in self._output_counters().items()},
             **self._totals(),
         }
 
     def _totals(self) -> dict[str, int]:
         """Of all calls, those that have ended as well."""
         found = self._gateway.totals.copy()
-        for call in list(self._gateway.calls.values()):
-            found.update(counts_of(call))
+        for statistics in self.calls().values():
+            found.update(counts_of(statistics))
         return {f"total_{name}": found[name] for name in TOTALS}
 
     def calls(self) -> dict[str, dict[str, float]]:
         """Returns counters and measured values of each call, by its name."""
-        return {c.name: c.statistics() for c in list(self._gateway.calls.values()) if c.concealer}
+        return self._gateway.statistics_of_calls()
 
     def collect(self) -> Iterator[object]:
         """As ``prometheus_client`` asks."""

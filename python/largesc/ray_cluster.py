@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ray, for what computes in several processes: started here, or a cluster that is joined."""
+
+import signal
+import threading
+from types import ModuleType
+
+INSTALL = "pip install -c requirements.txt -r requirements-evaluation.txt"
+
+
+def joined_ray(
+    address: str | None, processors: int | None = None, log_to_driver: bool = False
+) -> ModuleType:
+    """Ray, joined to a cluster or started here.
+
+    Args:
+        address: of the cluster; None: one of our own.
+        processors: of a Ray that is started here; None: those of this machine.
+        log_to_driver: whether what workers log comes here.
+
+    Raises:
+        ValueError: it is not installed, or the cluster does not let us in.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError(f"ray is not installed: {INSTALL}") from error
+    given = {"address": address} if address else {"num_cpus": processors}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(
+            include_dashboard=False, logging_level="ERROR", log_to_driver=log_to_driver, **given
+        )
+    except ConnectionError as error:
+        raise ValueError(
+            f"no Ray cluster lets us in at {address}: start one with `ray start --head`, and set "
+            "RAY_AUTH_MODE here as there"
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray takes SIGTERM for a crash, and aborts.
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return ray

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gateway on workers of Ray: calls stay where they are, and go on when a worker is killed."""
+
+import os
+import signal
+import time
+
+import pytest
+from gnuradio.largesc.gateway.cluster import GatewayCluster, peers_of
+from gnuradio.largesc.gateway.worker import WorkerPlan
+from gnuradio.largesc.models.packaged import absent
+from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
+from helpers import wait_until
+from test_gateway import sender
+
+PEERS = [("127.0.0.1", 5000 + n) for n in range(4)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if absent(["ray"]):
+        pytest.skip("ray is not installed: pip install -r requirements-evaluation.txt")
+    folder = tmp_path_factory.mktemp("wav")
+    plan = WorkerPlan(
+        GatewayOptions(calls=4), LinkOptions(), ReceiverOptions(), ReportOptions(),
+        outputs={"wav": folder},
+    )  # fmt: skip
+    found = GatewayCluster(plan, 2)
+    found.folder = folder
+    yield found
+    found.close()
+
+
+class Speakers:
+    """Four that speak on and on."""
+
+    def __init__(self, cluster: GatewayCluster) -> None:
+        self.cluster = cluster
+        tokens = [[(7 * n + k) % 2048 for k in range(8)] for n in range(500)]
+        self.senders = {peer: sender(tokens, end=False) for peer in PEERS}
+        self.replies = []
+
+    def tick(self) -> bool:
+        """80 ms of them; whether all are heard."""
+        now_ns = time.monotonic_ns()
+        for peer, packets in self.senders.items():
+            for packet in next(packets):
+                self.cluster.take(packet, peer, now_ns)
+        self.replies += self.cluster.tick(now_ns)
+        time.sleep(0.08)
+        return sorted(self.cluster.peers()) == PEERS
+
+    def homes(self) -> list[set[tuple]]:
+        return [set(peers_of(place)) for place in self.cluster._places]
+
+
+def test_calls_are_shared_out_and_a_killed_worker_is_replaced(cluster):
+    speakers = Speakers(cluster)
+    wait_until(speakers.tick)
+    before = speakers.homes()
+    assert [len(home) for home in before] == [2, 2]
+    # Its models are loaded, as those of a gateway that has run for a while.
+    pid = cluster._ray.get(cluster._spare.pid.remote())
+    assert pid != os.getpid()
+    os.kill(cluster._ray.get(cluster._places[0].actor.pid.remote()), signal.SIGKILL)
+    others = []
+
+    def back() -> bool:
+        done = speakers.tick()
+        others.append(speakers.homes()[1])
+        return cluster.counters["workers_replaced"] == 1 and done
+
+    wait_until(back)
+    assert cluster._ray.get(cluster._places[0].actor.pid.remote()) == pid
+    # Those of the other worker were heard all the while.
+    assert all(before[1] <= home for home in others)
+    assert cluster.counters["calls_begun"] >= 6 and cluster.counters["failures"] == 0
+    wait_until(lambda: speakers.tick() and len(cluster.statistics_of_calls()) == 4)
+    assert cluster.output_counters()["errors"] == 0
+    assert len(list(cluster.folder.glob("*.wav"))) >= 6
+    assert {peer for _, peer in speakers.replies} == set(PEERS)
+
+
+def test_what_a_worker_cannot_use_is_counted(cluster):
+    before = cluster.counters["refused_packets"]
+    for n in range(20):
+        cluster.take(bytes([n]) * n, ("127.0.0.1", 6000 + n), time.monotonic_ns())
+
+    def counted() -> bool:
+        cluster.tick(time.monotonic_ns())
+        time.sleep(0.05)
+        return cluster.counters["refused_packets"] >= before + 20
+
+    wait_until(counted)
+    assert cluster.counters["failures"] == 0
+
+
+def test_more_workers_than_processors_are_refused(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    plan = WorkerPlan(GatewayOptions(), LinkOptions(), ReceiverOptions(), ReportOptions())
+    with pytest.raises(ValueError, match="--ray 3: Ray has 2 processors"):
+        GatewayCluster(plan, 3)
