@@ -10,6 +10,7 @@ from gnuradio.largesc.gateway.cluster import GatewayCluster, peers_of
 from gnuradio.largesc.gateway.worker import WorkerPlan
 from gnuradio.largesc.models.packaged import absent
 from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
+from gnuradio.largesc.ray_cluster import joined_ray
 from helpers import wait_until
 from test_gateway import sender
 
@@ -103,3 +104,16 @@ def test_more_workers_than_processors_are_refused(monkeypatch):
     plan = WorkerPlan(GatewayOptions(), LinkOptions(), ReceiverOptions(), ReportOptions())
     with pytest.raises(ValueError, match="--ray 3: Ray has 2 processors"):
         GatewayCluster(plan, 3)
+
+
+def test_signals_end_a_program_that_uses_ray_as_before(monkeypatch):
+    """Ray takes SIGTERM for itself, and then it ends in an abort."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        own = signal.getsignal(signal.SIGTERM)
+        joined_ray(None)
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
