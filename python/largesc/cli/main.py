@@ -198,6 +198,8 @@ def command_of(given: list[str]) -> int:
 
         return translate(given[1:])
     if given[:1] == ["gateway"]:
+        # numpy is loaded with it. The products of a frame are small: a second thread only costs.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from .gateway import gateway
 
         return gateway(given[1:])
