@@ -309,6 +309,26 @@ def test_fault_in_one_call_ends_that_call_alone(spoken, caplog):
     assert first.closed and second.frames and set(world.gateway.calls) == {name(0), name(1)}
 
 
+def test_call_that_cannot_be_opened_keeps_nothing_and_tries_again(spoken, monkeypatch):
+    world = World()
+    packets, streams = sender(spoken[0], end=False), world.gateway._decoders._shapers
+    before = set(streams)
+
+    def full(name):
+        raise OSError("too many files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.gateway, "_make_output", full)
+        (first,), (second,), (third,) = next(packets), next(packets), next(packets)
+        world.gateway.take(first, peer(0), world.now_ns)
+        for data in (second, third):
+            with pytest.raises(OSError, match="too many files"):
+                world.gateway.take(data, peer(0), world.now_ns)
+        assert set(streams) == before and not world.gateway.calls
+    world.run({peer(0): packets}, 1)
+    assert set(world.gateway.calls) == {name(0)}
+
+
 def test_what_ended_calls_have_counted_is_kept(spoken):
     world = World()
     world.run({peer(n): sender(spoken[n]) for n in range(2)}, 40)
@@ -483,9 +503,9 @@ def many_keys(tmp_path_factory):
     return folder
 
 
-def signed_by(folder, who, tokens):
-    key = (folder / f"{who}.key").read_bytes()
-    return sender(tokens, PacketSigner(key).sign, crc=False, end=False)
+def signed_by(folder, who, tokens, wrap=bytes):
+    signer = PacketSigner((folder / f"{who}.key").read_bytes())
+    return sender(tokens, lambda p: signer.sign(wrap(p)), crc=False, end=False)
 
 
 def test_no_key_is_too_far_behind_to_be_tried(many_keys, spoken):
@@ -523,6 +543,26 @@ def test_caller_that_moves_is_known_by_its_host_in_spite_of_garbage(many_keys, s
     assert world.gateway.calls["600"].statistics()["packets_received"] == received + 24
 
 
+def test_known_callers_of_one_relay_need_no_search(many_keys, spoken, monkeypatch):
+    world = World(keys=KeyRing(many_keys))
+    callers = dict(enumerate((0, 300, 600), 1))
+    senders = [
+        signed_by(many_keys, who, spoken[n] * 2, lambda p, n=n: wrapped(p, n, False))
+        for n, who in callers.items()
+    ]
+    relayed = iter([[p for part in parts for p in part] for parts in zip(*senders, strict=False)])
+    world.run({peer(0): relayed}, 12)
+    assert set(world.gateway.calls) == {f"{who}/{n}" for n, who in callers.items()}
+    # From here on there is no budget for a search.
+    none = dict.fromkeys(("host", "far", "recent"), 0)
+    monkeypatch.setattr(KeyRing, "next_tick", lambda ring: ring._left.update(none))
+    world.turn()
+    before = world.gateway.counters["refused_signature"]
+    world.run({peer(0): relayed}, 5)
+    assert world.gateway.counters["refused_signature"] == before
+    assert len(world.gateway.calls) == 3
+
+
 def test_replays_of_each_packet_are_heard_once(ring, spoken):
     folder, keys = ring
     world = World(keys=KeyRing(folder))
@@ -557,6 +597,24 @@ def test_right_packets_from_ever_new_addresses_take_bounded_memory(spoken):
     assert not world.gateway._strangers
     world.run({}, 380)
     assert not world.gateway._refused and not world.gateway._senders
+
+
+def test_key_that_two_senders_have_is_named_once(ring, caplog):
+    folder, keys = ring
+    keyed, now_s = KeyRing(folder), time.time()
+    # Both begin at the same time, each with a call number of its own.
+    ada, other = (PacketSigner(keys["ada"], clock=lambda: now_s) for _ in range(2))
+    bob = PacketSigner(keys["bob"])
+    for n in range(60):
+        packets = [ada.sign(wrapped(b"one", 1, False)), other.sign(wrapped(b"two", 2, False))]
+        assert [keyed.accept(p) is None for p in packets] == [False, True]
+        doubled = bob.sign(b"speech")
+        assert keyed.accept(doubled)
+        # A network doubles some.
+        if n % 20 == 0:
+            assert keyed.accept(doubled) is None
+    assert caplog.text.count("under the key ada came before") == 1
+    assert "the key bob" not in caplog.text
 
 
 def test_key_rings_that_cannot_be_used(tmp_path):

@@ -4,6 +4,7 @@
 Nothing here has a socket or a clock: callers hand packets in and tell the time.
 """
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -84,8 +85,9 @@ class Gateway:
         self._concealers = ConcealerGroup(Codebooks(books))
         self.calls: dict[str, Call] = {}
         self._strangers: dict[str, Call] = {}
-        # Whose key each address had, and each host, for a while: NAT gives new ports.
-        self._senders: dict[tuple, str] = {}
+        # Whose key each address had, by call number, and each host, for a while: NAT gives new
+        # ports.
+        self._senders: dict[tuple[tuple, int], str] = {}
         self._hosts: dict[str, str] = {}
         self._refused: dict[str, int] = {}
         self._replies: list[tuple[bytes, tuple]] = []
@@ -118,7 +120,9 @@ class Gateway:
         self.counters["packets"] += 1
         sender, packet = text_of(peer), data
         if self._keys is not None:
-            signed = self._keys.accept(data, self._senders.get(peer), self._hosts.get(peer[0]))
+            # A relay gathers senders, each with its own key: the number tells whose comes first.
+            known = self._senders.get((peer, unwrapped(data, False)[0]))
+            signed = self._keys.accept(data, known, self._hosts.get(peer[0]))
             if signed is None:
                 self.counters["refused_signature"] += 1
                 return
@@ -139,7 +143,7 @@ class Gateway:
             return
         call.peer = peer
         if call.open:
-            self._senders[peer] = sender
+            self._senders[peer, number] = sender
         else:
             put_last(self._strangers, name, call, MOST_STRANGERS)
         if call.wants_to_open:
@@ -162,13 +166,18 @@ class Gateway:
         if reason is not None:
             self._refuse(call, reason, now_ns)
             return
-        call.output = self._make_output(call.name)
-        call.stream = self._decoders.open()
-        call.concealer = self._new_concealer()
+        with contextlib.ExitStack() as undo:
+            # Each further packet tries again: what was opened before a fault would pile up.
+            call.stream = self._decoders.open()
+            undo.callback(self._decoders.close, call.stream)
+            call.concealer = self._new_concealer()
+            undo.callback(call.concealer.close)
+            call.output = self._make_output(call.name)
+            undo.pop_all()
         call.open = True
         self._strangers.pop(call.name, None)
         self.calls[call.name] = call
-        self._senders[call.peer] = call.sender
+        self._senders[call.peer, call.number] = call.sender
         self.counters["calls_begun"] += 1
         log.info("call %s begins", call.name)
 
@@ -231,7 +240,7 @@ class Gateway:
         mix = self._mixed(speech) if self._options.conference else None
         self._each(lambda call: self._give_out(call, speech.get(call.stream), mix))
         self._end_those_that_are_over(now_ns)
-        self._senders = {call.peer: call.sender for call in self.calls.values()}
+        self._senders = {(call.peer, call.number): call.sender for call in self.calls.values()}
         self._each(lambda call: self._report(call, now_ns))
         replies, self._replies = self._replies, []
         return replies

@@ -15,6 +15,9 @@ SUFFIX = ".key"
 MOST_TRIES, MOST_HOST_TRIES, MOST_FAR_TRIES = 500, 100, 100
 # Why a packet may be another sender's.
 FOREIGN = ("refused_tag", "refused_short")
+# Of the packets of a key so many, and so great a share of those accepted, before the log tells that
+# they came before: networks double some as well.
+LEAST_REPEATED, LEAST_SHARE = 20, 0.1
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +38,7 @@ class KeyRing:
         self._signers: dict[str, PacketSigner] = {}
         # Whose turn it is: a flood must not keep the last ones from being tried.
         self._turns: deque[str] = deque()
+        self._named: set[str] = set()
         self.next_tick()
         self._put(self._found())
 
@@ -59,6 +63,7 @@ class KeyRing:
                 continue
             self._verifiers.pop(name, None)
             self._signers.pop(name, None)
+            self._named.discard(name)
             if name in keys:
                 self._verifiers[name] = PacketVerifier(keys[name])
                 self._signers[name] = PacketSigner(keys[name], direction="back")
@@ -105,9 +110,26 @@ class KeyRing:
         """
         for candidate in self._candidates(data, name, likely):
             fits, packet = self._tried(candidate, data)
+            if fits and packet is None:
+                self._judge(candidate)
+                return None
             if fits:
-                return None if packet is None else (candidate, packet)
+                return candidate, packet
         return None
+
+    def _judge(self, name: str) -> None:
+        """Tells once of a key that many of its packets are not taken, and why."""
+        counts = self._verifiers[name].counters
+        repeated = counts["refused_replay"] + counts["refused_old"]
+        if repeated < max(LEAST_REPEATED, LEAST_SHARE * counts["accepted"]) or name in self._named:
+            return
+        self._named.add(name)
+        log.warning(
+            "%d packets under the key %s came before or are old, and are refused: two senders have "
+            "it, whose counters collide whatever their call numbers, or somebody plays a recording",
+            repeated,
+            name,
+        )
 
     def _candidates(self, data: bytes, name: str | None, likely: str | None) -> Iterator[str]:
         """Whose key is tried, in order, as far as the budget goes."""
