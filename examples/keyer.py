@@ -35,6 +35,7 @@ class keyer(gr.sync_block):  # noqa: N801
         voice: whether a voice keys as well as the button.
         longest_over_s: seconds after which the way shuts by itself, until the key is up and no
             voice is heard: a button that sticks, or noise taken for a voice, holds no channel.
+            Infinity: never.
 
     Attributes:
         overs_cut: overs that were longer.
@@ -49,7 +50,7 @@ class keyer(gr.sync_block):  # noqa: N801
         self._conditioner, self._gate = InputConditioner(), SilenceGate()
         self._late = deque([np.zeros(PART, dtype=np.float32)] * BEFORE_PARTS)
         self._open = self._hang = self._samples = 0
-        self._longest_parts = round(longest_over_s * SAMPLE_RATE_HZ / PART)
+        self._longest_parts = longest_over_s * SAMPLE_RATE_HZ / PART
         self._keyed_parts = self.overs_cut = 0
         # First and last frame of each over, tail included.
         self._overs: deque[list[int]] = deque(maxlen=64)
@@ -68,7 +69,7 @@ class keyer(gr.sync_block):  # noqa: N801
         self._hang = round(HANG_S * SAMPLE_RATE_HZ / PART) if heard else max(0, self._hang - 1)
         keyed = bool(self.down or (self.voice and self._hang))
         self._keyed_parts = self._keyed_parts + 1 if keyed else 0
-        self.overs_cut += self._keyed_parts == self._longest_parts + 1
+        self.overs_cut += self._longest_parts < self._keyed_parts <= self._longest_parts + 1
         if keyed and self._keyed_parts <= self._longest_parts:
             # What lies in the delay is sent as well.
             self._open = BEFORE_PARTS + 1

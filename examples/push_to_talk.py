@@ -263,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--vad", action="store_true", help="a voice keys as well as the button")
     top.add_argument(
         "--longest-over", type=float, default=LONGEST_OVER_S, metavar="SECONDS",
-        help="then the transmitter is released until the key is up [180]",
+        help="then the transmitter is released until the key is up; inf: never [180]",
     )  # fmt: skip
     top.add_argument("--to", dest="send_to", metavar="ZMQ", help="PUSH: tcp://HOST:PORT")
     top.add_argument("--from", dest="hear_from", metavar="ZMQ", help="PULL: tcp://HOST:PORT")

@@ -116,6 +116,7 @@ def test_report_rides_with_the_end_of_the_answer(talk, speech, tmp_path):
         (["--to", "ipc:///nowhere/x"], "belong together"),
         (["--simulate", "--source", "none.wav"], "'none.wav' is no file"),
         (["--simulate", "--longest-over", "0"], "--longest-over 0: give more than 0 seconds"),
+        (["--simulate", "--longest-over", "nan"], "--longest-over nan: give more than 0 seconds"),
     ],
 )
 def test_wrong_arguments_say_what(talk, capsys, options, message):
@@ -170,6 +171,19 @@ def test_an_over_that_is_too_long_ends_until_the_key_is_up(talk):
     assert 47 <= sent[sent < 100].max() - BEFORE_PARTS < 50
     assert sent[sent >= 100].min() >= 105 and sent.max() == 129
     assert block.overs_cut == 1
+
+
+@pytest.mark.parametrize("longest_over_s, cut", [(1e-3, 1), (float("inf"), 0)])
+def test_overs_of_any_length_can_be_asked_for(talk, longest_over_s, cut):
+    from keyer import PART, keyer
+
+    block = keyer(voice=False, longest_over_s=longest_over_s)
+    loud = 0.1 * np.random.default_rng(0).standard_normal((60, PART)).astype(np.float32)
+    out = np.zeros_like(loud)
+    block.down = True
+    for part, sent in zip(loud, out, strict=True):
+        block.work([part], [sent])
+    assert block.overs_cut == cut and np.any(out) == (not cut)
 
 
 def test_panel_keys_and_shows(talk, files, monkeypatch):

@@ -19,8 +19,10 @@ RADIO = ["--frequency", "433.5e6", "--sample-rate", "250e3"]
 
 
 @pytest.fixture
-def radio(monkeypatch):
+def radio(monkeypatch, tmp_path):
     """The example, without the language model, which takes seconds to load."""
+    # Names without a folder are written to as well.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     import radio
 
