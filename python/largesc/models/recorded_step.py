@@ -39,13 +39,29 @@ def state_slots(module: nn.Module) -> Iterator[tuple[object, str]]:
             yield from visit(part._streaming_state)
 
 
-def has_packed_weights(module: nn.Module) -> bool:
-    """Whether a part holds 8-bit weights in an object of torch's own, which is no tensor."""
-    return any(
-        isinstance(value, torch.ScriptObject)
-        for part in module.modules()
-        for value in vars(part).values()
-    )
+def is_packed(part: nn.Module) -> bool:
+    """Whether it holds 8-bit weights itself, in an object of torch's own, which is no tensor."""
+    return any(isinstance(value, torch.ScriptObject) for value in vars(part).values())
+
+
+def packed_in_use(
+    module: nn.Module, function: Callable, inputs: tuple[torch.Tensor, ...]
+) -> list[nn.Module]:
+    """Parts with 8-bit weights in the layers that ``function`` calls: it is run once."""
+    used: dict[nn.Module, None] = {}
+
+    def note(layer: nn.Module, _: object) -> None:
+        used.update(dict.fromkeys(filter(is_packed, layer.children())))
+
+    layers = [part for part in module.modules() if any(map(is_packed, part.children()))]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    try:
+        if layers:
+            function(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(used)
 
 
 @contextmanager
@@ -94,8 +110,9 @@ def record(module: nn.Module, function: Callable, *inputs: torch.Tensor) -> Call
     with warnings.catch_warnings(), no_compile(), constant_weights(module):
         # The tracer warns of sizes that become constants, which is what is wanted.
         warnings.simplefilter("ignore")
-        if has_packed_weights(module):
-            step = torch.jit.trace(_Packed(module, function).eval(), inputs, check_trace=False)
+        if packed := packed_in_use(module, function, inputs):
+            whole = _Packed(packed, list(state_slots(module)), function)
+            step = torch.jit.trace(whole.eval(), inputs, check_trace=False)
             step = torch.jit.freeze(step)
         else:
             step = _recorded(list(state_slots(module)), function, inputs)
@@ -106,14 +123,17 @@ def record(module: nn.Module, function: Callable, *inputs: torch.Tensor) -> Call
 
 
 class _Packed(nn.Module):
-    """A function of a module with 8-bit weights, its streaming state as buffers.
+    """A function of layers with 8-bit weights, the streaming state as buffers.
 
-    The tracer knows objects that are no tensors only as parts of a module.
+    The tracer knows objects that are no tensors only as parts of a module. No others are given to
+    it, since it makes a type of each, which takes long.
     """
 
-    def __init__(self, module: nn.Module, function: Callable) -> None:
+    def __init__(
+        self, packed: list[nn.Module], slots: list[tuple[object, str]], function: Callable
+    ) -> None:
         super().__init__()
-        self.module, self.function, self.slots = module, function, list(state_slots(module))
+        self.packed, self.function, self.slots = nn.ModuleList(packed), function, slots
         for number, (owner, name) in enumerate(self.slots):
             self.register_buffer(f"state_{number}", getattr(owner, name), persistent=False)
 
