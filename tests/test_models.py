@@ -23,13 +23,27 @@ from scipy.signal import resample_poly
 FRAME = 1920
 
 
-def test_streaming_equals_offline_in_any_chunks(speech):
+@pytest.fixture(scope="module")
+def recorded() -> tuple[SpeechEncoder, SpeechDecoder]:
+    """Both ends of the codec."""
+    return SpeechEncoder(load_codec()), SpeechDecoder(load_codec())
+
+
+@pytest.fixture
+def ends(recorded) -> tuple[SpeechEncoder, SpeechDecoder]:
+    """The same, as at their begin."""
+    for end in recorded:
+        end.reset()
+    return recorded
+
+
+def test_streaming_equals_offline_in_any_chunks(speech, ends):
     whole = load_codec("embedded").model
     with torch.inference_mode():
         latent = whole._encode_to_unquantized_latent(torch.from_numpy(speech)[None, None])[0].T
         codes = whole.encode(torch.from_numpy(speech)[None, None])
         offline = whole.decode(codes)[0, 0].numpy()
-    encoder, decoder = SpeechEncoder(load_codec()), SpeechDecoder(load_codec())
+    encoder, decoder = ends
     rng, frames, at = np.random.default_rng(1), [], 0
     while at < len(speech):
         count = int(rng.integers(1, 5000))
@@ -69,9 +83,9 @@ def odd_signals() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", list(odd_signals()))
-def test_odd_input_gives_no_burst(kind):
+def test_odd_input_gives_no_burst(kind, ends):
     signal = odd_signals()[kind].astype(np.float32)
-    encoder, decoder = SpeechEncoder(load_codec()), SpeechDecoder(load_codec())
+    encoder, decoder = ends
     out = np.concatenate([decoder.decode(f.tokens) for f in encoder.push(signal)])
     assert np.all(np.isfinite(out)) and np.abs(out).max() <= 1.0
     rms_in, rms_out = (np.sqrt(np.mean(x**2)) for x in (np.clip(signal, -1, 1), out))
@@ -80,8 +94,8 @@ def test_odd_input_gives_no_burst(kind):
         assert rms_out < 0.003
 
 
-def test_decoder_survives_whatever_tokens_come():
-    rng, decoder = np.random.default_rng(3), SpeechDecoder(load_codec())
+def test_decoder_survives_whatever_tokens_come(ends):
+    rng, (_, decoder) = np.random.default_rng(3), ends
     for _ in range(40):
         tokens = rng.integers(0, 2048, 8).astype(np.uint16)
         tokens[rng.integers(0, 9) :] = ERASED_TOKEN
@@ -110,11 +124,24 @@ def test_full_size_mimi_runs_through_the_same_code():
         assert decoder.decode(frame.tokens).shape == (FRAME,)
 
 
-def test_rewind_equals_a_fresh_run(models):
+@pytest.fixture(scope="module")
+def recorded_streams(models) -> list[LanguageModelStream]:
+    """Two of the same model."""
+    return [LanguageModelStream(load_language_model(models).model) for _ in range(2)]
+
+
+@pytest.fixture
+def streams(recorded_streams) -> list[LanguageModelStream]:
+    """The same, as at their begin."""
+    for stream in recorded_streams:
+        stream.reset()
+    return recorded_streams
+
+
+def test_rewind_equals_a_fresh_run(streams):
     rng = np.random.default_rng(4)
     frames = rng.integers(0, 2048, (40, 8)).astype(np.uint16)
-    right = LanguageModelStream(load_language_model(models).model)
-    wrong = LanguageModelStream(load_language_model(models).model)
+    right, wrong = streams
     for n, tokens in enumerate(frames):
         right.step(tokens)
         wrong.step(frames[0] if n == 33 else tokens)
@@ -124,11 +151,11 @@ def test_rewind_equals_a_fresh_run(models):
     assert not wrong.replace(100, frames[0])
 
 
-def test_recorded_step_equals_the_model_itself_and_another_beside_it(models, monkeypatch):
+def test_recorded_step_equals_the_model_itself_and_another_beside_it(models, streams, monkeypatch):
     """Bit by bit; and what one stream hears is nothing to another."""
     frames = np.random.default_rng(6).integers(0, 2048, (12, 8)).astype(np.uint16)
     frames[5:7] = ERASED_TOKEN
-    first, second = (LanguageModelStream(load_language_model(models).model) for _ in range(2))
+    first, second = streams
     monkeypatch.setattr(lm_stream, "record", lambda module, function, *inputs: function)
     plain = LanguageModelStream(load_language_model(models).model)
     for frame in frames:
