@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A gateway on workers of Ray: calls stay where they are, and go on when a worker is killed."""
 
+import itertools
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from gnuradio.largesc.gateway.cluster import GatewayCluster, peers_of
+from gnuradio.largesc.gateway.gateway import STRANGER_S
+from gnuradio.largesc.gateway.metrics import GatewayMetrics
 from gnuradio.largesc.gateway.worker import WorkerPlan
 from gnuradio.largesc.models.packaged import absent
 from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
 from gnuradio.largesc.ray_cluster import joined_ray
-from helpers import wait_until
+from helpers import free_port, wait_until
 from test_gateway import sender
 
 PEERS = [("127.0.0.1", 5000 + n) for n in range(4)]
@@ -82,6 +86,67 @@ def test_calls_are_shared_out_and_a_killed_worker_is_replaced(cluster):
     assert {peer for _, peer in speakers.replies} == set(PEERS)
 
 
+def totals_of(cluster: GatewayCluster) -> dict[str, int]:
+    """All that never falls, as the status page has it."""
+    metrics = GatewayMetrics(
+        cluster, SimpleNamespace(tick_ms=[], skipped=0, failures=0),
+        SimpleNamespace(counters={}), cluster.output_counters,
+    )  # fmt: skip
+    gauges = ("calls", "memory_mib", "computing_left")
+    facts = metrics.facts().items()
+    return {name: value for name, value in facts if name not in gauges and "_ms_" not in name}
+
+
+def test_a_worker_dies_before_the_next_has_loaded_its_models(cluster):
+    """That one waits for them, and is not taken for dead; no figure falls meanwhile."""
+    speakers, before = Speakers(cluster), cluster.counters["workers_replaced"]
+    wait_until(lambda: speakers.tick() and len(cluster.statistics_of_calls()) == 4)
+    cluster._ray.get(cluster._spare.pid.remote())
+    figures = [totals_of(cluster)]
+    for count in (1, 2):
+        pid = cluster._ray.get(cluster._places[0].actor.pid.remote())
+        os.kill(pid, signal.SIGKILL)
+
+        def replaced(count=count) -> bool:
+            speakers.tick()
+            figures.append(totals_of(cluster))
+            return cluster.counters["workers_replaced"] == before + count
+
+        wait_until(replaced)
+
+    def back() -> bool:
+        done = speakers.tick()
+        figures.append(totals_of(cluster))
+        return done and len(cluster.statistics_of_calls()) == 4
+
+    wait_until(back)
+    assert cluster.counters["workers_replaced"] == before + 2
+    for one, other in itertools.pairwise(figures):
+        fallen = {name for name in one if other[name] < one[name]}
+        assert not fallen
+
+
+def test_a_worker_that_stands_still_is_replaced_and_a_gateway_that_does_is_not(cluster):
+    speakers, before = Speakers(cluster), cluster.counters["workers_replaced"]
+    wait_until(speakers.tick)
+    wait_until(lambda: speakers.tick() and cluster._places[0].turn is not None)
+    pid = cluster._ray.get(cluster._places[0].actor.pid.remote())
+    # Hours pass between two ticks: the machine was suspended.
+    cluster.tick(time.monotonic_ns() + 3600 * 10**9)
+    assert cluster.counters["workers_replaced"] == before
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: speakers.tick() and cluster.counters["workers_replaced"] == before + 1)
+
+
+def test_addresses_that_are_silent_count_for_no_worker(cluster):
+    now_ns = time.monotonic_ns()
+    for n in range(5):
+        cluster.take(b"garbage", ("127.0.0.1", 7000 + n), now_ns)
+    assert len(cluster._strangers) >= 5
+    cluster.tick(now_ns + int((STRANGER_S + 1.0) * 1e9))
+    assert not {peer for peer in cluster._strangers if peer[1] >= 7000}
+
+
 def test_what_a_worker_cannot_use_is_counted(cluster):
     before = cluster.counters["refused_packets"]
     for n in range(20):
@@ -117,3 +182,11 @@ def test_signals_end_a_program_that_uses_ray_as_before(monkeypatch):
         assert signal.getsignal(signal.SIGTERM) is own
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("it would wait for minutes"))
+    at = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ValueError, match=f"no Ray cluster answers at {at}: start one"):
+        joined_ray(at)

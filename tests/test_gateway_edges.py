@@ -210,6 +210,17 @@ def test_description_that_cannot_be_written_ends_no_call(tmp_path, monkeypatch, 
     assert "0.sdp cannot be written" in caplog.text
 
 
+def test_two_processes_write_one_call_of_one_second_to_two_files(tmp_path, monkeypatch):
+    """A worker that died, and the one in its place."""
+    monkeypatch.setattr(time, "strftime", lambda _: "now")
+    for each in (CallOutputs(wav=tmp_path), CallOutputs(wav=tmp_path)):
+        output = each.of("alice")
+        output.write(np.zeros(FRAME_SAMPLES), np.zeros(FRAME_SAMPLES))
+        output.close()
+        each.join(20.0)
+    assert {p.name for p in tmp_path.iterdir()} == {"now-0-alice.wav", "now-0-alice-2.wav"}
+
+
 def test_each_call_gets_the_lowest_free_port_and_a_file_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "gnuradio.largesc.gateway.call_outputs.RtpOutput",

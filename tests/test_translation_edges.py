@@ -18,7 +18,7 @@ from gnuradio.largesc.cli.translate_peers import Devices, Listener, Sender, came
 from gnuradio.largesc.features.text import Text
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.options import TranslationOptions
-from gnuradio.largesc.packets.pieces import CALL_OVER_S, Assemblers, Whole, pieces_of
+from gnuradio.largesc.packets.pieces import CALL_OVER_S, GIVES_WAY_S, Assemblers, Whole, pieces_of
 from gnuradio.largesc.speech import prompts as prompts_of
 from gnuradio.largesc.speech.files import read_audio, resampled, write_audio
 from gnuradio.largesc.tasks.translation import SpeakerDevice
@@ -261,6 +261,33 @@ def test_calls_at_a_listener_are_bounded_and_end():
     # The first two are over: there is room again, and a sender of old begins anew.
     assert [w.call for w in calls.push(sent[2], CALL_OVER_S + 1.1)] == [2]
     assert [w.call for w in calls.push(sent[0], CALL_OVER_S + 1.2)] == [0]
+
+
+def test_a_call_without_a_whole_message_gives_way():
+    calls = Assemblers(2)
+    halves = [pieces_of(SEGMENT, 1, 0, bytes(2000), call=n)[0].packet() for n in range(3)]
+    spoken = [pieces_of(SEGMENT, 1, 0, b"x", call=n)[0].packet() for n in range(5)]
+    assert calls.push(spoken[0], 0.0) and not calls.push(halves[1], 0.0)
+    # It may be a long message that is still coming.
+    assert not calls.push(spoken[2], GIVES_WAY_S - 0.1)
+    assert calls.counters["refused_calls"] == 1
+    assert not calls.push(halves[1], GIVES_WAY_S)
+    assert [w.call for w in calls.push(spoken[2], GIVES_WAY_S + 0.1)] == [2]
+    # Both that are here have spoken, and keep their places.
+    assert not calls.push(spoken[3], 20.0) and calls.counters["refused_calls"] == 2
+
+
+def test_a_fault_at_the_end_of_a_window_ends_no_edge(small, capsys):
+    edge, _ = through(SpeakerSide, segments()[:-1])
+
+    def fault() -> None:
+        raise RuntimeError("bad luck")
+
+    edge._calls[0].side.flush = fault
+    edge._calls[0].since_s -= 10.0
+    edge.step()
+    assert edge.counters["unusable"] == 1
+    assert "a message cannot be used: bad luck" in capsys.readouterr().err
 
 
 def test_messages_go_where_their_call_goes(capsys):

@@ -2,9 +2,11 @@
 """Ray, for what computes in several processes: started here, or a cluster that is joined."""
 
 import signal
+import socket
 import threading
 from types import ModuleType
 
+ANSWER_S = 5.0
 INSTALL = "pip install -c requirements.txt -r requirements-evaluation.txt"
 
 
@@ -25,6 +27,8 @@ def joined_ray(
         import ray
     except ImportError as error:
         raise ValueError(f"ray is not installed: {INSTALL}") from error
+    if address:
+        check_answers(address)
     given = {"address": address} if address else {"num_cpus": processors}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -41,3 +45,18 @@ def joined_ray(
         for number, handler in before.items():
             signal.signal(number, handler)
     return ray
+
+
+def check_answers(address: str) -> None:
+    """Raises ValueError where nobody is at ``host:port``: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address or not port.isdecimal():
+        # Ray knows other forms, as "auto".
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at {address}: start one with `ray start --head`, or unset "
+            "RAY_ADDRESS to compute on this machine alone"
+        ) from error

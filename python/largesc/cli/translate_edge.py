@@ -161,23 +161,26 @@ class Edge:
         for number, call in list(self._calls.items()):
             own = whole is not None and whole.call == number
             if not own and now - call.since_s > call.side.patience_s:
-                self._tell(number, call.side.flush())
+                self._attempt(lambda n=number, side=call.side: self._tell(n, side.flush()))
             if not own and now - call.since_s > CALL_OVER_S:
                 self._end(number)
         if whole is None:
             return
         call = self._call(whole.call)
         if call.session not in (None, whole.session):
-            self._tell(whole.call, call.side.restart())
+            self._attempt(lambda: self._tell(whole.call, call.side.restart()))
         call.session = whole.session
+        self._attempt(lambda: self._take(call.side, whole))
+        call.since_s = time.monotonic()
+
+    def _attempt(self, part: Callable[[], None]) -> None:
+        """Does it; whatever fails in it, the next message may be good."""
         try:
-            self._take(call.side, whole)
+            part()
         except Exception as error:
-            # Whatever it is, the next one may be good.
             self._own["unusable"] += 1
             if self._own["unusable"] == 1:
                 say(f"a message cannot be used: {error}; more of them are counted")
-        call.since_s = time.monotonic()
 
     def _call(self, number: int) -> Call:
         if number not in self._calls:

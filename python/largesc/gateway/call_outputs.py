@@ -72,9 +72,11 @@ class CallOutputs:
     def _file(self, call: str) -> QueuedOutput:
         # A second file of a call has the same name with a later time.
         stem = f"{next(self._files)}-{file_name(call)}.wav"
-        return QueuedOutput(
-            call, lambda: WavOutput(lambda: self._wav / f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}")
-        )
+
+        def path() -> Path:
+            return unused(self._wav / f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}")
+
+        return QueuedOutput(call, lambda: WavOutput(path))
 
     def _stream(self, call: str) -> QueuedOutput:
         number = next(n for n in itertools.count() if n not in self._ports)
@@ -92,6 +94,12 @@ class CallOutputs:
         except OSError as error:
             # The stream itself goes on.
             log.error("%s cannot be written: %s", self._sdp / f"{number}.sdp", error.strerror)
+
+
+def unused(path: Path) -> Path:
+    """The path, or one beside it: another process may have had the same call this second."""
+    more = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([path], more) if not p.exists())
 
 
 def file_name(call: str) -> str:

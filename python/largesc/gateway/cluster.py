@@ -6,16 +6,20 @@ One more worker waits with its models loaded, and takes the place of one that di
 
 import logging
 import os
+import threading
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..ray_cluster import joined_ray
-from .gateway import KEPT_STEPS, MOST_STRANGERS, put_last
+from .gateway import KEPT_STEPS, MOST_STRANGERS, SECOND_NS, STRANGER_S, counts_of, put_last
 from .worker import Aged, Turn, Worker, WorkerPlan
 
-# A worker that has not answered for so long is taken for dead.
-STUCK_NS = 1_000_000_000
+# A worker that has not answered for so many ticks, one second, is taken for dead. Ticks, since a
+# machine that was suspended has no worker that is dead.
+STUCK_TICKS = 13
+# So long may it load its models.
+LOAD_S = 120.0
 # Datagrams that wait for a worker; the oldest is left out for a new one.
 MOST_WAITING = 1024
 # Statistics of calls come with each so many turns, about once a second.
@@ -29,10 +33,15 @@ class Place:
     """A worker and what is known of it."""
 
     actor: object
-    told: Turn | None = None
-    # Under way, and since when.
-    turn: object | None = None
+    # Its answer that it has begun, which waits for its models; None: it has.
+    begun: object | None = None
     since_ns: int = 0
+    told: Turn | None = None
+    # The last one that had statistics of calls: totals and calls of one moment.
+    full: Turn | None = None
+    # Under way, and for how many ticks.
+    turn: object | None = None
+    ticks: int = 0
     turns: int = 0
     waiting: deque[Aged] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
 
@@ -50,8 +59,10 @@ class GatewayCluster:
         ValueError: Ray is not installed, its cluster does not let us in, or has too few processors.
 
     Attributes:
-        counters: sums of the workers', and ``workers_replaced``.
-        totals: of all calls that have ended; those of a worker that died up to its last turn.
+        counters: sums of the workers', ``workers_replaced``, ``turns_skipped``: ticks at which
+            a worker still computed, and ``overrun``: datagrams left out as a worker had too many.
+        totals: of all calls that have ended, at most a second old; of a worker that died, those
+            of its calls as well.
         step_ms: of the last turns.
     """
 
@@ -69,15 +80,18 @@ class GatewayCluster:
         self._kind = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(Worker)
         self._places = [Place(self._kind.remote(plan)) for _ in range(workers)]
         self._spare = self._new_spare()
-        self._strangers: dict[tuple, int] = {}
+        # Their worker, and when they were heard.
+        self._strangers: dict[tuple, tuple[int, int]] = {}
         self._homes: dict[tuple, int] = {}
         self._before = Counter()
         self._outputs_before, self._totals_before = Counter(), Counter()
-        self._replaced = 0
+        self._own = dict.fromkeys(("workers_replaced", "turns_skipped", "overrun"), 0)
+        # Figures are read by another thread, and those of a place go elsewhere when it is replaced.
+        self._lock = threading.Lock()
         self.step_ms: deque[float] = deque(maxlen=KEPT_STEPS)
-        self._calls: list[dict[str, dict]] = [{} for _ in range(workers)]
+        begun = [place.actor.begin.remote(n) for n, place in enumerate(self._places)]
         try:
-            ray.get([place.actor.begin.remote(n) for n, place in enumerate(self._places)])
+            ray.get(begun, timeout=LOAD_S)
         except ray.exceptions.RayError as error:
             ray.shutdown()
             raise ValueError(f"a worker cannot begin: {error}") from error
@@ -85,29 +99,34 @@ class GatewayCluster:
     @property
     def counters(self) -> dict[str, int]:
         """Returns the sums of what all workers have counted."""
-        found = self._before.copy()
-        for place in self._told():
-            found.update(place.told.counters)
-        return dict(found) | {"workers_replaced": self._replaced}
+        with self._lock:
+            found = self._before.copy()
+            for place in self._told():
+                found.update(place.told.counters)
+            return dict(found) | self._own
 
     @property
     def totals(self) -> Counter:
         """Returns what all calls that have ended have counted."""
-        found = self._totals_before.copy()
-        for place in self._told():
-            found.update(place.told.totals)
-        return found
+        with self._lock:
+            found = self._totals_before.copy()
+            for place in self._places:
+                found.update(place.full.totals if place.full else {})
+            return found
 
     def output_counters(self) -> dict[str, int]:
         """Returns the sums of what the outputs of all workers have counted."""
-        found = self._outputs_before.copy()
-        for place in self._told():
-            found.update(place.told.outputs)
-        return {name: found[name] for name in ("written", "dropped", "errors")}
+        with self._lock:
+            found = self._outputs_before.copy()
+            for place in self._told():
+                found.update(place.told.outputs)
+            return {name: found[name] for name in ("written", "dropped", "errors")}
 
     def statistics_of_calls(self) -> dict[str, dict]:
         """Returns counters and measured values of each call by name, at most a second old."""
-        return {name: facts for calls in list(self._calls) for name, facts in calls.items()}
+        with self._lock:
+            full = [place.full for place in self._places if place.full]
+        return {name: facts for turn in full for name, facts in turn.calls.items()}
 
     def peers(self) -> list[tuple]:
         """Addresses that calls come from, once for each call."""
@@ -115,14 +134,16 @@ class GatewayCluster:
 
     def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
         """Takes a datagram that came from ``peer`` at ``now_ns`` of ``time.monotonic_ns``."""
-        home = self._homes.get(peer, self._strangers.get(peer))
+        home = self._homes.get(peer)
         if home is None:
-            home = self._emptiest()
-            put_last(self._strangers, peer, home, MOST_STRANGERS)
-        self._places[home].waiting.append((data, peer, now_ns))
+            home, _ = self._strangers.get(peer) or (self._emptiest(), now_ns)
+            put_last(self._strangers, peer, (home, now_ns), MOST_STRANGERS)
+        waiting = self._places[home].waiting
+        self._own["overrun"] += len(waiting) == MOST_WAITING
+        waiting.append((data, peer, now_ns))
 
     def _emptiest(self) -> int:
-        coming = Counter(self._strangers.values())
+        coming = Counter(home for home, _ in self._strangers.values())
         counts = [len(p.told.peers) if p.told else 0 for p in self._places]
         return min(range(len(counts)), key=lambda n: counts[n] + coming[n])
 
@@ -135,53 +156,89 @@ class GatewayCluster:
         replies = []
         for number, place in enumerate(self._places):
             replies += self._collect(number, place, now_ns)
-            if place.turn is None:
+        for place in self._places:
+            if place.turn is not None:
+                self._own["turns_skipped"] += 1
+            elif place.begun is None:
                 aged = [(data, peer, now_ns - at_ns) for data, peer, at_ns in place.waiting]
                 place.waiting.clear()
                 tell = place.turns % TELL_EVERY == 0
-                place.turn, place.since_ns = place.actor.turn.remote(aged, tell), now_ns
+                place.turn, place.ticks = place.actor.turn.remote(aged, tell), 0
                 place.turns += 1
         self._homes = {p: n for n, place in enumerate(self._places) for p in peers_of(place)}
-        self._strangers = {p: n for p, n in self._strangers.items() if p not in self._homes}
+        since_ns = now_ns - int(STRANGER_S * SECOND_NS)
+        self._strangers = {
+            peer: (home, heard_ns)
+            for peer, (home, heard_ns) in self._strangers.items()
+            if peer not in self._homes and heard_ns > since_ns
+        }
         return replies
 
     def _collect(self, number: int, place: Place, now_ns: int) -> list[tuple[bytes, tuple]]:
+        if place.begun is not None:
+            self._see_whether_it_has_begun(number, place, now_ns)
+            return []
         if place.turn is None:
             return []
         done, _ = self._ray.wait([place.turn], timeout=0)
         if not done:
-            if now_ns - place.since_ns > STUCK_NS:
-                self._replace(number, "it does not answer")
+            place.ticks += 1
+            if place.ticks > STUCK_TICKS:
+                self._replace(number, "it does not answer", now_ns)
             return []
         place.turn = None
         try:
-            place.told = self._ray.get(done[0])
-        except self._ray.exceptions.RayTaskError:
+            told = self._ray.get(done[0])
+        except self._ray.exceptions.RayTaskError as error:
             # A fault of one turn; the next one may be good.
             self._before["failures"] += 1
+            if self._before["failures"] == 1:
+                log.error("a fault of worker %d, which goes on: %s", number, error)
             return []
         except self._ray.exceptions.RayError as error:
-            self._replace(number, type(error).__name__)
+            self._replace(number, type(error).__name__, now_ns)
             return []
-        self.step_ms.append(place.told.step_ms)
-        if place.told.calls is not None:
-            self._calls[number] = place.told.calls
-        return place.told.replies
+        self.step_ms.append(told.step_ms)
+        self._keep(place, told)
+        return told.replies
 
-    def _replace(self, number: int, why: str) -> None:
+    def _keep(self, place: Place, told: Turn) -> None:
+        with self._lock:
+            place.told = told
+            if told.calls is not None:
+                place.full = told
+
+    def _see_whether_it_has_begun(self, number: int, place: Place, now_ns: int) -> None:
+        done, _ = self._ray.wait([place.begun], timeout=0)
+        if not done:
+            if now_ns - place.since_ns > LOAD_S * SECOND_NS:
+                self._replace(number, "its models do not load", now_ns)
+            return
+        try:
+            self._ray.get(done[0])
+        except self._ray.exceptions.RayError as error:
+            self._replace(number, f"it cannot begin: {error}", now_ns)
+            return
+        place.begun = None
+
+    def _replace(self, number: int, why: str, now_ns: int) -> None:
         """Puts the worker that waits in the place of one that is gone; its calls begin anew."""
         log.warning("worker %d is replaced: %s", number, why)
         place = self._places[number]
         with suppress(Exception):
             self._ray.kill(place.actor)
-        if place.told is not None:
-            self._before.update(place.told.counters)
-            self._totals_before.update(place.told.totals)
-            self._outputs_before.update(place.told.outputs)
-        self._replaced += 1
-        self._calls[number] = {}
-        self._places[number] = Place(self._spare)
-        self._spare.begin.remote(number)
+        new = Place(self._spare, self._spare.begin.remote(number), now_ns)
+        with self._lock:
+            if place.told is not None:
+                self._before.update(place.told.counters)
+                self._before["calls_ended"] += len(place.told.peers)
+                self._outputs_before.update(place.told.outputs)
+            if place.full is not None:
+                self._totals_before.update(place.full.totals)
+                for statistics in place.full.calls.values():
+                    self._totals_before.update(counts_of(statistics))
+            self._own["workers_replaced"] += 1
+            self._places[number] = new
         self._spare = self._new_spare()
 
     def _new_spare(self) -> object:
@@ -202,7 +259,9 @@ class GatewayCluster:
         replies = []
         for answer in done:
             with suppress(self._ray.exceptions.RayError):
-                replies += self._ray.get(answer)
+                told = self._ray.get(answer)
+                replies += told.replies
+                self._keep(self._places[asked.index(answer)], told)
         self._ray.shutdown()
         return replies
 

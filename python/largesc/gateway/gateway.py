@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._core import has_right_crc
+from .._core import ERASED_TOKEN, TOKENS_PER_FRAME, has_right_crc
 from ..codec.codebooks import codebooks_of
 from ..codec.load import load_codec
 from ..codec.speech_decoder import FrameToDecode, SpeechDecoders
@@ -106,6 +106,15 @@ class Gateway:
         )
         self.totals: Counter[str] = Counter()
         self._told_ns, self._untold = 0, 0
+
+    def warm_up(self) -> None:
+        """Computes a frame of nobody, since the first one takes long."""
+        concealer, stream = self._new_concealer(), self._decoders.open()
+        missing = ReceivedFrame(0, np.full(TOKENS_PER_FRAME, ERASED_TOKEN, dtype=np.uint16))
+        (found,) = self._concealers.step({stream: (concealer, missing)}).values()
+        self._decoders.decode({stream: to_decode(found)})
+        self._decoders.close(stream)
+        concealer.close()
 
     def statistics_of_calls(self) -> dict[str, dict]:
         """Returns counters and measured values of each call, by its name."""

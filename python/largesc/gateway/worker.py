@@ -94,6 +94,10 @@ class Worker:
             lambda call: self._outputs.of(call),
             KeyRing(Path(plan.keys)) if plan.keys else None,
         )
+        self._gateway.warm_up()
+        if plan.outputs.get("rtp"):
+            # Else the threads of the first call would wait for it.
+            import av  # noqa: F401
 
     def begin(self, number: int) -> None:
         """Takes the place of worker ``number``; before that it waits with its models loaded."""
@@ -118,13 +122,15 @@ class Worker:
                 self._failures += 1
                 if self._failures == 1:
                     log.exception("a fault of a worker, which goes on")
-        replies = self._gateway.tick(now_ns)
+        return self._told(self._gateway.tick(now_ns), tell)
+
+    def _told(self, replies: list[tuple[bytes, tuple]], tell: bool) -> Turn:
         counters = dict(self._gateway.counters)
         counters["failures"] += self._failures
         return Turn(
             replies,
             self._gateway.peers(),
-            self._gateway.step_ms[-1],
+            self._gateway.step_ms[-1] if self._gateway.step_ms else 0.0,
             counters,
             self._gateway.totals,
             self._gateway.statistics_of_calls() if tell else None,
@@ -135,8 +141,8 @@ class Worker:
         """Takes new keys; calls of those that are gone end."""
         self._gateway.read_keys_again()
 
-    def close(self) -> list[tuple[bytes, tuple]]:
-        """Ends all calls and their files; returns datagrams that tell their senders."""
+    def close(self) -> Turn:
+        """Ends all calls and their files; returns the last turn, which tells their senders."""
         replies = self._gateway.close()
         self._outputs.join(JOIN_S)
-        return replies
+        return self._told(replies, True)

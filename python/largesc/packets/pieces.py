@@ -34,6 +34,8 @@ MOST_OPEN, MOST_SESSIONS, MOST_DONE = 32, 16, 256
 COUNTERS = ("messages", "lost", "doubled", "out_of_order", "late", "refused", "restarts")
 # A call is over when nothing of it has come for so long.
 CALL_OVER_S = 30.0
+# One of which no message has become whole in so long gives way to another, where all are taken.
+GIVES_WAY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,8 @@ class Assemblers:
     """Puts messages of several calls together, each by an :class:`Assembler` of its own.
 
     Args:
-        most: calls at once; packets of more are counted and left out until one is over.
+        most: calls at once; packets of more are counted and left out until one is over. One
+            without a whole message gives its place to another after 2 s.
 
     Attributes:
         counters: those of all calls together, and ``refused_calls``: packets of calls too many.
@@ -233,6 +236,8 @@ class Assemblers:
         self._most = most
         self._calls: dict[int, Assembler] = {}
         self._heard_s: dict[int, float] = {}
+        # Since when those calls are here of which no message has become whole.
+        self._unproven: dict[int, float] = {}
         self.counters = dict.fromkeys((*COUNTERS, "refused_calls"), 0)
 
     def push(self, packet: bytes, now_s: float) -> list[Whole]:
@@ -248,16 +253,36 @@ class Assemblers:
         """Takes a packet that was read; gives out what is whole and in turn, of all calls."""
         found = self.due(now_s)
         if piece.call not in self._calls:
-            if len(self._calls) >= self._most:
+            if not self._has_place(now_s):
                 self.counters["refused_calls"] += 1
                 return found
             self._calls[piece.call] = Assembler(piece.call, self.counters)
+            self._unproven[piece.call] = now_s
         self._heard_s[piece.call] = now_s
-        return found + self._calls[piece.call].take(piece, now_s)
+        own = self._calls[piece.call].take(piece, now_s)
+        if own:
+            self._unproven.pop(piece.call, None)
+        return found + own
+
+    def _has_place(self, now_s: float) -> bool:
+        """Whether another call may begin; one that is none gives way to it."""
+        if len(self._calls) < self._most:
+            return True
+        for call, since_s in self._unproven.items():
+            if now_s - since_s > GIVES_WAY_S:
+                self._forget(call)
+                return True
+        return False
+
+    def _forget(self, call: int) -> None:
+        del self._calls[call], self._heard_s[call]
+        self._unproven.pop(call, None)
 
     def due(self, now_s: float) -> list[Whole]:
         """Gives out what has waited long enough, and forgets calls that are over."""
         found = [whole for each in self._calls.values() for whole in each.due(now_s)]
+        for whole in found:
+            self._unproven.pop(whole.call, None)
         for call in [c for c, at in self._heard_s.items() if now_s - at > CALL_OVER_S]:
-            del self._calls[call], self._heard_s[call]
+            self._forget(call)
         return found
