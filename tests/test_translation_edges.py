@@ -290,6 +290,17 @@ def test_a_fault_at_the_end_of_a_window_ends_no_edge(small, capsys):
     assert "a message cannot be used: bad luck" in capsys.readouterr().err
 
 
+def test_a_call_too_many_is_told_once(ends, capsys):
+    listener, sender = ends
+    for call in (7, 8, 9):
+        sender.send(TEXT, b"hello", call)
+    wait_until(lambda: listener.counters["refused_calls"] == 2)
+    wait_until(lambda: listener._refused)
+    assert listener.receive(20.0).call == 7
+    listener.close()
+    assert capsys.readouterr().err.count("is left out, since 1 came before it") == 1
+
+
 def test_messages_go_where_their_call_goes(capsys):
     everybody, seventh = Listener(here(), 4), Listener(here(), 4)
     devices = Devices([everybody._at, f"7={seventh._at}"])

@@ -218,6 +218,7 @@ class Listener:
         self._socket.settimeout(POLL_S)
         bind(self._socket, where, listen)
         self._assembler, self.heard, self._overrun = Assemblers(most_calls), 0, 0
+        self._most_calls, self._refused = most_calls, False
         self._waiting: queue.Queue[Whole] = queue.Queue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._hear, daemon=True)
@@ -275,7 +276,14 @@ class Listener:
         if piece.kind == PING:
             self._answer(piece, peer)
             return []
-        return self._assembler.take(piece, arrived_s)
+        found = self._assembler.take(piece, arrived_s)
+        if not self._refused and self._assembler.counters["refused_calls"]:
+            self._refused = True
+            say(
+                f"call {piece.call} is left out, since {self._most_calls} came before it: an edge "
+                "takes more with --calls; more of them are counted"
+            )
+        return found
 
     def _answer(self, piece: Piece, peer: tuple) -> None:
         try:
