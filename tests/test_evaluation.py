@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -210,8 +211,13 @@ def test_absent_cluster_is_named(small, tmp_path, monkeypatch):
         raise ConnectionError
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(ValueError, match="no Ray cluster lets us in at nowhere:1"):
+    with pytest.raises(ValueError, match="no Ray cluster answers at nowhere:1"):
         sweep.run(*small, tmp_path / "a", address="nowhere:1")
+    # Somebody is there, who lets nobody in.
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        at = f"127.0.0.1:{stranger.getsockname()[1]}"
+        with pytest.raises(ValueError, match=f"no Ray cluster lets us in at {at}"):
+            sweep.run(*small, tmp_path / "b", address=at)
 
 
 def test_interruption_is_one_line_and_keeps_what_is_finished(small, tmp_path):

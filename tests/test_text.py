@@ -74,11 +74,18 @@ def through(frames: list[int], **options) -> list[bytes]:
     for frame in frames:
         block.to_basic_block()._post(pmt.intern("packets"), speech_packet(frame))
     block.to_basic_block()._post(pmt.intern("packets"), speech_packet(9999, end=True))
+    got = []
+
+    def arrived() -> bool:
+        """The end is behind the sender, in the block that keeps packets."""
+        got[:] = [packet_bytes(found.get_message(n)) for n in range(found.num_messages())]
+        return b"speech 9999" in got
+
     tb.start()
     wait_until(block.ended)
+    wait_until(arrived)
     tb.stop()
     tb.wait()
-    got = [packet_bytes(found.get_message(n)) for n in range(found.num_messages())]
     assert got[-1] == b"speech 9999"
     return got[:-1]
 

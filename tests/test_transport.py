@@ -141,6 +141,7 @@ def test_end_packet_is_sent_three_times_and_counted(tb):
     )
     wait_until(block.ended)
     assert time.monotonic() - begin >= 0.4
+    wait_until(lambda: found.num_messages() >= 4)
     got = [read_packet(found.get_message(n)) for n in range(found.num_messages())]
     again = (False, b"\x01\xe0")
     assert got == [(False, b"speech"), again, again, (True, b"\x01\xe0")]
