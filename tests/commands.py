@@ -87,6 +87,8 @@ def _command(
         mode, buffering = "w" if number else "r", 1 if name == "stderr" else -1
         setattr(sys, name, open(number, mode, buffering, closefd=False))  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Tests that run under nohup start their programs as from a terminal.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if prepare is not None:
         prepare()
     try:
