@@ -252,8 +252,10 @@ def drawn(rows: list[dict]) -> object:
                 "o-",
                 label=way,
             )
-        axis.set(xscale="log", title=kind, xlabel="calls", ylim=(0.0, None))
+        axis.set(xscale="log", title=kind, xlabel="calls")
         axis.set_xticks([2**n for n in range(0, 7, 2)], [str(2**n) for n in range(0, 7, 2)])
+    # They share it: set before all is drawn it would hold for what comes first.
+    np.atleast_1d(axes)[0].set_ylim(bottom=0.0)
     np.atleast_1d(axes)[0].set_ylabel("computing a call and frame, ms")
     np.atleast_1d(axes)[0].legend()
     figure.tight_layout()
