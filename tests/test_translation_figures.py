@@ -48,6 +48,14 @@ def test_streaming():
     assert table(PAGE, "segments") == wanted
 
 
+def test_long_speech():
+    found = rows("long")
+    assert table(PAGE, "minute") == [[row[name] for name in found[0]] for row in found]
+    # What the page says of it.
+    first, last = (float(found[n]["lag_text_s"]) for n in (0, 9))
+    assert f"{(last - first) / 9:.1f} s a minute" in PAGE
+
+
 def test_long_speech_is_shown_by_the_minute():
     from gnuradio.largesc.studies.translation import by_minute
 
