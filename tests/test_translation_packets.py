@@ -11,7 +11,7 @@ from gnuradio.largesc.features.text import Text
 from gnuradio.largesc.packets.pieces import (
     HOLD_S,
     MOST_OPEN,
-    Assembler,
+    Assemblers,
     Piece,
     pieces_of,
     read_piece,
@@ -33,7 +33,7 @@ def packets(number: int, message: bytes, session: int = 5) -> list[bytes]:
     return [piece.packet() for piece in pieces_of(1, session, number, message)]
 
 
-def messages(assembler: Assembler, *sent: bytes, now_s: float = 0.0) -> list[bytes]:
+def messages(assembler: Assemblers, *sent: bytes, now_s: float = 0.0) -> list[bytes]:
     return [whole.message for packet in sent for whole in assembler.push(packet, now_s)]
 
 
@@ -42,7 +42,7 @@ def messages(assembler: Assembler, *sent: bytes, now_s: float = 0.0) -> list[byt
 
 @pytest.mark.parametrize("size", [0, 1, 1199, 1200, 1201, 6000, 130_001])
 def test_a_message_comes_back_whatever_the_order_of_its_pieces(size):
-    message, assembler = rng.bytes(size), Assembler()
+    message, assembler = rng.bytes(size), Assemblers(1)
     sent = packets(7, message)
     assert len(sent) == max(1, -(-size // 1200)) and max(map(len, sent)) <= 1220
     (whole,) = (w for p in reversed(sent) for w in assembler.push(p, 1.5))
@@ -57,7 +57,7 @@ def test_a_message_that_is_too_long_is_refused():
 
 def test_messages_come_in_order_and_what_is_lost_is_passed_over():
     sent = [packets(n, b"%d" % n * 2000) for n in range(6)]
-    assembler = Assembler()
+    assembler = Assemblers(1)
     found = messages(assembler, *sent[0], *sent[2], sent[1][0], *sent[3])
     assert [m[:1] for m in found] == [b"0"]
     # Soon enough.
@@ -74,14 +74,14 @@ def test_messages_come_in_order_and_what_is_lost_is_passed_over():
 
 
 def test_what_is_doubled_is_used_once():
-    assembler, sent = Assembler(), [packets(n, bytes(3000)) for n in range(3)]
+    assembler, sent = Assemblers(1), [packets(n, bytes(3000)) for n in range(3)]
     found = messages(assembler, *(p for message in sent for p in message * 2))
     assert len(found) == 3 and assembler.counters["doubled"] == 9
     assert assembler.counters["lost"] == assembler.counters["late"] == 0
 
 
 def test_a_sender_that_begins_anew_is_followed():
-    assembler = Assembler()
+    assembler = Assemblers(1)
     first, second = packets(900, b"a", session=1), packets(0, b"b", session=2)
     assert messages(assembler, *first, *second, *first) == [b"a", b"b"]
     assert (assembler.counters["restarts"], assembler.counters["late"]) == (1, 1)
@@ -101,7 +101,7 @@ def test_packets_that_are_cut_bent_or_garbage_are_refused():
         bad.append(Piece(1, 5, 0, part, parts, b"x").packet())
     bad.append(append_crc(good[:2] + b"\x03" + good[3:-2]))
     bad.append(Piece(1, 5, 0, 0, 1, bytes(1201)).packet())
-    assembler = Assembler()
+    assembler = Assemblers(1)
     assert messages(assembler, *bad) == []
     assert assembler.counters["refused"] == len(bad)
     assert messages(assembler, good) == [b"what is said"]
@@ -110,13 +110,13 @@ def test_packets_that_are_cut_bent_or_garbage_are_refused():
 
 
 def test_numbers_that_lie_make_nobody_deaf_and_take_no_memory():
-    assembler = Assembler()
+    assembler = Assemblers(1)
     messages(assembler, *packets(0, b"a"))
     assert messages(assembler, *packets(4_000_000_000, b"x")) == []
     assert messages(assembler, *packets(1, b"b")) == [b"b"]
     for number in range(2, 5000):
         messages(assembler, packets(number, bytes(3000))[0])
-    assert len(assembler._open) <= MOST_OPEN
+    assert len(assembler._calls[0]._open) <= MOST_OPEN
     assert messages(assembler, *packets(5000, b"c"), now_s=9.0) == [b"c"]
     assert assembler.counters["lost"] == 4998
     # Pieces that contradict each other.
@@ -131,7 +131,7 @@ def test_any_order_any_losses():
         sent = [draw.bytes(int(size)) for size in draw.integers(0, 4000, 40)]
         flying = [(n + draw.uniform(0, 3), p) for n, m in enumerate(sent) for p in packets(n, m)]
         flying = [f for f in flying for _ in range(draw.choice([0, 1, 2], p=[0.05, 0.8, 0.15]))]
-        assembler, found = Assembler(), []
+        assembler, found = Assemblers(1), []
         for at, packet in sorted(flying):
             found += messages(assembler, packet, now_s=at)
         found += [whole.message for whole in assembler.due(1e3)]

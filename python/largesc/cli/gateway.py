@@ -160,16 +160,15 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
         each = replace(options, calls=-(-options.calls // args.ray))
         plan = WorkerPlan(each, link, receiver, reports, str(args.keys or ""), wanted)
         calls = GatewayCluster(plan, args.ray)
-        output_counters = calls.output_counters
     else:
         calls = Gateway(options, link, receiver, reports, outputs.of, keys)
-        output_counters = lambda: outputs.counters  # noqa: E731
     phones = Phones(
         routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
         host=args.phones_at,
     )  # fmt: skip
     clock = GatewayClock(calls, phones, inbox, keys_changed)
-    metrics = metrics_of(args, calls, clock, inbox, output_counters)
+    counted = calls.output_counters if args.ray else lambda: outputs.counters
+    metrics = metrics_of(args, calls, clock, inbox, counted)
     say(f"listening at {args.listen} for {options.calls} calls")
     with ending.awaited():
         clock.run(over_after(args.seconds))

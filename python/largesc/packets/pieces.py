@@ -126,16 +126,13 @@ class Assembler:
 
     Args:
         call: its number, which the messages are given.
-        counters: to count in, those of another assembler; None: of its own.
-
-    Attributes:
-        counters: ``messages``; ``lost`` ones; pieces that were ``doubled``, ``out_of_order`` (and
-            used) or ``late`` (and not); packets that were ``refused``; ``restarts`` of the sender.
+        counters: to count in: ``messages``; ``lost`` ones; pieces that were ``doubled``,
+            ``out_of_order`` (and used) or ``late`` (and not); packets that were ``refused``;
+            ``restarts`` of the sender.
     """
 
-    def __init__(self, call: int = 0, counters: dict[str, int] | None = None) -> None:
-        self._call = call
-        self.counters = dict.fromkeys(COUNTERS, 0) if counters is None else counters
+    def __init__(self, call: int, counters: dict[str, int]) -> None:
+        self._call, self.counters = call, counters
         self._session: int | None = None
         self._over: deque[int] = deque(maxlen=MOST_SESSIONS)
         self._begin(0)
@@ -145,22 +142,13 @@ class Assembler:
         self._done: deque[int] = deque(maxlen=MOST_DONE)
         self._next, self._newest = number, (number, 0)
 
-    def push(self, packet: bytes, now_s: float) -> list[Whole]:
-        """Takes a packet; gives out the messages that are whole and in turn.
+    def take(self, piece: Piece, now_s: float) -> list[Whole]:
+        """Takes a packet that was read; gives out the messages that are whole and in turn.
 
         Args:
-            packet: of any bytes.
+            piece: of the call.
             now_s: when it came; never goes back.
         """
-        try:
-            piece = read_piece(packet)
-        except ValueError:
-            self.counters["refused"] += 1
-            return []
-        return self.take(piece, now_s)
-
-    def take(self, piece: Piece, now_s: float) -> list[Whole]:
-        """Does the same with a packet that was read."""
         self._place(piece, now_s)
         return self.due(now_s)
 
@@ -241,7 +229,7 @@ class Assemblers:
         self.counters = dict.fromkeys((*COUNTERS, "refused_calls"), 0)
 
     def push(self, packet: bytes, now_s: float) -> list[Whole]:
-        """Takes a packet of any call, as :meth:`Assembler.push`."""
+        """Takes a packet of any bytes, as :meth:`take`."""
         try:
             piece = read_piece(packet)
         except ValueError:
