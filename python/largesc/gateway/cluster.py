@@ -82,6 +82,8 @@ class GatewayCluster:
         self._spare = self._new_spare()
         # Their worker, and when they were heard.
         self._strangers: dict[tuple, tuple[int, int]] = {}
+        # How many of them each worker has, counted anew at each tick: a flood brings many.
+        self._coming: Counter[int] = Counter()
         self._homes: dict[tuple, int] = {}
         self._before = Counter()
         self._outputs_before, self._totals_before = Counter(), Counter()
@@ -136,16 +138,18 @@ class GatewayCluster:
         """Takes a datagram that came from ``peer`` at ``now_ns`` of ``time.monotonic_ns``."""
         home = self._homes.get(peer)
         if home is None:
-            home, _ = self._strangers.get(peer) or (self._emptiest(), now_ns)
+            home, _ = self._strangers.get(peer) or (None, 0)
+            if home is None:
+                home = self._emptiest()
+                self._coming[home] += 1
             put_last(self._strangers, peer, (home, now_ns), MOST_STRANGERS)
         waiting = self._places[home].waiting
         self._own["overrun"] += len(waiting) == MOST_WAITING
         waiting.append((data, peer, now_ns))
 
     def _emptiest(self) -> int:
-        coming = Counter(home for home, _ in self._strangers.values())
-        counts = [len(p.told.peers) if p.told else 0 for p in self._places]
-        return min(range(len(counts)), key=lambda n: counts[n] + coming[n])
+        counts = [len(peers_of(place)) for place in self._places]
+        return min(range(len(counts)), key=lambda n: counts[n] + self._coming[n])
 
     def tick(self, now_ns: int) -> list[tuple[bytes, tuple]]:
         """Hands each worker what came for it.
@@ -172,6 +176,7 @@ class GatewayCluster:
             for peer, (home, heard_ns) in self._strangers.items()
             if peer not in self._homes and heard_ns > since_ns
         }
+        self._coming = Counter(home for home, _ in self._strangers.values())
         return replies
 
     def _collect(self, number: int, place: Place, now_ns: int) -> list[tuple[bytes, tuple]]:
