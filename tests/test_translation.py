@@ -20,7 +20,7 @@ from gnuradio.largesc.cli.translate import srt_time
 from gnuradio.largesc.features.log_mel import BANDS, LogMel, as_bytes, as_whisper, from_bytes
 from gnuradio.largesc.features.text import SemanticDecoder, shared
 from gnuradio.largesc.features.voice import Phrases, length_at
-from gnuradio.largesc.features.whisper import Hypothesis
+from gnuradio.largesc.features.whisper import STRIDE, Hypothesis
 from gnuradio.largesc.features.window import Features, SemanticEncoder
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.models.store import ModelError, write_sha256
@@ -173,6 +173,20 @@ def test_each_frame_is_sent_once_in_whole_blocks():
     assert 198 <= ends[-1] <= 204
     assert [f.last for f in found] == [False] * (len(found) - 1) + [True]
     assert encoder.push(compressed[:100], last=True)[0].window == 1
+
+
+def test_speech_without_a_pause_is_no_longer_on_the_air_than_it_was_spoken():
+    encoder, frames = SemanticEncoder(SmallModel()), 0
+    # No whole number of blocks, in windows of no whole number either.
+    compressed = as_bytes(LogMel(RATE_HZ).push(voice(1.17)))
+    for number in range(60):
+        for found in encoder.push(compressed, last=False):
+            frames += len(found.frames)
+            # Whole blocks, and nothing that was not heard yet.
+            assert len(found.frames) % BLOCK_FRAMES == 0
+            assert STRIDE * frames <= (number + 1) * len(compressed)
+            if found.last:
+                assert frames * STRIDE == (number + 1) * len(compressed) - round(100 * found.left_s)
 
 
 def test_windows_are_bounded_without_a_pause():

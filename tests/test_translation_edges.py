@@ -18,7 +18,14 @@ from gnuradio.largesc.cli.translate_peers import Devices, Listener, Sender, came
 from gnuradio.largesc.features.text import Text
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.options import TranslationOptions
-from gnuradio.largesc.packets.pieces import CALL_OVER_S, GIVES_WAY_S, Assemblers, Whole, pieces_of
+from gnuradio.largesc.packets.pieces import (
+    CALL_OVER_S,
+    END,
+    GIVES_WAY_S,
+    Assemblers,
+    Whole,
+    pieces_of,
+)
 from gnuradio.largesc.speech import prompts as prompts_of
 from gnuradio.largesc.speech.files import read_audio, resampled, write_audio
 from gnuradio.largesc.tasks.translation import SpeakerDevice
@@ -277,6 +284,38 @@ def test_a_call_without_a_whole_message_gives_way():
     assert not calls.push(spoken[3], 20.0) and calls.counters["refused_calls"] == 2
 
 
+def test_a_call_that_was_ended_gives_way_at_once():
+    calls = Assemblers(1)
+
+    def sent(kind: int, call: int, session: int = 1, number: int = 0) -> list[bytes]:
+        return [p.packet() for p in pieces_of(kind, session, number, b"", call)]
+
+    def heard(packets: list[bytes], now_s: float) -> list[tuple[int, int]]:
+        return [(w.call, w.kind) for p in packets for w in calls.push(p, now_s)]
+
+    assert heard(sent(SEGMENT, 5) + sent(END, 5, number=1), 0.0) == [(5, SEGMENT), (5, END)]
+    # What still comes of it is late, and is no new call.
+    assert heard(sent(END, 5, number=1), 0.1) == [] and calls.counters["doubled"] == 1
+    assert heard(sent(SEGMENT, 6), 0.2) == [(6, SEGMENT)]
+    assert heard(sent(SEGMENT, 7), 0.3) == [] and calls.counters["refused_calls"] == 2
+    # Its number may begin anew before anybody needs its place.
+    assert heard(sent(END, 6, number=1), 0.4) == [(6, END)]
+    assert heard(sent(SEGMENT, 6, session=2), 0.5) == [(6, SEGMENT)]
+    assert heard(sent(SEGMENT, 7), 0.6) == []
+
+
+def test_an_ended_call_leaves_both_edges(small):
+    edge, air = through(SpeakerSide, segments())
+    heard = edge._heard
+    heard.messages.append(Whole(1, END, b"", time.monotonic(), 0))
+    edge.step()
+    assert air.told[-1][0] == END and not edge._calls and edge.counters["calls"] == 1
+    # A second one, and one of a session before, end nothing.
+    heard.messages.append(Whole(1, END, b"", time.monotonic(), 0))
+    edge.step()
+    assert edge.counters["calls"] == 1 and [kind for kind, *_ in air.told].count(END) == 1
+
+
 def test_a_fault_at_the_end_of_a_window_ends_no_edge(small, capsys):
     edge, _ = through(SpeakerSide, segments()[:-1])
 
@@ -294,7 +333,8 @@ def test_a_call_too_many_is_told_once(ends, capsys):
     listener, sender = ends
     for call in (7, 8, 9):
         sender.send(TEXT, b"hello", call)
-    wait_until(lambda: listener.counters["refused_calls"] == 2)
+    # A piece and its parity, of each.
+    wait_until(lambda: listener.counters["refused_calls"] == 4)
     wait_until(lambda: listener._refused)
     assert listener.receive(20.0).call == 7
     listener.close()

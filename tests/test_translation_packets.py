@@ -44,10 +44,35 @@ def messages(assembler: Assemblers, *sent: bytes, now_s: float = 0.0) -> list[by
 def test_a_message_comes_back_whatever_the_order_of_its_pieces(size):
     message, assembler = rng.bytes(size), Assemblers(1)
     sent = packets(7, message)
-    assert len(sent) == max(1, -(-size // 1200)) and max(map(len, sent)) <= 1220
-    (whole,) = (w for p in reversed(sent) for w in assembler.push(p, 1.5))
+    # The last one is the parity.
+    assert len(sent) == max(1, -(-size // 1200)) + 1
+    assert max(map(len, sent[:-1])) <= 1220 and len(sent[-1]) <= 1222
+    (whole,) = (w for p in reversed(sent[:-1]) for w in assembler.push(p, 1.5))
     assert (whole.session, whole.kind, whole.message, whole.arrived_s) == (5, 1, message, 1.5)
-    assert assembler.counters["out_of_order"] == len(sent) - 1
+    assert assembler.counters["out_of_order"] == len(sent) - 2
+    assert not assembler.push(sent[-1], 1.6) and assembler.counters["late"] == 0
+    assert assembler.counters["doubled"] == assembler.counters["repaired"] == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 1200, 1201, 6000, 7199])
+def test_any_one_piece_of_a_message_may_be_lost(size):
+    message = rng.bytes(size)
+    sent = packets(7, message)
+    for lost in range(len(sent)):
+        assembler = Assemblers(1)
+        assert messages(assembler, *sent[:lost], *sent[lost + 1 :]) == [message]
+        assert assembler.counters["repaired"] == (lost < len(sent) - 1)
+        assert messages(assembler, sent[lost]) == []
+    if len(sent) > 2:
+        assert messages(Assemblers(1), *sent[2:]) == []
+
+
+def test_a_parity_that_lies_does_no_harm():
+    good = pieces_of(1, 5, 0, bytes(2000))
+    for data in (bytes(2), b"\xff\xff" + bytes(9), rng.bytes(1202)):
+        assembler = Assemblers(1)
+        (found,) = messages(assembler, good[0].packet(), Piece(1, 5, 0, 2, 2, data).packet())
+        assert len(found) <= 2402
 
 
 def test_a_message_that_is_too_long_is_refused():
@@ -89,7 +114,7 @@ def test_a_sender_that_begins_anew_is_followed():
 
 
 def test_packets_that_are_cut_bent_or_garbage_are_refused():
-    (good,) = packets(0, b"what is said")
+    good, parity = packets(0, b"what is said")
     bad = [good[:n] for n in range(len(good))]
     bad += [rng.bytes(int(n)) for n in rng.integers(0, 1500, 200)]
     for place in range(len(good)):
@@ -101,6 +126,8 @@ def test_packets_that_are_cut_bent_or_garbage_are_refused():
         bad.append(Piece(1, 5, 0, part, parts, b"x").packet())
     bad.append(append_crc(good[:2] + b"\x03" + good[3:-2]))
     bad.append(Piece(1, 5, 0, 0, 1, bytes(1201)).packet())
+    bad.append(Piece(1, 5, 0, 1, 1, bytes(1203)).packet())
+    bad += [parity[:n] for n in range(len(parity))]
     assembler = Assemblers(1)
     assert messages(assembler, *bad) == []
     assert assembler.counters["refused"] == len(bad)

@@ -21,7 +21,7 @@ from ..files import replacing, writable_file
 from ..flowgraphs.speech_writer import speech_writer
 from ..flowgraphs.transport import check_free
 from ..options import TranslationOptions
-from ..packets.pieces import MOST_CALL, Whole
+from ..packets.pieces import END, MOST_CALL, Whole
 from ..speech.format import SAMPLE_RATE_HZ
 from ..tasks.translation import Sound, SpeakerDevice
 from ..tasks.translation_packets import SEGMENT, TEXT, read_text, segment_bytes
@@ -81,6 +81,7 @@ def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
             if ending.signal or 0 < args.seconds < time.monotonic() - begin:
                 break
         tell(own.flush())
+    told.send(END, b"", args.call)
     told.close()
     spoken_s = reader.samples / SAMPLE_RATE_HZ
     facts = {"seconds": spoken_s, "silent_s": own.silent_s, "answers": told.answers}
@@ -136,7 +137,10 @@ class ListenerDevice:
         self.counters = {"texts": 0, "words": 0, "unusable": 0}
 
     def take(self, whole: Whole) -> Text | None:
-        """The text of a message; None, and counted, where it holds none."""
+        """The text of a message; None where it ends the call, and, counted, where it holds none."""
+        if whole.kind == END:
+            self._hand_on("", True)
+            return None
         try:
             if whole.kind != TEXT:
                 raise ValueError(f"kind {whole.kind} comes from another part of the link")

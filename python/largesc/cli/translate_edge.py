@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..channel_codec.load import load_channel_code
 from ..flowgraphs.transport import check_free
 from ..options import MOST_SEED, TranslationOptions, check_range
-from ..packets.pieces import CALL_OVER_S, Whole
+from ..packets.pieces import CALL_OVER_S, END, Whole
 from ..tasks.translation import (
     PATIENCE_S,
     Air,
@@ -166,6 +166,9 @@ class Edge:
                 self._end(number)
         if whole is None:
             return
+        if whole.kind == END:
+            self._hang_up(whole)
+            return
         call = self._call(whole.call)
         if call.session not in (None, whole.session):
             self._attempt(lambda: self._tell(whole.call, call.side.restart()))
@@ -187,6 +190,15 @@ class Edge:
             self._own["calls"] += 1
             self._calls[number] = Call(self._side_of(number), time.monotonic())
         return self._calls[number]
+
+    def _hang_up(self, whole: Whole) -> None:
+        """Ends the call of a message that says so, and says so to who is behind."""
+        call = self._calls.get(whole.call)
+        if call is None or call.session not in (None, whole.session):
+            return
+        self._attempt(lambda: self._tell(whole.call, call.side.flush()))
+        self._told.send(END, b"", whole.call)
+        self._end(whole.call)
 
     def _end(self, number: int) -> None:
         self._over.update(self._calls.pop(number).side.counters())

@@ -14,6 +14,8 @@ from .whisper import STRIDE, Whisper
 
 POLICIES = ("agreement", "segment")
 BLOCK_FRAMES = 4
+# The same in log-mel frames.
+BLOCK_STEPS = BLOCK_FRAMES * STRIDE
 LOOK_AHEAD_FRAMES = 24
 TAIL = FRAMES_PER_S // 2
 # A window ends at a pause; from the first length on at a quiet place, at the second anywhere.
@@ -95,7 +97,11 @@ class SemanticEncoder:
         return self._out(len(self._heard), over=False)
 
     def _quiet_place(self) -> int:
-        """Where in what was not sent yet the window may end, in log-mel frames; 0: nowhere."""
+        """Where in what was not sent yet the window may end, in log-mel frames; 0: nowhere.
+
+        A whole number of blocks: filled up blocks would take longer on the air than the speech,
+        and where there is no pause nothing would catch up.
+        """
         level = self._heard.max(axis=1)
         first = self._sent * STRIDE + QUIET_FRAMES
         if first + 2 * QUIET_FRAMES > len(level):
@@ -103,7 +109,9 @@ class SemanticEncoder:
         around = np.convolve(level, np.ones(2 * QUIET_FRAMES) / (2 * QUIET_FRAMES), "same")
         place = first + int(around[first : len(level) - QUIET_FRAMES].argmin())
         long = len(level) >= FRAMES_PER_S * LONGEST_S
-        return place if long or around[place] < level.mean() - QUIET_DECADES else 0
+        if not long and around[place] >= level.mean() - QUIET_DECADES:
+            return 0
+        return max(round(place / BLOCK_STEPS), self._sent // BLOCK_FRAMES + 1) * BLOCK_STEPS
 
     def _out(self, end: int, over: bool) -> list[Features]:
         """Encodes up to the log-mel frame ``end`` and gives out what may go."""
