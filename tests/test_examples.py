@@ -105,6 +105,28 @@ def test_two_processes(tmp_path, prefix):
     assert np.sqrt(np.mean(speech**2)) > 1e-3, "nothing but comfort noise came out"
 
 
+def test_text_and_call_sign_are_read_on_the_console(tmp_path, speech):
+    """As radio.py tells them, without a look at the window."""
+    script, said = compiled("radio_rx", tmp_path), tmp_path / "said"
+    soundfile.write(tmp_path / "in.wav", np.tile(speech, 20), 24000)
+    sender = [str(ROOT / "examples" / "radio.py"), "tx", str(tmp_path / "in.wav"), "--simulate"]
+    address = f"ipc://{tmp_path}/air"
+    # The rate that the flowgraph has as it comes.
+    words = ["--sample-rate", "48e3", "--call-sign", "N0CALL", "--text", "QTH Köln"]
+    with ExitStack() as stack:
+        stderr = stack.enter_context(said.open("w"))
+        for command in (
+            [script, "--wav-out", str(tmp_path / "out.wav"), "--address", address],
+            [*sender, "--to", address, *words],
+        ):
+            process = subprocess.Popen(
+                [sys.executable, *command], stdout=stderr, stderr=stderr, env=OFFSCREEN
+            )
+            stack.callback(process.wait, timeout=60)
+            stack.callback(process.send_signal, signal.SIGINT)
+        wait_until(lambda: "Text: N0CALL: QTH Köln\n" in said.read_text(), every_s=0.2)
+
+
 def test_loopback_with_a_display_runs(tmp_path):
     script = compiled("loopback", tmp_path)
     done = subprocess.run(

@@ -129,5 +129,6 @@ class text_rx(TokenBlock, gr.basic_block):  # noqa: N801
         return ": ".join(part for part in (self.call_sign, self.text) if part)
 
     def statistics(self) -> dict[str, int | str]:
-        """Counters: texts, other_packets, refused; and the last ``call_sign`` and ``text``."""
-        return self.counters | {"call_sign": self.call_sign, "text": self.text}
+        """Counters texts, other_packets, refused; ``call_sign``, ``text`` and both as ``line``."""
+        words = {"call_sign": self.call_sign, "text": self.text, "line": self.line()}
+        return self.counters | words
