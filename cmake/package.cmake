@@ -12,8 +12,8 @@ install(FILES ${CMAKE_BINARY_DIR}/gnuradio-largescConfig.cmake
 install(EXPORT gnuradio-largescTargets NAMESPACE gnuradio:: DESTINATION ${package_dir})
 
 # Neural blocks need what pip installs: the lists come along.
-install(FILES requirements.txt requirements-evaluation.txt requirements-words.txt README.md CHANGELOG.md
-    DESTINATION share/doc/gr-largesc)
+file(GLOB requirements CONFIGURE_DEPENDS requirements*.txt)
+install(FILES ${requirements} README.md CHANGELOG.md DESTINATION share/doc/gr-largesc)
 
 # cmake -B build-deb -DCMAKE_INSTALL_PREFIX=/usr && cmake --build build-deb && (cd build-deb && cpack)
 set(CPACK_GENERATOR DEB)
@@ -28,5 +28,14 @@ set(CPACK_DEBIAN_PACKAGE_SECTION hamradio)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "gnuradio (>= 3.10), gnuradio (<< 3.11), python3-numpy, python3-scipy")
 # torch and moshi are in no distribution: `largesc doctor` says how to get them.
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3-venv, alsa-utils, libsndfile1")
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
+    "python3-venv, python3-pyqt5.qtsvg, alsa-utils, libsndfile1")
+# For programs that find_package(gnuradio-largesc).
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "gnuradio-dev, cmake, g++")
+# cpack says it less plainly.
+find_program(file_program file)
+find_program(shlibdeps_program dpkg-shlibdeps)
+if(NOT file_program OR NOT shlibdeps_program)
+    message(STATUS "cpack makes no Debian package yet: apt-get install file dpkg-dev")
+endif()
 include(CPack)

@@ -59,12 +59,15 @@ def test_bad_input_is_named(tmp_path):
         largesc.link_monitor(seconds=0)
 
 
-def test_sound_card_that_is_not_there(wav):
+def test_sound_card_that_is_not_there(wav, capfd):
     device = "no_such_card"
     for make in (largesc.speech_source, largesc.speech_sink):
         with pytest.raises(RuntimeError, match=device):
             make(kind="sound_card", device=device)
+        capfd.readouterr()
         make(kind="auto", wav_file=wav, device=device)
+        # Not the page that ALSA writes.
+        assert "ALSA lib" not in capfd.readouterr().err
 
 
 class Curves(gr.basic_block):

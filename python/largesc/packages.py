@@ -1,8 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the module needs beside itself, and how to get it; nothing but the standard library."""
 
-REQUIREMENTS = "pip install -r requirements.txt"
-GATEWAY = "pip install -c requirements.txt -r requirements-gateway.txt, or ./bootstrap gateway"
+import sys
+import sysconfig
+from pathlib import Path
+
+
+def pip_install() -> str:
+    """`pip install` for the Python that runs, in a new virtual environment where it must be one."""
+    if sys.prefix != sys.base_prefix:
+        return f"{sys.prefix}/bin/pip install"
+    if (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists():
+        # `largesc` uses the one that is active.
+        made = "python3 -m venv --system-site-packages ~/largesc && . ~/largesc/bin/activate"
+        return f"{made} && pip install"
+    return "pip install"
+
+
+def listed(name: str) -> str:
+    """Path of a list of requirements: as it was installed, else its name in the sources."""
+    for folder in Path(__file__).resolve().parents:
+        path = folder / "share" / "doc" / "gr-largesc" / name
+        if path.exists():
+            return str(path)
+    return name
+
+
+REQUIREMENTS = f"{pip_install()} -r {listed('requirements.txt')}"
+GATEWAY = (
+    f"{pip_install()} -c {listed('requirements.txt')} -r {listed('requirements-gateway.txt')}, "
+    "or ./bootstrap gateway"
+)
 # Name to import by, and the remedy where it is missing.
 PACKAGES = {
     "numpy": REQUIREMENTS,
@@ -10,7 +38,7 @@ PACKAGES = {
     "soundfile": REQUIREMENTS,
     "safetensors": REQUIREMENTS,
     "torch": REQUIREMENTS,
-    "moshi": "pip install --no-deps moshi==0.2.13",
+    "moshi": f"{pip_install()} --no-deps moshi==0.2.13",
     "peft": REQUIREMENTS,
     "matplotlib": REQUIREMENTS,
 }

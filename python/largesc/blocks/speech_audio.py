@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where speech comes from and goes to: a sound card, or a file in its place."""
 
+import contextlib
+import ctypes
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from gnuradio import audio, blocks, filter, gr
@@ -15,6 +18,24 @@ from .wav_files import channel_mixer, holder, wav_sink, wav_source
 CARD_RATE_HZ = 48000
 KINDS = ("auto", "sound_card", "file")
 log = logging.getLogger(__name__)
+
+SAYS_NOTHING = ctypes.CFUNCTYPE(None)(lambda: None)
+
+
+@contextlib.contextmanager
+def quiet_alsa() -> Iterator[None]:
+    """ALSA writes a page to stderr where there is no card; one line of ours says it."""
+    try:
+        set_handler = ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler
+    except (OSError, AttributeError):
+        # Another system's sound.
+        yield
+        return
+    set_handler(SAYS_NOTHING)
+    try:
+        yield
+    finally:
+        set_handler(None)
 
 
 def card_or_none(kind: str, make: object, device: str) -> object | None:
@@ -29,7 +50,8 @@ def card_or_none(kind: str, make: object, device: str) -> object | None:
     if kind == "file":
         return None
     try:
-        return make(CARD_RATE_HZ, device, True)
+        with quiet_alsa() if kind == "auto" else contextlib.nullcontext():
+            return make(CARD_RATE_HZ, device, True)
     except RuntimeError as error:
         if kind == "auto":
             log.warning("no sound card answers (device %r): a file takes its place", device)

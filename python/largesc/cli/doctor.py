@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..packages import BINDINGS, GNURADIO, PACKAGES
+from ..packages import BINDINGS, GNURADIO, PACKAGES, REQUIREMENTS
 from .process import home_error
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
@@ -136,7 +136,7 @@ CHECKS: list[tuple[str, Callable[[], str], str]] = [
     ("bindings", _bindings, BINDINGS),
     *((n, _numpy if n == "numpy" else _version(n), how) for n, how in PACKAGES.items()),
     ("models", _models, "reinstall the module, the weights come with it"),
-    ("GPU", _gpu, "pip install -r requirements.txt; no GPU is needed"),
+    ("GPU", _gpu, f"{REQUIREMENTS}; no GPU is needed"),
     ("GRC blocks", _grc, "set GRC_BLOCKS_PATH to PREFIX/share/gnuradio/grc/blocks"),
 ]
 

@@ -36,7 +36,7 @@ def recordings() -> list[np.ndarray]:
     if not (RECORDINGS / "0.wav").exists():
         raise AudioError(
             f"no recordings in {RECORDINGS}: ./bootstrap task installs them, as does apt-get "
-            "install asterisk-core-sounds-en-wav"
+            "install asterisk-core-sounds-en asterisk-core-sounds-en-wav"
         )
     return [read_audio(RECORDINGS / f"{n}.wav") for n in range(len(SPOKEN))]
 
