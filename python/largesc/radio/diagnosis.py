@@ -67,7 +67,9 @@ def explain(profile: RadioProfile, heard: Heard, signal: Signal | None, search_h
     if not own / OTHER_WIDTH < width < own * OTHER_WIDTH:
         near = min(PROFILES.values(), key=lambda p: abs(p.bandwidth_hz - width))
         other = near.bandwidth_hz != own
-        ask = f"is the sender's {near.name}?" if other else "is the sample rate the right one?"
+        ask = "is the sample rate the right one?"
+        if other:
+            ask = f"is the sender's {near.name}? Or {ask}"
         return f"{seen}, but {profile.name} is {_hz(own)} wide: {ask}"
     return (
         f"{seen}, but no burst of profile {profile.name}: another modem, or too weak; do the "
