@@ -219,7 +219,7 @@ def test_noise_is_no_burst():
     found += receiver.push(np.full(5000, np.nan + 0j))
     found += receiver.push(np.zeros(40_000, np.complex64))
     assert not found and receiver.counters == {"bursts": 0, "broken_samples": 5000}
-    assert len(receiver._filtered) < 20_000
+    assert len(receiver._search.filtered) < 20_000
     with pytest.raises(ValueError, match="wide.* is ofdm"):
         TaskBurstReceiver(find_profile("wide"), words)
 

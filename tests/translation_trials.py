@@ -10,6 +10,8 @@ from trials import Trial
 
 # Of the speech below: four bursts and the end.
 PDUS = 5
+# They on the air, silence behind them left out.
+SAMPLES_ON_AIR = 10_600
 SAMPLES_A_PHRASE = 2400
 
 
@@ -55,7 +57,21 @@ def translation_rx(_: object) -> Trial:
     return Trial(block, None, lambda: sent, np.float32, ["text", "status"], SAMPLES_A_PHRASE)
 
 
+def symbol_radio_tx(_: object) -> Trial:
+    sent = bursts()
+    block = largesc.symbol_radio_tx(symbols=3)
+    return Trial(block, None, lambda: sent, np.complex64, ["status"], SAMPLES_ON_AIR)
+
+
+def symbol_radio_rx(_: object) -> Trial:
+    samples = symbol_radio_tx(None).run()["stream"].astype(np.complex64)
+    block = largesc.symbol_radio_rx(symbols=3)
+    return Trial(block, samples, ports_out=["symbols"], ends=PDUS - 1)
+
+
 CASES = {
+    "symbol_radio_tx": {"": symbol_radio_tx},
+    "symbol_radio_rx": {"": symbol_radio_rx},
     "translation_tx": {"": translation_tx},
     "symbol_channel": {"": symbol_channel},
     "translation_rx": {"": translation_rx},

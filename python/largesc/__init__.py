@@ -33,6 +33,8 @@ _EXPORTS = {
     "status_text": "blocks.status_text",
     "packet_radio_tx": "blocks.radio.packet_radio_tx",
     "packet_radio_rx": "blocks.radio.packet_radio_rx",
+    "symbol_radio_tx": "blocks.radio.symbol_radio_tx",
+    "symbol_radio_rx": "blocks.radio.symbol_radio_rx",
     "radio_channel": "blocks.radio.radio_channel",
     "packet_signer": "blocks.packet_security",
     "packet_verifier": "blocks.packet_security",

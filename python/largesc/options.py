@@ -23,6 +23,7 @@ MOST_THREADS = 1024
 MOST_TASK_SYMBOLS = 4096
 MOST_CALLS = 4096
 MOST_SEED = 2**32 - 1
+MOST_DOPPLER_HZ = 100.0
 # Memory and time of the language model grow with them.
 MOST_SAMPLES = 1024
 TOKEN_VALUES = 2048
@@ -287,6 +288,8 @@ class TranslationOptions:
         channel: ``awgn``, ``rayleigh``, or ``none``: features go as they are.
         snr_db: mean SNR of a symbol.
         seed: of the channel.
+        radio: profile of the modem that the symbols go through; empty: none, and fading known.
+        doppler_hz: behind it, greatest Doppler shift of ``rayleigh``.
     """
 
     language: str = "fr"
@@ -300,6 +303,8 @@ class TranslationOptions:
     channel: str = "rayleigh"
     snr_db: float = 10.0
     seed: int = 1
+    radio: str = ""
+    doppler_hz: float = 1.0
 
     def checked(self) -> "TranslationOptions":
         """Returns itself, or raises ValueError that names the value and the remedy."""
@@ -310,6 +315,7 @@ class TranslationOptions:
         check_range("symbols", self.symbols, 1, 1024)
         check_range("snr_db", self.snr_db, -40.0, 100.0)
         check_range("seed", self.seed, 0, MOST_SEED)
+        check_range("doppler_hz", self.doppler_hz, 0.0, MOST_DOPPLER_HZ)
         return self
 
 

@@ -109,7 +109,7 @@ class LinearCode:
 
         Args:
             y: complex ``[n, block_symbols]``.
-            h: fading of each block, ``[n, 1]``, known.
+            h: fading of each block, ``[n, 1]``, or of each symbol, ``[n, block_symbols]``; known.
             snr_db: of symbols of power 1.
             gain_steps: from the sender.
 
@@ -124,13 +124,18 @@ class LinearCode:
                 f"symbols of shape {y.shape}: use [n, {self.block_symbols}], both ends need the "
                 "same number of symbols a frame"
             )
+        h = h.reshape(len(y), -1)
+        if h.shape[1] not in (1, self.block_symbols):
+            raise ValueError(f"fading of shape {h.shape}: use one a block, or one a symbol")
         gain = gain_of(gain_steps)
-        fade = np.maximum(np.abs(h.reshape(-1, 1)) ** 2, LEAST_FADE)
-        straight = np.nan_to_num(y * np.conj(h.reshape(-1, 1)) / fade)
+        fade = np.maximum(np.abs(h) ** 2, LEAST_FADE)
+        straight = np.nan_to_num(y * np.conj(h) / fade)
         reals = np.empty((len(y), 2 * self.block_symbols))
         reals[:, 0::2], reals[:, 1::2] = straight.real, straight.imag
         # Of one of the two parts of a symbol.
         noise = 0.5 * 10.0 ** (-snr_db / 10.0) / fade
+        if noise.shape[1] > 1:
+            noise = np.repeat(noise, 2, axis=1)[:, self._back]
         amplitude = gain * self._amplitude
         share = amplitude * self._variance / (amplitude**2 * self._variance + noise)
         along = (reals[:, self._back] * share).astype(np.float32)

@@ -49,6 +49,9 @@ def add_options(parser: argparse.ArgumentParser, names: Container[str] | None = 
     add("--channel", "between the ends", choices=SYMBOL_CHANNELS)
     add("--snr", "mean SNR of a symbol in dB", dest="snr_db", type=float, metavar="DB")
     add("--seed", "of the channel", type=int)
+    text = "profile of a modem that the symbols go through, ssb, medium or narrow; '': without one"
+    add("--radio", text, metavar="PROFILE")
+    add("--doppler", "with --radio: of rayleigh", dest="doppler_hz", type=float, metavar="HZ")
 
 
 def options_of(args: argparse.Namespace) -> TranslationOptions:
@@ -184,12 +187,17 @@ def loopback(args: argparse.Namespace) -> int:
         "silent_s": link.sender.silent_s,
         **link.receiver.counters,
     }
+    if link.radio is not None:
+        facts |= {f"radio_{name}": value for name, value in link.radio.figures().items()}
     if args.json:
         print(json.dumps({"statistics": {k: rounded(v) for k, v in facts.items()}}))
     else:
+        sent = facts.get("radio_sent", 0)
+        missing = sent - facts.get("radio_bursts", 0)
         say(
             f"{facts['seconds']:.1f} s in {facts['seconds'] / facts['times_real_time']:.1f} s; "
             f"median from the end of a phrase to its first word {facts['lag_first_s']:.1f} s"
+            + (f"; {missing} of {sent} bursts were lost" * bool(missing))
             + (f"; {facts['doubtful']} times too little was understood" * bool(facts["doubtful"]))
         )
     return 0

@@ -40,9 +40,10 @@ class Burst:
         last: the window is over.
         gain_steps: see :class:`LinearCode`.
         symbols: complex64 ``[n, block_symbols]``; features ``[4 n, width]`` without a channel.
-        h: fading of each block; at the sender ones.
+        h: fading of each block, ``[n, 1]``, at the sender ones; or of each symbol, as ``symbols``.
         spoken: number of the sample, of 24 kHz speech, behind the segment that brought it.
         speech_end: number of the sample behind the last of its window that sounds so far.
+        snr_db: of a symbol, as a receiver with a radio measured it; None: nobody did.
     """
 
     index: int
@@ -54,6 +55,7 @@ class Burst:
     h: np.ndarray
     spoken: int
     speech_end: int
+    snr_db: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -273,7 +275,7 @@ class TranslationReceiver:
         self._order, self._refused, self.patience_s = BurstOrder(), 0, PATIENCE_S
 
     def set_snr_db(self, snr_db: float) -> None:
-        """SNR that the channel decoder reckons with.
+        """SNR that the channel decoder reckons with, where a burst has none of its own.
 
         Raises:
             ValueError: it is out of range.
@@ -295,7 +297,8 @@ class TranslationReceiver:
         try:
             frames = burst.symbols
             if self._code is not None:
-                frames = self._code.decode(frames, burst.h, self._snr_db, burst.gain_steps)
+                snr_db = self._snr_db if burst.snr_db is None else burst.snr_db
+                frames = self._code.decode(frames, burst.h, snr_db, burst.gain_steps)
         except ValueError:
             self._refused += 1
             return []

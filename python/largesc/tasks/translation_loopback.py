@@ -13,6 +13,7 @@ from ..features.voice import Phrases, Voice, length_at
 from ..options import TranslationOptions
 from ..speech.format import SAMPLE_RATE_HZ
 from .translation import Air, Burst, TranslationReceiver, TranslationSender, whisper
+from .translation_radio import RadioAir
 
 
 @dataclass
@@ -36,7 +37,8 @@ class TranslationLoopback:
     """Both ends and the channel in one process, on the clock of the speech.
 
     What takes computing counts as long as it took the processor. Sender, air and receiver
-    each do one burst after the other; a burst is on the air as long as the speech that it tells of.
+    each do one burst after the other; a burst is on the air as long as the speech that it tells of,
+    or, with a radio, as long as its profile takes. The modem's own computing is not counted.
 
     Args:
         options: of the link.
@@ -50,11 +52,12 @@ class TranslationLoopback:
         options.checked()
         self.options, self.model = options, whisper(options.model)
         self.code = None
-        if options.channel != "none":
+        if options.channel != "none" or options.radio:
             self.code = load_channel_code(options.channel_code, options.symbols)
         self.sender = TranslationSender(options, self.model, self.code)
         self.receiver = TranslationReceiver(options, self.model, self.code)
         self._air, self._phrases = Air(options), Phrases()
+        self.radio = RadioAir(options) if options.radio else None
         self._voice = Voice(options.voice) if voiced else None
         if self._voice is not None:
             # The first time takes seconds.
@@ -78,18 +81,26 @@ class TranslationLoopback:
                 return
             took = time.process_time() - begin
             sent_s = self._done("sender", burst.spoken / SAMPLE_RATE_HZ, took)
-            there_s = self._done("air", sent_s, burst.seconds)
-            received = self._air(burst)
-            begin = time.process_time()
-            texts = self.receiver.push(received)
-            took += time.process_time() - begin
-            text_s = self._done("receiver", there_s, time.process_time() - begin)
             self.computing_s += took
-            for text in texts:
-                said = Said(received, text, text_s)
-                for phrase in self._phrases.push(text.committed, text.last):
-                    said.phrases.append(self._spoken(phrase, text_s))
-                yield said
+            if self.radio is None:
+                received, air_s = [self._air(burst)], burst.seconds
+            else:
+                received, air_s = self.radio(burst, sent_s)
+            there_s = self._done("air", sent_s, air_s)
+            for one in received:
+                yield from self._heard(one, there_s)
+
+    def _heard(self, burst: Burst, there_s: float) -> Iterator[Said]:
+        begin = time.process_time()
+        texts = self.receiver.push(burst)
+        took = time.process_time() - begin
+        text_s = self._done("receiver", there_s, took)
+        self.computing_s += took
+        for text in texts:
+            said = Said(burst, text, text_s)
+            for phrase in self._phrases.push(text.committed, text.last):
+                said.phrases.append(self._spoken(phrase, text_s))
+            yield said
 
     def _done(self, who: str, from_s: float, takes_s: float) -> float:
         """When ``who`` is done with what it could begin at ``from_s``."""

@@ -5,8 +5,9 @@ import numpy as np
 import pmt
 
 from ..._core import keys
+from ...channel_codec.linear import BLOCK_FRAMES
 from ...tasks.translation import Burst
-from ..messages import is_count, is_flag, to_pmt
+from ..messages import is_count, is_finite, is_flag, to_pmt
 
 # Metadata of a burst beside its symbols and fading, by the names of `Burst`.
 FIELDS = {
@@ -23,7 +24,11 @@ FIELDS = {
 def burst_pdu(burst: Burst) -> object:
     """A burst as a PDU of complex symbols, its fading in the metadata."""
     meta = {key: getattr(burst, name) for key, name in FIELDS.items()}
-    meta[keys.fading] = np.ascontiguousarray(burst.h[:, 0], dtype=np.complex64)
+    meta[keys.fading] = np.ascontiguousarray(burst.h.ravel(), dtype=np.complex64)
+    if burst.h.shape[1] > 1:
+        meta[keys.frames] = BLOCK_FRAMES * len(burst.h)
+    if burst.snr_db is not None:
+        meta[keys.snr_db] = burst.snr_db
     symbols = np.ascontiguousarray(burst.symbols.ravel(), dtype=np.complex64)
     return pmt.cons(to_pmt(meta), pmt.init_c32vector(len(symbols), symbols.tolist()))
 
@@ -52,12 +57,30 @@ def read_burst(message: object) -> tuple[dict, Burst | None]:
     if not pmt.is_c32vector(pmt.cdr(message)):
         raise ValueError("a burst without complex symbols")
     symbols = np.array(pmt.c32vector_elements(pmt.cdr(message)), dtype=np.complex64)
-    h = np.asarray(meta.get(keys.fading))
-    if h.ndim != 1 or h.dtype.kind not in "fc" or not len(h) or len(symbols) % len(h):
-        raise ValueError(f"a burst of {len(symbols)} symbols with {h.size} values of fading")
+    h = _fading(meta, len(symbols))
+    snr_db = meta.get(keys.snr_db)
+    if snr_db is not None and not is_finite(snr_db):
+        raise ValueError(f"snr_db {snr_db!r} of a burst is no number")
     fields = {name: meta[key] for key, name in FIELDS.items()}
-    shaped = symbols.reshape(len(h), -1)
-    return meta, Burst(symbols=shaped, h=h.astype(np.complex64)[:, None], **fields)
+    return meta, Burst(symbols=symbols.reshape(len(h), -1), h=h, snr_db=snr_db, **fields)
+
+
+def _fading(meta: dict, symbols: int) -> np.ndarray:
+    """Of each block, ``[n, 1]``; of each symbol, ``[n, m]``, where ``frames`` tells of blocks.
+
+    Raises:
+        ValueError: it does not fit so many symbols.
+    """
+    h = np.asarray(meta.get(keys.fading))
+    blocks, frames = h.size, meta.get(keys.frames)
+    if frames is not None:
+        blocks = frames // BLOCK_FRAMES if is_count(frames) and frames % BLOCK_FRAMES == 0 else 0
+    fits = blocks > 0 and symbols % blocks == 0 and h.size in (blocks, symbols)
+    if h.ndim != 1 or h.dtype.kind not in "fc" or not fits:
+        raise ValueError(
+            f"a burst of {symbols} symbols and {frames} frames with {h.size} values of fading"
+        )
+    return h.astype(np.complex64).reshape(blocks, -1)
 
 
 def end_of_bursts() -> object:

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bursts of the translation link on the air of a radio, and back from what was heard.
+
+Of a burst there travel its symbols and, in the 4 bytes of a header, what a receiver needs:
+
+bits 0 - 7    number of the burst on the air, the last 8 bit of it
+     8 - 15   gain, in steps of 0.25 dB
+    16 - 20   number of the window, the last 5 bit of it
+    21        the window is over
+    22 - 25   blocks of four feature frames, less one
+    26 - 31   symbols a frame, the last 6 bit of their number
+"""
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+
+from ..channel_codec.linear import BLOCK_FRAMES, MOST_GAIN_STEPS
+from ..features.whisper import FEATURES_PER_S
+from ..options import TranslationOptions, check_range
+from ..radio.profiles import RadioProfile
+from ..radio.pulses import pulse_taps
+from ..radio.symbol_burst import (
+    MOST_SYMBOLS,
+    SYMBOL_PROFILES,
+    SymbolBurst,
+    SymbolBurstReceiver,
+    burst_symbols,
+    find_symbol_profile,
+    make_symbol_burst,
+)
+from .translation import Burst
+
+FACTS = struct.Struct(">BbH")
+INDEXES, WINDOWS, MOST_BLOCKS, SIZES = 2**8, 2**5, 2**4, 2**6
+# Of the simulated air: paths of a fading signal, and silence around a burst, in symbols.
+PATHS, SILENCE_SYMBOLS = 16, 64
+
+
+def check_fits(profile: str, symbols: int) -> RadioProfile:
+    """The profile, where it carries ``symbols`` a frame as fast as they come.
+
+    Raises:
+        ValueError: it does not, or there is no such profile.
+    """
+    found = find_symbol_profile(profile)
+    check_range("symbols", symbols, 1, MOST_SYMBOLS // BLOCK_FRAMES)
+    if time_share(found, symbols) > 1.0:
+        most = max(n for n in range(1, symbols) if time_share(found, n) <= 1.0)
+        wider = [n for n, p in SYMBOL_PROFILES.items() if time_share(p, symbols) <= 1.0]
+        other = f", or the profile {wider[0]}" if wider else ""
+        raise ValueError(
+            f"symbols {symbols} a frame of 20 ms are more than the profile {profile} carries as "
+            f"fast as they come: use at most {most}{other}"
+        )
+    return found
+
+
+def time_share(profile: RadioProfile, symbols: int) -> float:
+    """Time on the air of a segment of 0.75 s, all overhead included, by its length."""
+    count = round(TranslationOptions.segment_s * FEATURES_PER_S * symbols)
+    bursts = -(-count // most_burst(symbols))
+    total = bursts * burst_symbols(-(-count // bursts))
+    return total / profile.symbol_rate / TranslationOptions.segment_s
+
+
+def most_burst(symbols: int) -> int:
+    """Symbols of the longest burst on the air: whole blocks of four frames."""
+    block = BLOCK_FRAMES * symbols
+    return min(MOST_BLOCKS, MOST_SYMBOLS // block) * block
+
+
+class RadioSender:
+    """Bursts of the link to symbols on the air. A long one goes as several.
+
+    Args:
+        profile: ``ssb``, ``medium`` or ``narrow``.
+        symbols: complex symbols a feature frame.
+
+    Raises:
+        ValueError: the profile is unknown, or too slow for so many symbols.
+
+    Attributes:
+        sent: bursts on the air so far.
+    """
+
+    def __init__(self, profile: str, symbols: int) -> None:
+        self.profile = check_fits(profile, symbols)
+        self._symbols, self.sent = symbols, 0
+
+    def push(self, burst: Burst) -> np.ndarray:
+        """Symbols on the air, complex64 ``[n]``, silence behind them included.
+
+        Raises:
+            ValueError: the burst has another number of symbols a frame, or none at all.
+        """
+        block = BLOCK_FRAMES * self._symbols
+        if burst.symbols.ndim != 2 or burst.symbols.shape[1] != block or not len(burst.symbols):
+            raise ValueError(
+                f"a burst of shape {burst.symbols.shape}: use [n, {block}], {self._symbols} symbols"
+                " a frame as at the channel encoder"
+            )
+        if not np.isfinite(burst.symbols).all():
+            raise ValueError("a burst with symbols that are no numbers")
+        most = most_burst(self._symbols) // block
+        parts = []
+        for first in range(0, len(burst.symbols), most):
+            part = burst.symbols[first : first + most]
+            last = burst.last and first + most >= len(burst.symbols)
+            rest = burst.window % WINDOWS << 11 | last << 10
+            rest |= len(part) - 1 << 6 | self._symbols % SIZES
+            facts = FACTS.pack(self.sent % INDEXES, burst.gain_steps, rest)
+            parts.append(make_symbol_burst(facts, part.ravel().astype(np.complex64)))
+            self.sent += 1
+        return np.concatenate(parts)
+
+
+class RadioReceiver:
+    """Samples from the air to bursts of the link, with their gain and SNR as measured.
+
+    Args:
+        profile, symbols: as at the sender.
+
+    Counters, in :attr:`counters`: those of :class:`SymbolBurstReceiver`, and ``other_symbols``,
+    bursts of a sender with another number of symbols a frame.
+
+    Raises:
+        ValueError: the profile is unknown, or too slow for so many symbols.
+    """
+
+    def __init__(self, profile: str, symbols: int) -> None:
+        self.profile = check_fits(profile, symbols)
+        self._receiver, self._symbols = SymbolBurstReceiver(self.profile, self._count), symbols
+        self.counters = self._receiver.counters
+        self.counters["other_symbols"] = 0
+        self._index = self._window = 0
+        self.offset_hz = self.snr_db = 0.0
+
+    def push(self, samples: np.ndarray) -> list[Burst]:
+        """Takes complex samples ``[n]`` and gives the bursts that are whole with them."""
+        return [self._burst(heard) for heard in self._receiver.push(samples)]
+
+    def flush(self) -> None:
+        """The stream is over: a burst that is not whole is counted as ``cut``."""
+        self._receiver.flush()
+
+    def _count(self, facts: bytes) -> int:
+        """Symbols behind a header; 0 where they are not of this link."""
+        rest = FACTS.unpack(facts)[2]
+        count = BLOCK_FRAMES * self._symbols * ((rest >> 6) % MOST_BLOCKS + 1)
+        if rest % SIZES != self._symbols % SIZES or count > MOST_SYMBOLS:
+            self.counters["other_symbols"] += 1
+            return 0
+        return count
+
+    def _burst(self, heard: SymbolBurst) -> Burst:
+        index, gain, rest = FACTS.unpack(heard.facts)
+        block = BLOCK_FRAMES * self._symbols
+        self._index = nearest(index, self._index, INDEXES)
+        self._window = nearest(rest >> 11, self._window, WINDOWS)
+        self.offset_hz = heard.offset * self.profile.symbol_rate
+        self.snr_db = heard.snr_db
+        return Burst(
+            index=self._index,
+            window=self._window,
+            first=0,
+            last=bool(rest >> 10 & 1),
+            gain_steps=max(gain, -MOST_GAIN_STEPS),
+            symbols=heard.symbols.reshape(-1, block),
+            h=heard.h.reshape(-1, block),
+            spoken=0,
+            speech_end=0,
+            snr_db=heard.snr_db,
+        )
+
+
+def nearest(number: int, last: int, count: int) -> int:
+    """The number of 0 or more that ends like ``number`` and lies nearest to ``last``."""
+    away = (number - last + count // 2) % count - count // 2
+    return last + away if last + away >= 0 else last + away + count
+
+
+class Fading:
+    """Gain of a path that fades as Rayleigh's and Jakes' model has it, of mean power 1.
+
+    Args:
+        doppler_hz: greatest Doppler shift.
+        rng: that draws the paths.
+    """
+
+    def __init__(self, doppler_hz: float, rng: np.random.Generator) -> None:
+        angles, self._phases = rng.uniform(0.0, 2.0 * np.pi, (2, PATHS))
+        self._turns = 2.0 * np.pi * doppler_hz * np.cos(angles)
+
+    def at(self, seconds: np.ndarray) -> np.ndarray:
+        """Complex ``[n]`` at these times."""
+        turned = np.outer(seconds, self._turns) + self._phases
+        return np.exp(1j * turned).sum(axis=1) / np.sqrt(PATHS)
+
+
+class RadioAir:
+    """Both radios and the air between them in numpy: bursts in, bursts as received out.
+
+    The carrier is off by ``offset_hz``; phase, gain and place are the receiver's to find. Between
+    bursts time passes as it does for the speaker.
+
+    Args:
+        options: of the link, checked; with ``rayleigh`` the signal fades.
+        offset_hz: of the carrier.
+
+    Raises:
+        ValueError: the profile is unknown, or too slow for the symbols of the options.
+    """
+
+    def __init__(self, options: TranslationOptions, offset_hz: float = 50.0) -> None:
+        self._sender = RadioSender(options.radio, options.symbols)
+        self.receiver = RadioReceiver(options.radio, options.symbols)
+        self.profile = self._sender.profile
+        self._rng = np.random.default_rng(options.seed)
+        self._fading, self._noise = None, 0.0
+        if options.channel == "rayleigh":
+            self._fading = Fading(options.doppler_hz, self._rng)
+        if options.channel != "none":
+            self._noise = 10.0 ** (-options.snr_db / 20.0)
+        self._offset_hz, self._at_s, self._most_late_s = offset_hz, 0.0, 0.0
+        self._sent_symbols, self._payload_symbols = 0, 0
+
+    def figures(self) -> dict[str, float]:
+        """What was sent and received.
+
+        Returns:
+            Counters of the receiver; bursts ``sent``; ``symbols`` on the air, and of them
+            ``payload_symbols`` of the channel code; ``most_late_s``: as long as a burst had to wait
+            for those before it.
+        """
+        return self.receiver.counters | {
+            "sent": self._sender.sent,
+            "symbols": self._sent_symbols,
+            "payload_symbols": self._payload_symbols,
+            "most_late_s": self._most_late_s,
+        }
+
+    def __call__(self, burst: Burst, from_s: float) -> tuple[list[Burst], float]:
+        """Sends a burst at ``from_s`` or as soon as the one before is over.
+
+        Returns:
+            What is received, with the places in the speech as the sender knows them; and the time
+            in s that it was on the air.
+        """
+        self._at_s = max(self._at_s, from_s)
+        self._most_late_s = max(self._most_late_s, self._at_s - from_s)
+        symbols = self._sender.push(burst)
+        self._sent_symbols += len(symbols)
+        self._payload_symbols += burst.symbols.size
+        took_s = len(symbols) / self.profile.symbol_rate
+        heard = self.receiver.push(self._air(symbols))
+        self._at_s += took_s
+        told = {"first": burst.first, "spoken": burst.spoken, "speech_end": burst.speech_end}
+        return [replace(one, **told) for one in heard], took_s
+
+    def _air(self, symbols: np.ndarray) -> np.ndarray:
+        sps, rate = self.profile.samples_per_symbol, self.profile.sample_rate
+        quiet = np.zeros(SILENCE_SYMBOLS)
+        spread = np.zeros((len(symbols) + 2 * SILENCE_SYMBOLS) * sps, dtype=complex)
+        spread[::sps] = np.concatenate([quiet, symbols, quiet])
+        samples = np.convolve(spread, pulse_taps(sps), mode="same")
+        at_s = self._at_s + np.arange(len(samples)) / rate
+        samples = samples * np.exp(2j * np.pi * self._offset_hz * at_s)
+        if self._fading is not None:
+            samples = samples * self._fading.at(at_s)
+        # Of a pulse of energy 1 a symbol, so that this is the SNR of a symbol.
+        noise = self._rng.standard_normal((2, len(samples))) * self._noise * np.sqrt(sps / 2.0)
+        return (samples + noise[0] + 1j * noise[1]).astype(np.complex64)
