@@ -237,7 +237,9 @@ class Receiver(gr.top_block):
             if self._record:
                 describe(self._record, self.modem.profile.name, self._bursts())
             return 0
-        heard = self.modem.diagnosis() or "nothing but noise is heard: is the sender running?"
+        heard = self.modem.diagnosis() or self.modem.hearing()
+        if heard == "noise alone":
+            heard = "nothing but noise is heard: is the sender running?"
         print(f"radio rx: no packet was understood: {heard}", file=sys.stderr)
         return 1
 

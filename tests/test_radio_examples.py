@@ -147,6 +147,16 @@ def test_recording_of_ofdm_ends_with_silence(radio, wav, tmp_path, capsys):
     assert rx.statistics()["accepted"] == result(capsys)["modem"]["packets"]
 
 
+def test_nothing_is_told_from_noise(radio, tmp_path, capsys):
+    """Nobody sends samples: that is not the fault of the air."""
+    address = f"ipc://{tmp_path}/air"
+    command = ["rx", str(tmp_path / "out.wav"), "--from", address, "--seconds", "0.5"]
+    assert radio.main(command) == 1
+    said = capsys.readouterr().err
+    assert "no packet was understood: no samples come, or only zeros" in said
+    assert "noise" not in said
+
+
 def test_live_over_zmq_with_a_record_of_it(radio, wav, tmp_path):
     address, record = f"ipc://{tmp_path}/air", str(tmp_path / "heard.sigmf-data")
     parse = radio.parser().parse_args

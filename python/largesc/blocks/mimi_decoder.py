@@ -153,7 +153,8 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
             self._unanswered += 1
             if self._unanswered == PATIENCE_PULLS:
                 log.warning(
-                    "%s: no frame came for 5 s. Is there a sender, and is it heard? %s",
+                    "%s: no frame came for 5 s. Is there a sender, and is it heard? "
+                    "In a chain of blocks of your own: %s",
                     self.name(),
                     REMEDY,
                 )
