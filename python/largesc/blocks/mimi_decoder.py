@@ -37,6 +37,8 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
     Input: message port `tokens` (from the concealer; the metadata `gain` fades to comfort noise, an
     `estimated_latent` is decoded in place of the tokens). Output: float stream 24 kHz; message
     ports `pull` (live: asks for the next frame), `credit` (frames that are done with), `status`.
+    Live, `pull` goes to the depacketizer's, whose `tokens` come by way of the concealer, all three
+    with mode ``live``; :class:`speech_rx` is wired so.
 
     The output lags by the codec's own delay, 20 ms with the embedded codec. Live, comfort noise is
     played until the first frame and wherever a frame is not there in time (counted as underflow).
@@ -154,9 +156,8 @@ class mimi_decoder(TokenBlock, gr.sync_block):  # noqa: N801
             if self._unanswered == PATIENCE_PULLS:
                 log.warning(
                     "%s: no frame came for 5 s. Is there a sender, and is it heard? "
-                    "In a chain of blocks of your own: %s",
+                    "How blocks are wired by hand tells help(largesc.mimi_decoder)",
                     self.name(),
-                    REMEDY,
                 )
 
     def _decode(
