@@ -26,6 +26,7 @@ set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION hamradio)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/cmake/prerm)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "gnuradio (>= 3.10), gnuradio (<< 3.11), python3-numpy, python3-scipy")
 # torch and moshi are in no distribution: `largesc doctor` says how to get them.
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS

@@ -57,6 +57,14 @@ def test_what_cpack_needs_is_said_where_it_is_used():
     assert "apt-get install file dpkg-dev" in (ROOT / "docs/installing.md").read_text()
 
 
+def test_removed_package_leaves_nothing_compiled():
+    script = ROOT / "cmake" / "prerm"
+    assert os.access(script, os.X_OK) and "py3clean -p gr-largesc" in script.read_text()
+    assert "CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/cmake/prerm" in (
+        ROOT / "cmake/package.cmake"
+    ).read_text().replace("\n", " ")
+
+
 def test_all_lists_of_requirements_are_installed():
     for path in ROOT.glob("requirements*.txt"):
         assert Path(packages.listed(path.name)).read_text() == path.read_text()
