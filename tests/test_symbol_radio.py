@@ -2,12 +2,7 @@
 """Bursts of many analogue symbols over the air: modem, blocks, and what comes in that is none."""
 
 import numpy as np
-import pmt
 import pytest
-from gnuradio import blocks, gr, largesc
-from gnuradio.largesc import keys
-from gnuradio.largesc.blocks.messages import to_pmt
-from gnuradio.largesc.blocks.translation.bursts import burst_pdu, end_of_bursts, read_burst
 from gnuradio.largesc.options import TranslationOptions
 from gnuradio.largesc.radio.preamble import PREAMBLE_SYMBOLS
 from gnuradio.largesc.radio.pulses import pulse_taps
@@ -20,6 +15,7 @@ from gnuradio.largesc.radio.symbol_burst import (
     make_symbol_burst,
     spread_order,
 )
+from gnuradio.largesc.studies.translation_radio import ToldAir
 from gnuradio.largesc.tasks.translation import Burst, BurstOrder
 from gnuradio.largesc.tasks.translation_radio import (
     Fading,
@@ -31,9 +27,7 @@ from gnuradio.largesc.tasks.translation_radio import (
     time_share,
 )
 from radio_signals import noisy, resampled, shifted
-from test_translation import WORDS, SmallModel, code_of, quiet, voice
-from test_translation_blocks import Listener, text_of
-from translation_trials import use_small_models
+from test_translation import code_of
 
 PROFILE = SYMBOL_PROFILES["medium"]
 FACTS, OTHERS = b"one.", b"two."
@@ -239,125 +233,45 @@ def test_bursts_of_another_size_are_refused_and_counted():
     assert receiver.push(samples) == [] and receiver.counters["other_symbols"] == 1
 
 
+def test_the_greatest_symbols_are_limited():
+    sent = burst_of(0, 4)
+    sent.symbols[0, :3] = 6.0, -5.0j, 3.0
+    back = RadioReceiver("medium", 64)
+    (found,) = back.push(on_the_air([RadioSender("medium", 64).push(sent)]))
+    np.testing.assert_allclose(found.symbols[0, :3] / found.h[0, :3], [3.5, -3.5j, 3.0], atol=0.1)
+
+
 def broken() -> Burst:
     symbols = np.full((2, 256), np.nan, dtype=np.complex64)
     return Burst(**vars(burst_of(0)) | {"symbols": symbols})
 
 
-# Blocks
+def test_the_channel_decoder_takes_a_gain_for_each_symbol():
+    code, rng = code_of(), np.random.default_rng(0)
+    features = rng.standard_normal((16, 6)).astype(np.float32)
+    x, gain = code.encode(features)
+    h = np.array([[0.5], [1.0], [2.0], [0.1]])
+    same = np.repeat(h, code.block_symbols, axis=1)
+    told = code.decode(h * x, h, 10.0, gain)
+    np.testing.assert_allclose(code.decode(same * x, same, 10.0, gain), told, rtol=1e-5, atol=1e-5)
+    # What cannot be heard of a block is left out, the rest of it still counts.
+    faded = same.copy()
+    faded[:, :2] = 0.0
+    assert np.isfinite(code.decode(faded * x, faded, 10.0, gain)).all()
+    with pytest.raises(ValueError, match=r"fading of shape \(4, 2\): use one a block"):
+        code.decode(x, same[:, :2], 10.0, gain)
 
 
-def test_fading_of_each_symbol_comes_back_from_a_pdu():
-    h = np.random.default_rng(0).uniform(0.1, 1.0, (2, 256)).astype(np.complex64)
-    _, found = read_burst(burst_pdu(burst_of(4, h=h, snr_db=7.5)))
-    assert np.array_equal(found.h, h) and found.snr_db == 7.5
-    meta = pmt.car(burst_pdu(burst_of(4, h=h, snr_db=7.5)))
-    for key, value in ((keys.frames, 3), (keys.frames, 0), (keys.snr_db, float("nan"))):
-        wrong = pmt.dict_add(meta, pmt.intern(key), to_pmt(value))
-        with pytest.raises(ValueError):
-            read_burst(pmt.cons(wrong, pmt.init_c32vector(512, [1j] * 512)))
-
-
-def of_radio(
-    bursts: list[Burst], ends: tuple[dict, dict] = ({}, {}), **channel: object
-) -> tuple[object, object, list[Burst]]:
-    """Both blocks behind a run with the air of Radio Channel between them, and what came."""
-    tb = gr.top_block(catch_exceptions=False)
-    tx, rx = largesc.symbol_radio_tx(**ends[0]), largesc.symbol_radio_rx(**ends[1])
-    rate = ends[0].get("sample_rate") or tx.profile.sample_rate
-    air = largesc.radio_channel(
-        sample_rate=rate, snr_bandwidth_hz=tx.profile.symbol_rate, amplitude=0.25, **channel
-    )
-    sink = blocks.message_debug(False)
-    tb.connect(tx, air, rx)
-    tb.msg_connect(rx, "symbols", sink, "store")
-    for burst in bursts:
-        tx.source.to_basic_block()._post(pmt.intern("packets"), burst_pdu(burst))
-    tx.source.to_basic_block()._post(pmt.intern("packets"), end_of_bursts())
-    tb.run()
-    found = [read_burst(sink.get_message(n))[1] for n in range(sink.num_messages())]
-    return tx, rx, found
-
-
-@pytest.mark.parametrize("profile", ["medium", "narrow"])
-@pytest.mark.parametrize("sample_rate", [0.0, 48_000.0])
-def test_bursts_come_over_the_air_of_gnu_radio(profile, sample_rate):
-    both = {"profile": profile, "sample_rate": sample_rate}
-    sent = [burst_of(n, 3) for n in range(3)]
-    tx, rx, found = of_radio(sent, (both, both), snr_db=20.0, carrier_offset_hz=200.0)
-    assert [one.index for one in found] == [0, 1, 2]
-    for one, was in zip(found, sent, strict=True):
-        assert one.snr_db == pytest.approx(20.0, abs=2.0)
-        assert np.mean(np.abs(one.symbols / one.h - was.symbols) ** 2) < 0.02
-    assert rx.statistics()["carrier_offset_hz"] == pytest.approx(200.0, abs=1.0)
-    assert tx.statistics()["bursts"] == rx.statistics()["bursts"] == 3
-    assert tx.statistics()["payload_symbols"] == 3 * 3 * 256
-
-
-def test_messages_that_cannot_be_sent_are_counted():
-    tx = largesc.symbol_radio_tx()
-    for message in (pmt.intern("x"), burst_pdu(burst_of(0, symbols=32)), burst_pdu(broken())):
-        tx.source._on_port_packets(message)
-    for number in range(10):
-        tx.source._on_port_packets(burst_pdu(burst_of(number, 1)))
-    assert tx.statistics()["refused"] == 3 and tx.statistics()["dropped"] == 2
-    tx.set_amplitude(5.0)
-    assert tx.statistics()["refused_settings"] == 1
-
-
-def test_translation_over_a_radio_gives_the_text_of_the_symbols(monkeypatch):
-    use_small_models(monkeypatch)
-    speech = np.concatenate([voice(2.5), quiet(1.0), voice(1.0), quiet(1.0)])
-    tb = gr.top_block(catch_exceptions=False)
-    tx, rx = largesc.translation_tx(symbols=3), largesc.translation_rx(symbols=3, mode="offline")
-    radio = largesc.symbol_radio_tx(symbols=3), largesc.symbol_radio_rx(symbols=3)
-    air = largesc.radio_channel(
-        sample_rate=19_200.0, snr_db=20.0, snr_bandwidth_hz=4800.0, amplitude=0.25,
-        carrier_offset_hz=-100.0,
-    )  # fmt: skip
-    listener, sink = Listener(), blocks.null_sink(gr.sizeof_float)
-    tb.connect(blocks.vector_source_f(speech.tolist()), tx)
-    tb.msg_connect(tx, "symbols", radio[0], "symbols")
-    tb.connect(radio[0], air, radio[1])
-    tb.msg_connect(radio[1], "symbols", rx, "symbols")
-    tb.msg_connect(rx, "text", listener, "in")
-    tb.connect(rx, sink)
-    tb.run()
-    assert text_of(listener.messages).split()[: len(WORDS)] == WORDS
-    assert rx.statistics()["windows"] == 2 and rx.statistics()["lost"] == 0
-
-
-@pytest.mark.parametrize("block", [largesc.symbol_radio_tx, largesc.symbol_radio_rx])
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"profile": "wide"}, "profile 'wide' carries no analogue symbols: use one of ssb"),
-        ({"profile": "ssb"}, "symbols 64 .* profile ssb .* or the profile medium"),
-        ({"symbols": 0}, "symbols 0 is out of range"),
-        ({"sample_rate": 1.0}, "sample_rate 1 has no ratio"),
-    ],
-)
-def test_bad_arguments_are_named(block, wrong, said):
-    with pytest.raises(ValueError, match=said):
-        block(**wrong)
-
-
-def test_a_loopback_over_a_radio_gives_the_text_without_one(monkeypatch):
-    from gnuradio.largesc.tasks import translation_loopback as loopback
-
-    monkeypatch.setattr(loopback, "whisper", lambda source: SmallModel())
-    monkeypatch.setattr(loopback, "load_channel_code", lambda source, symbols: code_of())
-    speech, texts = np.concatenate([voice(2.5), quiet(1.0), voice(1.0)]), []
-    for radio in ("", "ssb"):
-        options = TranslationOptions(
-            symbols=3, radio=radio, channel="rayleigh", snr_db=20.0, doppler_hz=0.5
-        )
-        link = loopback.TranslationLoopback(options, voiced=False)
-        texts.append("".join(step.text.committed for step in link.run([speech])))
-        assert radio == "" or link.radio.figures()["sent"] == link.radio.figures()["bursts"] > 3
-    assert texts[0] == texts[1] and texts[0].split()[: len(WORDS)] == WORDS
-    with pytest.raises(ValueError, match="profile ssb carries"):
-        loopback.TranslationLoopback(TranslationOptions(radio="ssb"), voiced=False)
+def test_the_study_tells_the_fading_that_the_modem_finds():
+    options = TranslationOptions(radio="medium", snr_db=40.0, doppler_hz=5.0, seed=3)
+    modem, told = RadioAir(options), ToldAir(options)
+    for number in range(3):
+        sent = burst_of(number, 12)
+        (found,), _ = modem(sent, 2.0 * number)
+        (known,) = told(sent, 2.0 * number)
+        ratio = np.abs(known.h) / found.h
+        assert np.std(ratio) < 0.05 * np.mean(ratio)
+        np.testing.assert_allclose(known.symbols, known.h * sent.symbols, atol=0.05)
 
 
 def test_a_sender_that_begins_anew_is_followed():
@@ -379,3 +293,18 @@ def test_a_burst_that_is_lost_is_counted_behind_it():
         (found,) = receiver.push(samples)
         order.take(found.index)
     assert order.counters["lost"] == 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30, 5e8, 1e-30, 0.0])
+def test_whatever_comes_within_a_burst_raises_nothing(wrong):
+    receiver, sender = RadioReceiver("medium", 64), RadioSender("medium", 64)
+    rng = np.random.default_rng(7)
+    for number, (first, last) in enumerate(rng.integers(0, 6000, (4, 2))):
+        samples = on_the_air([sender.push(burst_of(number, 4))]) * 10.0 ** rng.uniform(-12, 8)
+        samples[min(first, last) : max(first, last)] = wrong
+        for found in receiver.push(samples):
+            for values in (found.symbols, found.h, found.snr_db):
+                assert np.isfinite(values).all()
+    receiver.flush()
+    counters = receiver.counters
+    assert counters["bursts"] + counters["cut"] + counters["headers_failed"] <= 4

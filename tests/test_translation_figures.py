@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tables of docs/translation.md are the CSVs of the study, row by row."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
+from gnuradio.largesc.radio.symbol_burst import SYMBOL_PROFILES, burst_symbols
 from gnuradio.largesc.tables import read_csv
+from gnuradio.largesc.tasks.translation_radio import time_share
 from test_figures import table
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -54,6 +57,53 @@ def test_long_speech():
     # What the page says of it.
     first, last = (float(found[n]["lag_text_s"]) for n in (0, 9))
     assert f"{(last - first) / 9:.1f} s a minute" in PAGE
+
+
+def test_radio():
+    found = rows("radio")
+    wanted = []
+    for told, modem in zip(found[::2], found[1::2], strict=True):
+        same = ("channel", "doppler_hz", "snr_db", "prompts")
+        assert [told[name] for name in same] == [modem[name] for name in same]
+        doppler_hz = float(modem["doppler_hz"])
+        fading = f", {doppler_hz:g} Hz" if doppler_hz else ""
+        lost = f"{modem['lost']} of {modem['bursts']}"
+        line = [modem["channel"] + fading, f"{float(modem['snr_db']):g}", score(told), score(modem)]
+        wanted.append([*line, lost])
+    assert table(PAGE, "over the air") == wanted
+    sums = {n: sum(int(r[n]) for r in found[1::2]) for n in ("symbols", "payload_symbols")}
+    share = sums["symbols"] / sums["payload_symbols"]
+    assert f"{share:.2f} symbols on the air for each of the channel code" in PAGE
+    assert f"{found[0]['prompts']} prompts, {int(found[0]['prompts']) // 4} of each" in PAGE
+
+
+def test_nothing_is_found_in_noise():
+    found = rows("radio_noise")
+    assert [row["profile"] for row in found] == list(SYMBOL_PROFILES)
+    assert all(
+        row["seconds"] == "600" and row["preambles"] == row["bursts"] == "0" for row in found
+    )
+
+
+def test_peaks():
+    (row,) = rows("radio_peaks")
+    assert f"Peaks are {row['peak']} times the RMS" in PAGE
+    assert f"(an error of −{row['limited_db'].lstrip('-')} dB)" in PAGE
+    less_db = 20.0 * math.log10(float(row["peak"]) / 1.8)
+    assert f"has {less_db:.0f} dB less power" in PAGE
+
+
+def test_what_profiles_carry_is_said():
+    said = table(PAGE, "profile")
+    wanted = []
+    for name, profile in SYMBOL_PROFILES.items():
+        most = max(n for n in range(1, 200) if time_share(profile, n) <= 1.0)
+        share = time_share(profile, 64)
+        used = f"{100 * share:.0f} % of the time" if share <= 1.0 else "–"
+        wide = f"{profile.bandwidth_hz / 1000:g}"
+        wanted.append([f"`{name}`", f"{profile.symbol_rate:g}", wide, str(most), used])
+    assert said == wanted
+    assert f"The overhead is {burst_symbols(2400) - 2400} symbols on the 2400" in PAGE
 
 
 def test_long_speech_is_shown_by_the_minute():

@@ -9,8 +9,10 @@ frame, beside no channel, and our speech codec and Codec 2 translated at the rec
 ``--streaming`` instead ``streaming.csv``, by segments and policy. With ``--confidence`` instead
 ``confidence.csv``: how sure the model is of prompts that the channel code may be fitted to. With
 ``--long`` instead ``long.csv``: how far the listener is behind in each minute of French that goes
-on without a pause, at 10 dB Rayleigh. Results are kept in ``cache`` of ``--work``, and a run that
-was killed goes on.
+on without a pause, at 10 dB Rayleigh. With ``--radio`` instead ``radio.csv``: the symbols through
+the modem, ``radio_noise.csv``: what it takes for bursts in noise, and ``radio_peaks.csv``: how far
+the peaks of a burst stand out. Results are kept in ``cache`` of ``--work``, and a run that was
+killed goes on.
 """
 
 import argparse
@@ -76,6 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--streaming", action="store_true", help="segments and policies instead")
     instead.add_argument("--confidence", action="store_true", help="of the model, instead")
+    instead.add_argument("--radio", action="store_true", help="through the modem, instead")
     instead.add_argument(
         "--long", type=at_least_one, metavar="MINUTES", help="speech without pauses"
     )
@@ -332,6 +335,12 @@ def study(args: argparse.Namespace) -> None:
     done = Cache(args.work / "cache")
     if args.long:
         rows = long_speech(args, done)
+    elif args.radio:
+        from .translation_radio import noise_alone, peaks, radio
+
+        rows = radio(args, done)
+        noise_alone(args, done)
+        peaks(args)
     elif args.confidence:
         rows = confidences(args, chosen_prompts(args.prompts, fitted=True), done)
     elif args.streaming:

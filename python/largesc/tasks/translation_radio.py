@@ -34,6 +34,9 @@ from .translation import Burst
 
 FACTS = struct.Struct(">BbH")
 INDEXES, WINDOWS, MOST_BLOCKS, SIZES = 2**8, 2**5, 2**4, 2**6
+# Amplitude of the greatest symbols: what is beyond is cut off, so that peaks of a burst are four
+# times its RMS in place of six. That leaves an error of -35 dB.
+GREATEST = 3.5
 # Of the simulated air: paths of a fading signal, and silence around a burst, in symbols.
 PATHS, SILENCE_SYMBOLS = 16, 64
 
@@ -106,7 +109,7 @@ class RadioSender:
         most = most_burst(self._symbols) // block
         parts = []
         for first in range(0, len(burst.symbols), most):
-            part = burst.symbols[first : first + most]
+            part = limited(burst.symbols[first : first + most])
             last = burst.last and first + most >= len(burst.symbols)
             rest = burst.window % WINDOWS << 11 | last << 10
             rest |= len(part) - 1 << 6 | self._symbols % SIZES
@@ -114,6 +117,11 @@ class RadioSender:
             parts.append(make_symbol_burst(facts, part.ravel().astype(np.complex64)))
             self.sent += 1
         return np.concatenate(parts)
+
+
+def limited(symbols: np.ndarray) -> np.ndarray:
+    """Symbols of the same phase and of an amplitude of at most 3.5."""
+    return symbols * np.minimum(1.0, GREATEST / np.maximum(np.abs(symbols), 1e-9))
 
 
 class RadioReceiver:
@@ -265,7 +273,7 @@ class RadioAir:
         spread = np.zeros((len(symbols) + 2 * SILENCE_SYMBOLS) * sps, dtype=complex)
         spread[::sps] = np.concatenate([quiet, symbols, quiet])
         samples = np.convolve(spread, pulse_taps(sps), mode="same")
-        at_s = self._at_s + np.arange(len(samples)) / rate
+        at_s = self._at_s + (np.arange(len(samples)) - SILENCE_SYMBOLS * sps) / rate
         samples = samples * np.exp(2j * np.pi * self._offset_hz * at_s)
         if self._fading is not None:
             samples = samples * self._fading.at(at_s)

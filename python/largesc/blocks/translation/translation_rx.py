@@ -43,7 +43,8 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
         model: Whisper, ``base`` or a folder.
         channel_code: as the sender's.
         symbols: as the sender's.
-        snr_db: mean SNR that the decoder reckons with; may change while it runs.
+        snr_db: mean SNR that the decoder reckons with, where a burst does not bring its own, as
+            those of symbol_radio_rx do; may change while it runs.
         voice: of Piper, ``joe`` or a path; empty: text alone, and silence.
         mode: ``live`` (silence while nothing is said) or ``offline`` (speech without pauses; ends
             with the stream).
