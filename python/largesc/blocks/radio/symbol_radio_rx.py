@@ -67,8 +67,8 @@ class symbol_radio_rx(gr.hier_block2):  # noqa: N801
     translation_tx, the places in the speech 0, and frames, fading, snr_db), `status`.
 
     Bursts are found at any amplitude, at a carrier offset of up to 12 % of the symbol rate
-    (`medium` 576 Hz). Echoes are not taken out; pilots follow fading of up to some Hz. A burst whose
-    header cannot be read is counted and lost. When the stream ends, the ports end.
+    (`medium` 576 Hz). Echoes are not taken out; pilots follow fading of up to some Hz. A burst
+    whose header cannot be read is counted and lost. When the stream ends, the ports end.
 
     Args:
         profile, symbols: as at the sender.
