@@ -8,12 +8,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from gnuradio.largesc.gateway.cluster import GatewayCluster, peers_of
+from gnuradio.largesc._core import append_crc
+from gnuradio.largesc.gateway.cluster import GatewayCluster, callers_of
 from gnuradio.largesc.gateway.gateway import STRANGER_S
 from gnuradio.largesc.gateway.metrics import GatewayMetrics
 from gnuradio.largesc.gateway.worker import WorkerPlan
 from gnuradio.largesc.models.packaged import absent
 from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
+from gnuradio.largesc.packets.call_number import wrapped
 from gnuradio.largesc.ray_cluster import joined_ray
 from helpers import free_port, wait_until
 from test_gateway import sender
@@ -56,7 +58,7 @@ class Speakers:
         return sorted(self.cluster.peers()) == PEERS
 
     def homes(self) -> list[set[tuple]]:
-        return [set(peers_of(place)) for place in self.cluster._places]
+        return [{peer for peer, _ in callers_of(place)} for place in self.cluster._places]
 
 
 def test_calls_are_shared_out_and_a_killed_worker_is_replaced(cluster):
@@ -141,10 +143,40 @@ def test_a_worker_that_stands_still_is_replaced_and_a_gateway_that_does_is_not(c
 def test_addresses_that_are_silent_count_for_no_worker(cluster):
     now_ns = time.monotonic_ns()
     for n in range(5):
-        cluster.take(b"garbage", ("127.0.0.1", 7000 + n), now_ns)
+        cluster.take(append_crc(b"not garbage"), ("127.0.0.1", 7000 + n), now_ns)
     assert len(cluster._strangers) >= 5
     cluster.tick(now_ns + int((STRANGER_S + 1.0) * 1e9))
-    assert not {peer for peer in cluster._strangers if peer[1] >= 7000}
+    assert not {peer for peer, _ in cluster._strangers if peer[1] >= 7000}
+
+
+def test_garbage_reaches_no_worker(cluster):
+    before = cluster.counters
+    for n in range(50):
+        cluster.take(b"garbage", ("127.0.0.1", 8000 + n), time.monotonic_ns())
+    assert cluster.counters["refused_packets"] == before["refused_packets"] + 50
+    assert cluster.counters["packets"] == before["packets"] + 50
+    assert not any(place.waiting for place in cluster._places)
+
+
+def test_calls_of_one_address_are_shared_out(cluster):
+    tokens = [[(5 * n + k) % 2048 for k in range(8)] for n in range(500)]
+    senders, peer = {number: sender(tokens, end=False) for number in range(1, 4)}, ("10.1.1.1", 9)
+
+    def found() -> list[list[int]]:
+        places = cluster._places
+        return [[n for p, n in callers_of(place) if p == peer] for place in places]
+
+    def heard() -> bool:
+        now_ns = time.monotonic_ns()
+        for number, packets in senders.items():
+            for packet in next(packets):
+                cluster.take(wrapped(packet, number, True), peer, now_ns)
+        cluster.tick(now_ns)
+        time.sleep(0.08)
+        return sorted(sum(found(), [])) == [1, 2, 3]
+
+    wait_until(heard)
+    assert all(found())
 
 
 def test_what_a_worker_cannot_use_is_counted(cluster):

@@ -11,6 +11,8 @@ from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from .._core import has_right_crc
+from ..packets.call_number import unwrapped
 from ..ray_cluster import joined_ray
 from .gateway import KEPT_STEPS, MOST_STRANGERS, SECOND_NS, STRANGER_S, counts_of, put_last
 from .worker import Aged, Turn, Worker, WorkerPlan
@@ -49,7 +51,8 @@ class Place:
 class GatewayCluster:
     """All calls, as :class:`Gateway` is: a clock turns it, a socket feeds it.
 
-    A call stays with its worker. What comes from a new address goes to the worker with the fewest.
+    A call, by address and number, stays with its worker. A new one goes to the worker with the
+    fewest.
 
     Args:
         plan: of each worker.
@@ -59,8 +62,9 @@ class GatewayCluster:
         ValueError: Ray is not installed, its cluster does not let us in, or has too few processors.
 
     Attributes:
-        counters: sums of the workers', ``workers_replaced``, ``turns_skipped``: ticks at which
-            a worker still computed, and ``overrun``: datagrams left out as a worker had too many.
+        counters: sums of the workers' and of what is refused here, ``workers_replaced``,
+            ``turns_skipped``: ticks at which a worker still computed, and ``overrun``: datagrams
+            left out as a worker had too many.
         totals: of all calls that have ended, at most a second old; of a worker that died, those
             of its calls as well.
         step_ms: of the last turns.
@@ -80,11 +84,12 @@ class GatewayCluster:
         self._kind = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(Worker)
         self._places = [Place(self._kind.remote(plan)) for _ in range(workers)]
         self._spare = self._new_spare()
-        # Their worker, and when they were heard.
-        self._strangers: dict[tuple, tuple[int, int]] = {}
+        # Workers of callers, who are an address and a call number. Those that are no calls yet: and
+        # when they were heard.
+        self._strangers: dict[tuple[tuple, int], tuple[int, int]] = {}
         # How many of them each worker has, counted anew at each tick: a flood brings many.
         self._coming: Counter[int] = Counter()
-        self._homes: dict[tuple, int] = {}
+        self._homes: dict[tuple[tuple, int], int] = {}
         self._before = Counter()
         self._outputs_before, self._totals_before = Counter(), Counter()
         self._own = dict.fromkeys(("workers_replaced", "turns_skipped", "overrun"), 0)
@@ -132,23 +137,29 @@ class GatewayCluster:
 
     def peers(self) -> list[tuple]:
         """Addresses that calls come from, once for each call."""
-        return [peer for place in self._told() for peer in place.told.peers]
+        return [peer for place in self._told() for peer, _ in place.told.callers]
 
     def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
         """Takes a datagram that came from ``peer`` at ``now_ns`` of ``time.monotonic_ns``."""
-        home = self._homes.get(peer)
+        caller = peer, unwrapped(data, False)[0]
+        home = self._homes.get(caller)
         if home is None:
-            home, _ = self._strangers.get(peer) or (None, 0)
+            if not self._plan.keys and self._plan.link.has_crc and not has_right_crc(data):
+                # A flood of garbage takes no worker's time.
+                with self._lock:
+                    self._before.update(packets=1, refused_packets=1)
+                return
+            home, _ = self._strangers.get(caller) or (None, 0)
             if home is None:
                 home = self._emptiest()
                 self._coming[home] += 1
-            put_last(self._strangers, peer, (home, now_ns), MOST_STRANGERS)
+            put_last(self._strangers, caller, (home, now_ns), MOST_STRANGERS)
         waiting = self._places[home].waiting
         self._own["overrun"] += len(waiting) == MOST_WAITING
         waiting.append((data, peer, now_ns))
 
     def _emptiest(self) -> int:
-        counts = [len(peers_of(place)) for place in self._places]
+        counts = [len(callers_of(place)) for place in self._places]
         return min(range(len(counts)), key=lambda n: counts[n] + self._coming[n])
 
     def tick(self, now_ns: int) -> list[tuple[bytes, tuple]]:
@@ -169,12 +180,12 @@ class GatewayCluster:
                 tell = place.turns % TELL_EVERY == 0
                 place.turn, place.ticks = place.actor.turn.remote(aged, tell), 0
                 place.turns += 1
-        self._homes = {p: n for n, place in enumerate(self._places) for p in peers_of(place)}
+        self._homes = {c: n for n, place in enumerate(self._places) for c in callers_of(place)}
         since_ns = now_ns - int(STRANGER_S * SECOND_NS)
         self._strangers = {
-            peer: (home, heard_ns)
-            for peer, (home, heard_ns) in self._strangers.items()
-            if peer not in self._homes and heard_ns > since_ns
+            caller: (home, heard_ns)
+            for caller, (home, heard_ns) in self._strangers.items()
+            if caller not in self._homes and heard_ns > since_ns
         }
         self._coming = Counter(home for home, _ in self._strangers.values())
         return replies
@@ -236,7 +247,7 @@ class GatewayCluster:
         with self._lock:
             if place.told is not None:
                 self._before.update(place.told.counters)
-                self._before["calls_ended"] += len(place.told.peers)
+                self._before["calls_ended"] += len(place.told.callers)
                 self._outputs_before.update(place.told.outputs)
             if place.full is not None:
                 self._totals_before.update(place.full.totals)
@@ -271,6 +282,6 @@ class GatewayCluster:
         return replies
 
 
-def peers_of(place: Place) -> list[tuple]:
-    """Returns the addresses that a worker's calls come from, as it told last."""
-    return place.told.peers if place.told is not None else []
+def callers_of(place: Place) -> list[tuple[tuple, int]]:
+    """Returns address and number of each call of a worker, as it told last."""
+    return place.told.callers if place.told is not None else []

@@ -124,6 +124,10 @@ class Gateway:
         """Addresses that calls come from, once for each call."""
         return [call.peer for call in self.calls.values()]
 
+    def callers(self) -> list[tuple[tuple, int]]:
+        """Address and call number of each call, 0 where it has none."""
+        return [(call.peer, call.number) for call in self.calls.values()]
+
     def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
         """Takes a datagram that came from ``peer`` at ``now_ns`` of ``time.monotonic_ns``."""
         self.counters["packets"] += 1

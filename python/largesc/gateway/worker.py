@@ -55,7 +55,7 @@ class Turn:
 
     Attributes:
         replies: datagrams to send, and where to.
-        peers: addresses that its calls come from, once for each.
+        callers: address and call number of each of its calls.
         step_ms: what computing took.
         counters, totals: of its gateway, and ``failures`` of datagrams.
         calls: statistics of each call, by name; None: not told at this tick.
@@ -63,7 +63,7 @@ class Turn:
     """
 
     replies: list[tuple[bytes, tuple]]
-    peers: list[tuple]
+    callers: list[tuple[tuple, int]]
     step_ms: float
     counters: dict[str, int]
     totals: Counter
@@ -129,7 +129,7 @@ class Worker:
         counters["failures"] += self._failures
         return Turn(
             replies,
-            self._gateway.peers(),
+            self._gateway.callers(),
             self._gateway.step_ms[-1] if self._gateway.step_ms else 0.0,
             counters,
             self._gateway.totals,
