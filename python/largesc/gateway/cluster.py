@@ -74,6 +74,8 @@ class GatewayCluster:
         # Its workers log calls, each of which is worth a line.
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+        # Else anything that runs beside them would take the time of the calls.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         self._ray = ray = joined_ray(os.environ.get("RAY_ADDRESS"), log_to_driver=True)
         processors = int(ray.cluster_resources().get("CPU", 1))
         if workers > processors:
