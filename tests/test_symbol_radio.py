@@ -221,6 +221,23 @@ def test_bursts_take_no_longer_than_their_speech(profile):
         check_fits(profile, most + 1)
 
 
+def test_short_segments_have_to_fit_as_well():
+    assert check_fits("medium", 64, 0.5)
+    with pytest.raises(ValueError, match=r"segments of 0.2 s.* at most \d+, or longer .* narrow$"):
+        RadioAir(TranslationOptions(radio="medium", segment_s=0.2).checked())
+    with pytest.raises(ValueError, match="use longer segments$"):
+        check_fits("ssb", 64, 0.1)
+
+
+@pytest.mark.parametrize("level", [1e-12, 1e-6, 1e-3, 1e8])
+def test_bursts_are_found_at_any_amplitude(level):
+    sent = burst_of(0, 4)
+    samples = noisy(on_the_air([RadioSender("medium", 64).push(sent)]), 15.0, PROFILE, 1)
+    (found,) = RadioReceiver("medium", 64).push((level * samples).astype(np.complex64))
+    assert found.snr_db == pytest.approx(15.0, abs=1.0)
+    assert np.mean(np.abs(found.symbols / found.h - sent.symbols) ** 2) < 0.05
+
+
 def test_bursts_of_another_size_are_refused_and_counted():
     sender = RadioSender("medium", 64)
     for wrong in (burst_of(0, symbols=32), burst_of(0, 0), burst_of(0, symbols=65)):

@@ -8,13 +8,13 @@ import pmt
 import pytest
 from gnuradio import blocks, gr, largesc
 from gnuradio.largesc import keys
-from gnuradio.largesc.blocks.messages import to_pmt
+from gnuradio.largesc.blocks.messages import make_burst, to_pmt
 from gnuradio.largesc.blocks.translation.bursts import burst_pdu, end_of_bursts, read_burst
 from gnuradio.largesc.options import TranslationOptions
 from gnuradio.largesc.radio.symbol_burst import SYMBOL_PROFILES
 from gnuradio.largesc.tasks.translation import Burst
-from gnuradio.largesc.tasks.translation_radio import time_share
-from test_symbol_radio import broken, burst_of
+from gnuradio.largesc.tasks.translation_radio import RadioSender, time_share
+from test_symbol_radio import broken, burst_of, on_the_air
 from test_translation import WORDS, SmallModel, code_of, quiet, voice
 from test_translation_blocks import Listener, text_of
 from translation_trials import use_small_models
@@ -80,6 +80,52 @@ def test_messages_that_cannot_be_sent_are_counted():
     assert tx.statistics()["refused"] == 3 and tx.statistics()["dropped"] == 2
     tx.set_amplitude(5.0)
     assert tx.statistics()["refused_settings"] == 1
+
+
+def tagged(tx: object, messages: list[object]) -> tuple[list[int], list[int], int]:
+    """Where bursts begin on the air, their lengths by their tags, and all samples."""
+    tb, sink = gr.top_block(catch_exceptions=False), blocks.vector_sink_c()
+    if isinstance(tx, largesc.task_tx):
+        tb.connect(blocks.null_source(gr.sizeof_float), blocks.head(gr.sizeof_float, 1), tx)
+    tb.connect(tx, sink)
+    for message in messages:
+        tx.source.to_basic_block()._post(pmt.intern("packets"), message)
+    tb.run()
+    tags = [t for t in sink.tags() if pmt.to_python(t.key) == "packet_len"]
+    return [t.offset for t in tags], [pmt.to_python(t.value) for t in tags], len(sink.data())
+
+
+@pytest.mark.parametrize("block", [largesc.symbol_radio_tx, largesc.task_tx])
+def test_the_tag_of_a_burst_counts_samples(block):
+    if block is largesc.task_tx:
+        sent = [make_burst({}, np.ones(128, dtype=np.complex64))] * 2
+    else:
+        sent = [burst_pdu(burst_of(number)) for number in range(2)] + [end_of_bursts()]
+    starts, lengths, count = tagged(block(), sent)
+    assert len(starts) >= 3
+    assert np.array_equal(np.diff([*starts, count]), lengths)
+
+
+@pytest.mark.parametrize("block", [largesc.symbol_radio_tx, largesc.task_tx])
+def test_a_burst_waits_for_little_silence(block):
+    tx = block(continuous=True)
+    rate, size = tx.profile.sample_rate, len(tx._chain) - 1
+    held = [each.max_output_buffer(0) for each in tx._chain]
+    assert held[:size] == [512] * size and 512 <= held[size] <= max(512, 0.06 * rate)
+
+
+def test_what_a_user_does_wrong_is_logged_once(caplog):
+    tx, rx = largesc.symbol_radio_tx(symbols=32), largesc.symbol_radio_rx(symbols=64)
+    for number in range(12):
+        tx.source._on_port_packets(burst_pdu(burst_of(number, symbols=32)))
+    assert tx.statistics()["dropped"] == 4
+    samples = on_the_air([RadioSender("medium", 32).push(burst_of(0, symbols=32))])
+    for _ in range(2):
+        rx.sink.work([samples.astype(np.complex64)], [])
+    assert rx.statistics()["other_symbols"] == 2
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("packets come faster than they go on the air" in one for one in said) == 1
+    assert sum("another number of symbols a frame" in one for one in said) == 1
 
 
 def test_translation_over_a_radio_gives_the_text_of_the_symbols(monkeypatch):

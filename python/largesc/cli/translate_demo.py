@@ -36,6 +36,7 @@ def demo(args: argparse.Namespace) -> int:
     for prompt in chosen:
         print(f"said ({prompt.language}):  {prompt.text}\nreference:  {prompt.reference}")
     air = "no channel" if options.channel == "none" else f"{options.channel}, {options.snr_db:g} dB"
+    air = f"radio {options.radio}, {air}" if options.radio else air
     print(f"\nunderstood ({air}, {options.symbols * FEATURES_PER_S} symbols a second):")
     screen, steps, lags = Screen(False), [], Lags()
     for step in link.run(np.array_split(source, max(1, len(source) // 960))):

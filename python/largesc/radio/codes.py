@@ -27,6 +27,8 @@ LDPC_CERTAIN = 4.0
 LDPC_ITERATIONS = 50
 # Steps of the Viterbi decoder's soft bits per unit of the mean amplitude.
 SOFT_STEPS = 32.0
+# Soft bits may be small, as the signal is; their scale does not matter.
+LEAST_LLR = 1e-30
 
 _capsule = ctypes.pythonapi.PyCapsule_New
 _capsule.restype = ctypes.py_object
@@ -94,7 +96,7 @@ class PacketCode:
         if len(llr) != coded_bits(self.name, count):
             raise ValueError(f"{len(llr)} soft bits do not fit {count} bits")
         if self.name == "convolutional":
-            scale = SOFT_STEPS / max(float(np.mean(np.abs(llr))), 1e-9)
+            scale = SOFT_STEPS / max(float(np.mean(np.abs(llr))), LEAST_LLR)
             soft = np.clip(np.round(128 + scale * llr), 0, 255).astype(np.uint8)
             self._decoder.set_frame_size(count)
             return _work(self._decoder, soft, count)
@@ -110,7 +112,7 @@ class PacketCode:
         return word[: LDPC_PARITY_BITS + len(info)]
 
     def _decode_ldpc(self, llr: np.ndarray, count: int) -> np.ndarray:
-        scale = 1.0 / max(float(np.mean(np.abs(llr))), 1e-9)
+        scale = 1.0 / max(float(np.mean(np.abs(llr))), LEAST_LLR)
         out, start = [], 0
         for part in _blocks(np.zeros(count, dtype=np.uint8)):
             size = LDPC_PARITY_BITS + len(part)

@@ -41,31 +41,42 @@ GREATEST = 3.5
 PATHS, SILENCE_SYMBOLS = 16, 64
 
 
-def check_fits(profile: str, symbols: int) -> RadioProfile:
+def check_fits(
+    profile: str, symbols: int, segment_s: float = TranslationOptions.segment_s
+) -> RadioProfile:
     """The profile, where it carries ``symbols`` a frame as fast as they come.
+
+    Args:
+        profile, symbols: as of :class:`RadioSender`.
+        segment_s: length of a segment of speech, each of which is a burst.
 
     Raises:
         ValueError: it does not, or there is no such profile.
     """
     found = find_symbol_profile(profile)
     check_range("symbols", symbols, 1, MOST_SYMBOLS // BLOCK_FRAMES)
-    if time_share(found, symbols) > 1.0:
-        most = max(n for n in range(1, symbols) if time_share(found, n) <= 1.0)
-        wider = [n for n, p in SYMBOL_PROFILES.items() if time_share(p, symbols) <= 1.0]
-        other = f", or the profile {wider[0]}" if wider else ""
+    if time_share(found, symbols, segment_s) > 1.0:
+        fewer = [n for n in range(1, symbols) if time_share(found, n, segment_s) <= 1.0]
+        wider = [n for n, p in SYMBOL_PROFILES.items() if time_share(p, symbols, segment_s) <= 1.0]
+        # Short segments are mostly overhead.
+        short = segment_s < TranslationOptions.segment_s
+        ways = [f"at most {n}" for n in fewer[-1:]] + ["longer segments"] * short
+        ways += [f"the profile {name}" for name in wider[:1]]
         raise ValueError(
-            f"symbols {symbols} a frame of 20 ms are more than the profile {profile} carries as "
-            f"fast as they come: use at most {most}{other}"
+            f"symbols {symbols} a frame of 20 ms, in segments of {segment_s:g} s, are more than "
+            f"the profile {profile} carries as fast as they come: use {', or '.join(ways)}"
         )
     return found
 
 
-def time_share(profile: RadioProfile, symbols: int) -> float:
-    """Time on the air of a segment of 0.75 s, all overhead included, by its length."""
-    count = round(TranslationOptions.segment_s * FEATURES_PER_S * symbols)
+def time_share(
+    profile: RadioProfile, symbols: int, segment_s: float = TranslationOptions.segment_s
+) -> float:
+    """Time on the air of a segment, all overhead included, by its length."""
+    count = round(segment_s * FEATURES_PER_S * symbols)
     bursts = -(-count // most_burst(symbols))
     total = bursts * burst_symbols(-(-count // bursts))
-    return total / profile.symbol_rate / TranslationOptions.segment_s
+    return total / profile.symbol_rate / segment_s
 
 
 def most_burst(symbols: int) -> int:
@@ -218,10 +229,11 @@ class RadioAir:
         offset_hz: of the carrier.
 
     Raises:
-        ValueError: the profile is unknown, or too slow for the symbols of the options.
+        ValueError: the profile is unknown, or too slow for symbols and segments of the options.
     """
 
     def __init__(self, options: TranslationOptions, offset_hz: float = 50.0) -> None:
+        check_fits(options.radio, options.symbols, options.segment_s)
         self._sender = RadioSender(options.radio, options.symbols)
         self.receiver = RadioReceiver(options.radio, options.symbols)
         self.profile = self._sender.profile

@@ -9,7 +9,7 @@ import pmt
 from gnuradio import gr
 
 from ...radio.morse import StationIdent
-from ..block_base import STATUS_FRAMES, TokenBlock
+from ..block_base import STATUS_FRAMES, TokenBlock, count_once
 from ..messages import read_packet
 
 LENGTH_TAG = "packet_len"
@@ -84,7 +84,8 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
             self._packets.append((packet, message))
             if len(self._packets) > self._queue_packets:
                 _, oldest = self._packets.popleft()
-                self.counters["dropped"] += 1
+                text = "packets come faster than they go on the air: the oldest are dropped"
+                count_once(self, "dropped", "dropped", text)
                 self.give_credit(oldest)
             return
         # The end of a stream may come without a packet.

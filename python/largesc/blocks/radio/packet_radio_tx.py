@@ -40,6 +40,18 @@ def buffer_for(sample_rate: float) -> int:
     return max(1, round(BUFFER_SECONDS * sample_rate / LEAST_BUFFER)) * LEAST_BUFFER
 
 
+def bound_buffers(chain: list, sample_rate: float) -> None:
+    """Keeps short what a burst must wait for: the silence in the buffers of a chain.
+
+    Args:
+        chain: blocks from the source of symbols on.
+        sample_rate: behind the last of them, which holds about 40 ms.
+    """
+    for block in chain:
+        block.set_max_output_buffer(LEAST_BUFFER)
+    chain[-1].set_max_output_buffer(buffer_for(sample_rate))
+
+
 def checked_amplitude(amplitude: float) -> float:
     """Returns the amplitude, or raises ValueError outside 0 to 1."""
     if not 0 < amplitude <= 1:
@@ -50,6 +62,13 @@ def checked_amplitude(amplitude: float) -> float:
 def scaled_pulse(samples_per_symbol: int, rms: float) -> list[float]:
     """Taps of the pulse for a burst of the given RMS."""
     return (rms * pulse_taps(samples_per_symbol)).tolist()
+
+
+def pulse_shaper(samples_per_symbol: int, rms: float) -> tuple[object, object]:
+    """Symbols to the pulses of a burst of the given RMS; and its tag `packet_len` to samples."""
+    pulses = filter.interp_fir_filter_ccf(samples_per_symbol, scaled_pulse(samples_per_symbol, rms))
+    size = gr.sizeof_gr_complex
+    return pulses, blocks.tagged_stream_multiply_length(size, LENGTH_TAG, samples_per_symbol)
 
 
 class packet_radio_tx(gr.hier_block2):  # noqa: N801
@@ -122,9 +141,7 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
             self.source = self._ofdm_source(queue_packets)
         else:
             self.source = self._symbol_source(key_up_ms, continuous, queue_packets, ident)
-        self._sample_rate = sample_rate
-        # What buffers hold is silence that a packet must wait for: half a second at most.
-        self._buffer = buffer_for(sample_rate or self.profile.sample_rate) if continuous else 0
+        self._sample_rate, self._continuous = sample_rate, continuous
         self._build()
         self.message_port_register_hier_in("packets")
         self.msg_connect(self, "packets", self.source, "packets")
@@ -138,10 +155,8 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
         change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=False)
         if change is not None:
             chain.append(change)
-        if self._buffer:
-            for block in chain:
-                block.set_max_output_buffer(LEAST_BUFFER)
-            chain[-1].set_max_output_buffer(self._buffer)
+        if self._continuous:
+            bound_buffers(chain, self._sample_rate or self.profile.sample_rate)
         self._chain = chain
         self.connect(*chain, self)
 
@@ -176,9 +191,8 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
 
     def _single_carrier(self) -> list:
         sps = self.profile.samples_per_symbol
-        pulses = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, self._amplitude))
+        pulses, length = pulse_shaper(sps, self._amplitude)
         self._scale = lambda rms: pulses.set_taps(scaled_pulse(sps, rms))
-        length = blocks.tagged_stream_multiply_length(gr.sizeof_gr_complex, LENGTH_TAG, sps)
         return [pulses, length]
 
     def _ofdm_source(self, queue_packets: int) -> object:

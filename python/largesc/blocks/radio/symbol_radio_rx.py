@@ -10,7 +10,7 @@ from ...options import TranslationOptions
 from ...radio.profiles import RadioProfile
 from ...speech.format import FRAME_S
 from ...tasks.translation_radio import RadioReceiver
-from ..block_base import STATUS_FRAMES, TokenBlock
+from ..block_base import STATUS_FRAMES, TokenBlock, log_once
 from ..translation.bursts import burst_pdu
 from .packet_radio_rx import RESAMPLER_INPUT
 from .radio_rate import rate_changer
@@ -47,6 +47,9 @@ class symbol_burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         for burst in self._receiver.push(samples):
             self.publish("symbols", burst_pdu(burst))
             self.publish_status()
+        if self._receiver.counters["other_symbols"]:
+            text = "a burst with another number of symbols a frame is heard: use the sender's"
+            log_once(self, "other_symbols", text)
         self._since_status += len(samples)
         if self._since_status >= STATUS_FRAMES * FRAME_S * self.profile.sample_rate:
             self._since_status = 0

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from gnuradio import filter, gr
+from gnuradio import gr
 
 from ...options import TranslationOptions
 from ...radio.profiles import RadioProfile
@@ -16,9 +16,9 @@ from .packet_radio_tx import (
     FIRST_SYMBOLS,
     IDLE_SYMBOLS,
     LAST_SYMBOLS,
-    LEAST_BUFFER,
-    buffer_for,
+    bound_buffers,
     checked_amplitude,
+    pulse_shaper,
     scaled_pulse,
 )
 from .radio_rate import rate_changer
@@ -84,13 +84,14 @@ class symbol_radio_tx(gr.hier_block2):  # noqa: N801
     """`symbols` PDUs on the air: preamble, header, symbols with pilots between them, pulses.
 
     Input: message port `symbols` (of translation_tx). Output: complex stream, mean power
-    ``amplitude``² within a burst; message port `status`. Behind the end of the PDUs the stream
-    ends.
+    ``amplitude``² within a burst, each burst with the tag `packet_len` (in samples; without
+    ``sample_rate`` only); message port `status`. Behind the end of the PDUs the stream ends.
 
     Args:
         profile: `ssb` (1800 symbols a second, 2.25 kHz), `medium` (4800, 6 kHz) or `narrow` (7200,
             9 kHz).
-        symbols: complex symbols a feature frame of 20 ms, as of translation_tx.
+        symbols: complex symbols a feature frame of 20 ms, as of translation_tx; `ssb` carries up to
+            21 in segments of 0.75 s, `medium` 78, `narrow` 111.
         amplitude: RMS of a burst; peaks are four times as high.
         sample_rate: of the stream in samples a second; 0 for the profile's own.
         continuous: silence between bursts, for sound cards and radios that want a steady stream;
@@ -125,8 +126,7 @@ class symbol_radio_tx(gr.hier_block2):  # noqa: N801
             on_stop=self._renew,
         )
         self.profile = self.source.profile
-        # What buffers hold is silence that a burst must wait for.
-        self._buffer = buffer_for(sample_rate or self.profile.sample_rate) if continuous else 0
+        self._continuous = continuous
         self._build()
         self.message_port_register_hier_in("symbols")
         self.message_port_register_hier_out("status")
@@ -135,15 +135,13 @@ class symbol_radio_tx(gr.hier_block2):  # noqa: N801
 
     def _build(self) -> None:
         sps = self.profile.samples_per_symbol
-        self.shaper = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, self._amplitude))
-        chain = [self.source, self.shaper]
+        self.shaper, length = pulse_shaper(sps, self._amplitude)
+        chain = [self.source, self.shaper, length]
         change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=False)
         if change is not None:
             chain.append(change)
-        if self._buffer:
-            for block in chain:
-                block.set_max_output_buffer(LEAST_BUFFER)
-            chain[-1].set_max_output_buffer(self._buffer)
+        if self._continuous:
+            bound_buffers(chain, self._sample_rate or self.profile.sample_rate)
         self._chain = chain
         self.connect(*chain, self)
 
@@ -161,5 +159,6 @@ class symbol_radio_tx(gr.hier_block2):  # noqa: N801
         self.shaper.set_taps(scaled_pulse(self.profile.samples_per_symbol, self._amplitude))
 
     def statistics(self) -> dict[str, int]:
-        """Counters: bursts, symbols on the air, of them payload_symbols; dropped, refused."""
+        """Counters: bursts and symbols on the air, of them payload_symbols, those that had to be
+        dropped included; dropped and refused PDUs; refused_settings."""
         return self.source.statistics() | self.counters

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from gnuradio import filter, gr
+from gnuradio import gr
 
 from ...options import TaskOptions
 from ...radio.profiles import find_profile
@@ -13,7 +13,14 @@ from ..block_base import setter
 from ..messages import read_burst, read_packet
 from ..task_encoder import task_encoder
 from .burst_source import burst_source
-from .packet_radio_tx import FIRST_SYMBOLS, IDLE_SYMBOLS, checked_amplitude, scaled_pulse
+from .packet_radio_tx import (
+    FIRST_SYMBOLS,
+    IDLE_SYMBOLS,
+    bound_buffers,
+    checked_amplitude,
+    pulse_shaper,
+    scaled_pulse,
+)
 
 # Bursts wait at most; of more, the oldest are dropped.
 QUEUE = 16
@@ -50,14 +57,16 @@ class task_tx(gr.hier_block2):  # noqa: N801
     """Speech in; on the air, one burst for each spoken command: preamble, symbols, pulses.
 
     Input: float stream at 24 kHz; message port `snr` (reports with snr_db, or numbers). Output:
-    complex stream at the profile's own rate, mean power ``amplitude``² within a burst; message
-    ports `bursts` (as they are sent), `status`.
+    complex stream at the profile's own rate, mean power ``amplitude``² within a burst, each burst
+    with the tag `packet_len` (in samples); message ports `bursts` (as they are sent), `status`.
 
     Args:
         model, symbols, snr_db, margin_db: see task_encoder.
         profile: `ssb` (1800 symbols a second) or `narrow` (7200); its code is not used.
         amplitude: RMS of a burst; peaks are twice as high.
         continuous: silence between bursts; otherwise nothing comes out between them.
+            A burst waits for the silence that lies in buffers, half a second (`narrow` 0.15 s),
+            and for that in buffers behind this block.
 
     Raises:
         ValueError: an argument is out of range.
@@ -84,7 +93,7 @@ class task_tx(gr.hier_block2):  # noqa: N801
         self.profile = find_profile(profile)
         if self.profile.waveform != "single_carrier":
             raise ValueError(f"profile {profile!r} has many carriers: use ssb or narrow")
-        self._amplitude = checked_amplitude(amplitude)
+        self._amplitude, self._continuous = checked_amplitude(amplitude), continuous
         self.encoder = task_encoder(
             model=model, symbols=symbols, snr_db=snr_db, margin_db=margin_db
         )
@@ -99,12 +108,17 @@ class task_tx(gr.hier_block2):  # noqa: N801
 
     def _build(self) -> None:
         sps = self.profile.samples_per_symbol
-        self.shaper = filter.interp_fir_filter_ccf(sps, scaled_pulse(sps, self._amplitude))
+        self.shaper, length = pulse_shaper(sps, self._amplitude)
+        self._chain = [self.source, self.shaper, length]
+        if self._continuous:
+            bound_buffers(self._chain, self.profile.sample_rate)
         self.connect(self, self.encoder)
-        self.connect(self.source, self.shaper, self)
+        self.connect(*self._chain, self)
 
     def _renew(self) -> None:
-        """Puts a new filter in place of one that a stop may have left amid a burst."""
+        """Puts new blocks in place of those that a stop may have left amid a burst."""
+        # Their threads may not be over yet.
+        self._before = self._chain
         self.disconnect_all()
         self._build()
 
