@@ -47,6 +47,15 @@ def test_flowgraph_compiles(path, tmp_path):
     assert (tmp_path / f"{path.stem}.py").exists()
 
 
+@pytest.mark.parametrize("path", GRCS, ids=lambda p: p.name)
+def test_a_steady_stream_has_a_clock(path):
+    """Without one, silence runs as fast as a core can."""
+    found = [b for b in yaml.safe_load(path.read_text())["blocks"] if "_tx" in b["id"]]
+    steady = any(block["parameters"].get("continuous") == "True" for block in found)
+    paced = "id: blocks_throttle" in path.read_text()
+    assert paced or not steady
+
+
 def test_what_companion_writes_collides_with_nothing():
     """F6 writes ID.py beside the flowgraph."""
     tracked = subprocess.run(

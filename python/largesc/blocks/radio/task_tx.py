@@ -64,9 +64,9 @@ class task_tx(gr.hier_block2):  # noqa: N801
         model, symbols, snr_db, margin_db: see task_encoder.
         profile: `ssb` (1800 symbols a second) or `narrow` (7200); its code is not used.
         amplitude: RMS of a burst; peaks are twice as high.
-        continuous: silence between bursts; otherwise nothing comes out between them.
-            A burst waits for the silence that lies in buffers, half a second (`narrow` 0.15 s),
-            and for that in buffers behind this block.
+        continuous: silence between bursts, for sound cards and radios that want a steady stream;
+            otherwise nothing comes out between them. A burst waits for the silence that lies in
+            buffers, half a second (`narrow` 0.15 s), and for that in buffers behind this block.
 
     Raises:
         ValueError: an argument is out of range.
