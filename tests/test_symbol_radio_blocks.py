@@ -128,6 +128,15 @@ def test_what_a_user_does_wrong_is_logged_once(caplog):
     assert sum("another number of symbols a frame" in one for one in said) == 1
 
 
+def test_a_receiver_that_reads_no_burst_says_so_once(caplog):
+    rx = largesc.symbol_radio_rx(profile="narrow")
+    for _ in range(12):
+        assert "no burst was read" not in caplog.text or rx.sink._samples > 10 * 28_800
+        rx.sink.work([np.zeros(28_800, dtype=np.complex64)], [])
+    assert caplog.text.count("no burst was read in 10 s of samples, 0 preambles") == 1
+    assert "the profile narrow and so 28800 samples a second" in caplog.text
+
+
 def test_translation_over_a_radio_gives_the_text_of_the_symbols(monkeypatch):
     use_small_models(monkeypatch)
     speech = np.concatenate([voice(2.5), quiet(1.0), voice(1.0), quiet(1.0)])

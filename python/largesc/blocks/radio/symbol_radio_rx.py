@@ -15,6 +15,9 @@ from ..translation.bursts import burst_pdu
 from .packet_radio_rx import RESAMPLER_INPUT
 from .radio_rate import rate_changer
 
+# Of samples without a burst, until the log tells of it.
+PATIENCE_S = 10
+
 
 class symbol_burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
     """Finds bursts of symbols, and the channel at each symbol.
@@ -31,7 +34,7 @@ class symbol_burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self.begin()
 
     def begin(self) -> None:
-        self._receiver, self._since_status = self._new(), 0
+        self._receiver, self._since_status, self._samples = self._new(), 0, 0
 
     def halt(self) -> None:
         self._receiver.flush()
@@ -47,14 +50,27 @@ class symbol_burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         for burst in self._receiver.push(samples):
             self.publish("symbols", burst_pdu(burst))
             self.publish_status()
-        if self._receiver.counters["other_symbols"]:
-            text = "a burst with another number of symbols a frame is heard: use the sender's"
-            log_once(self, "other_symbols", text)
+        self._samples += len(samples)
+        self._tell_wrong()
         self._since_status += len(samples)
         if self._since_status >= STATUS_FRAMES * FRAME_S * self.profile.sample_rate:
             self._since_status = 0
             self.publish_status()
         return len(samples)
+
+    def _tell_wrong(self) -> None:
+        """The log tells once of what the two ends may have set differently."""
+        found, rate = self._receiver.counters, self.profile.sample_rate
+        if found["other_symbols"]:
+            text = "a burst with another number of symbols a frame is heard: use the sender's"
+            log_once(self, "other_symbols", text)
+        elif not found["bursts"] and self._samples > PATIENCE_S * rate:
+            text = (
+                f"no burst was read in {PATIENCE_S} s of samples, {found['preambles']} preambles "
+                f"were found. Is anybody speaking, with the profile {self.profile.name} and so "
+                f"{rate:g} samples a second?"
+            )
+            log_once(self, "no burst", text)
 
     def statistics(self) -> dict[str, int | float]:
         """Counters; SNR of a symbol in dB and carrier offset in Hz of the last burst."""
