@@ -45,6 +45,8 @@ def test_words_follow_what_is_heard():
     assert heard_in(noise(4.0)).hearing() == "noise alone"
     assert heard_in(over()).hearing() == "packets come"
     assert heard_in(np.zeros(4 * 7200)).hearing().startswith("no samples come, or only zeros")
+    for level in (1e-6, np.nan):
+        assert heard_in(level * noise(4.0)).hearing() == "noise alone"
     # Two seconds behind the last packet it is noise again.
     assert heard_in(np.concatenate([over(), noise(4.0)])).hearing() == "noise alone"
     beside = shifted(over(24), 3000 / PROFILE.symbol_rate, PROFILE)

@@ -22,7 +22,6 @@ from ..messages import make_packet, to_pmt
 UNREAD_STATUS = 2
 # Mean powers of an input as they are told, from -100 dBFS.
 LEAST_POWER, MOST_POWER = 1e-10, 1e18
-NO_LEVEL_DBFS = 10 * math.log10(LEAST_POWER)
 # Of a recording's last eleven minutes at two frames a packet.
 MOST_BURSTS = 4096
 log = logging.getLogger(__name__)
@@ -81,7 +80,8 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         self._bursts: deque[Burst] = deque(maxlen=MOST_BURSTS)
         self._measured = {"es_n0_db": 0.0, "carrier_offset_hz": 0.0}
         # Energy since the last status, and mean power before it.
-        self._energy, self._level_dbfs = 0.0, NO_LEVEL_DBFS
+        self._energy, self._level_dbfs = 0.0, 10 * math.log10(LEAST_POWER)
+        self._only_zeros = True
         self._accepted_before: deque[int] = deque([0, 0], maxlen=2)
 
     def halt(self) -> None:
@@ -124,6 +124,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         return list(self._bursts)
 
     def _measure_level(self) -> None:
+        self._only_zeros = not self._energy
         # What is no number is counted by the receiver.
         power = np.nan_to_num(self._energy / self._since_status, posinf=MOST_POWER)
         self._level_dbfs = 10 * math.log10(np.clip(power, LEAST_POWER, MOST_POWER))
@@ -146,7 +147,7 @@ class burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         """What the last two seconds were, in words: packets, why there are none, or noise."""
         if self.counters["accepted"] > self._accepted_before[0]:
             return "packets come"
-        if not self._energy and self._level_dbfs <= NO_LEVEL_DBFS:
+        if self._only_zeros and not self._energy:
             return "no samples come, or only zeros: does what gives them run, with its gain up?"
         heard = self._core.diagnosis()
         return f"no packet: {heard}" if heard else "noise alone"
