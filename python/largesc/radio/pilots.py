@@ -13,7 +13,7 @@ import numpy as np
 
 # Greatest Doppler shifts in Hz that are tried; 0: the gain stays.
 DOPPLERS_HZ = (0.0, 0.1, 0.4, 1.0, 2.5, 6.0, 15.0)
-# What a group of a fixed gain says of it is uncertain by so much of its power, for the numbers.
+# Of each group's own power, so that rounding leaves its matrix positive.
 JITTER = 1e-6
 # Least noise, as a share of the power: half of what arithmetic and pulses leave.
 LEAST_NOISE = 1e-5

@@ -95,7 +95,9 @@ class symbol_radio_tx(gr.hier_block2):  # noqa: N801
         amplitude: RMS of a burst; peaks are four times as high.
         sample_rate: of the stream in samples a second; 0 for the profile's own.
         continuous: silence between bursts, for sound cards and radios that want a steady stream;
-            otherwise nothing comes out between them.
+            otherwise nothing comes out between them. A burst waits for the silence that lies in
+            buffers, 0.5 s (`medium` 0.2 s, `narrow` 0.15 s), and for that in buffers behind this
+            block.
 
     Raises:
         ValueError: an argument is out of range, or the profile is too slow for the symbols.
