@@ -86,5 +86,7 @@ def test_recording_of_the_example_is_understood():
 
 def test_demo_without_recordings_says_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setattr(task_demo, "RECORDINGS", Path("/nowhere"))
-    with pytest.raises(ValueError, match="apt-get install asterisk-core-sounds-en-wav"):
+    with pytest.raises(
+        ValueError, match="apt-get install asterisk-core-sounds-en asterisk-core-sounds-en-wav"
+    ):
         cli.task(["demo", "--output", str(tmp_path)])

@@ -67,7 +67,7 @@ def config_of(recipe: object, folder, **changes: object):
 
 VIEWS = {"views": 3, "other_views": 2, "other": 4, "noise": 6, "taught_views": 2}
 SMALL = {"epochs": 20, "batch": 16, "rate": 2.0e-3, "smoothing": 0.05}
-STUDENT = {"bands": 40, "channels": [8, 8, 8, 8, 8], "steps": 2}
+STUDENT = {"bands": 40, "channels": [8, 8, 8, 8, 8], "steps": 2, "fft": 600}
 CODEC = {"symbols": [8, 32], "hidden": 8, "adaptive": True}
 
 

@@ -27,6 +27,7 @@ RECIPES = (
     "interpolation",
     "context",
     "controller",
+    "task-features",
     "task-words",
     "task-teacher",
     "task-logits",

@@ -12,7 +12,6 @@ from ..speech.activity import MOST_STEPS, STEP_SAMPLES
 from ..speech.format import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES = 5 * STEP_SAMPLES // 2
-FFT = 1024
 BANDS_HZ = (60.0, 6500.0)
 # Under the loudest band of an utterance, in decades of power.
 RANGE_DECADES = 6.0
@@ -30,26 +29,29 @@ class StudentConfig:
         bands: of the log-mel spectrum.
         channels: of the convolutions, five or more.
         steps: that are pooled to, in time.
+        fft: bins of the spectrum before the bands, at least a window of 25 ms, 600. Models that do
+            not say it have 1024.
     """
 
     labels: int
     bands: int = 40
     channels: tuple[int, ...] = (64, 128, 128, 160, 160)
     steps: int = 5
+    fft: int = 1024
 
     def as_dict(self) -> dict:
         """Returns the values that ``task.json`` keeps."""
         return asdict(self) | {"channels": list(self.channels)}
 
 
-def mel_filters(bands: int) -> torch.Tensor:
+def mel_filters(bands: int, fft: int) -> torch.Tensor:
     """Triangles of height 1, ``[bands, bins]``, evenly spaced in mel between 60 Hz and 6.5 kHz.
 
     Of the bins of an FFT, those that a triangle reaches.
     """
     low, high = (2595.0 * np.log10(1.0 + hz / 700.0) for hz in BANDS_HZ)
     edges = 700.0 * (10.0 ** (np.linspace(low, high, bands + 2) / 2595.0) - 1.0)
-    hz = np.arange(0.0, BANDS_HZ[1], SAMPLE_RATE_HZ / FFT)
+    hz = np.arange(0.0, BANDS_HZ[1], SAMPLE_RATE_HZ / fft)
     up = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     down = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
     return torch.from_numpy(np.minimum(up, down).clip(0.0)).float()
@@ -60,17 +62,26 @@ class LogMel(nn.Module):
 
     Speech of less than 1.6 s is followed by silence, of more is cut. The loudest value is 1, 60 dB
     below and less is -1.
+
+    Args:
+        bands, fft: as in :class:`StudentConfig`.
+
+    Raises:
+        ValueError: the FFT is shorter than a window.
     """
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self, bands: int, fft: int) -> None:
         super().__init__()
-        self.register_buffer("filters", mel_filters(bands), persistent=False)
+        if fft < WINDOW_SAMPLES:
+            raise ValueError(f"fft {fft} is too small: use {WINDOW_SAMPLES} or more")
+        self._fft = fft
+        self.register_buffer("filters", mel_filters(bands, fft), persistent=False)
         window = torch.hann_window(WINDOW_SAMPLES)
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, speech: torch.Tensor) -> torch.Tensor:
         spectrum = torch.stft(
-            speech, FFT, STEP_SAMPLES, WINDOW_SAMPLES, self.window, return_complex=True,
+            speech, self._fft, STEP_SAMPLES, WINDOW_SAMPLES, self.window, return_complex=True,
             pad_mode="constant",
         )[:, : self.filters.shape[1], :-1]  # fmt: skip
         power = self.filters @ (spectrum.real.square() + spectrum.imag.square())

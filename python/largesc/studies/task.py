@@ -41,7 +41,7 @@ SHIPPED = "embedded"
 # How the picture names what it shows, and the line of each.
 LINES = {
     "embedded": ("task link, as it comes", "C0-"),
-    "taught": ("task link, taught by the teacher's logits", "C1--"),
+    "alone": ("the same student without a teacher", "C1--"),
     "number, student": ("label decided by the same encoder, biorthogonal", "C3-."),
     "number, teacher": ("label decided by the teacher, biorthogonal", "C4-."),
 }

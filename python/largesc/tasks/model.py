@@ -51,7 +51,7 @@ class TaskModel(nn.Module):
         if classes < 3 or tuple(config.labels[-2:]) != (UNKNOWN, SILENCE):
             raise ValueError(f"the labels are commands, then {UNKNOWN} and {SILENCE}")
         self.config = config
-        self.mel = LogMel(config.student.bands)
+        self.mel = LogMel(config.student.bands, config.student.fft)
         self.student = StudentEncoder(config.student)
         self.codec = SnrAdaptiveCodec(config.codec)
 

@@ -34,6 +34,37 @@ def formant_maps(bands: int) -> torch.Tensor:
     return torch.from_numpy(found)
 
 
+class Roughened:
+    """Every second spectrum through another microphone, and in more noise.
+
+    Args:
+        noise: spectra of noise alone, ``[n, bands, 160]``; may be none.
+        rng: of the choice.
+    """
+
+    def __init__(self, noise: np.ndarray, rng: np.random.Generator) -> None:
+        self._noise, self.rng = noise, rng
+
+    def __call__(self, mel: np.ndarray) -> np.ndarray:
+        """Changes float32 ``[n, bands, 160]`` in place, and returns it."""
+        chosen = np.flatnonzero(self.rng.random(len(mel)) < 0.5)
+        if not len(chosen) or not len(self._noise):
+            return mel
+        count, bands = len(chosen), mel.shape[1]
+        knots = self.rng.uniform(-0.4, 0.4, (count, 5))
+        at = np.linspace(0, 4, bands)
+        tilt = np.stack([np.interp(at, np.arange(5), row) for row in knots])[:, :, None]
+        noise = self._noise[self.rng.integers(0, len(self._noise), count)].astype(np.float32)
+        below = self.rng.uniform(0.3, 3.0, (count, 1, 1))
+        # In decades below the loudest, as LogMel has it.
+        power = 10.0 ** (DECADES * (mel[chosen] - 1.0) + tilt)
+        power += 10.0 ** (DECADES * (noise - 1.0) - below)
+        decades = np.log10(power)
+        decades -= decades.max(axis=(1, 2), keepdims=True)
+        mel[chosen] = np.maximum(1.0 + decades / DECADES, -1.0)
+        return mel
+
+
 class Batches:
     """Draws batches of views, changed; a label of which there are more comes oftener, by the root.
 
@@ -51,7 +82,8 @@ class Batches:
         self.views, self.rows, self.logits, self.k = views, rows, logits, k
         self.rng = np.random.default_rng(seed)
         count = np.bincount(views.label[rows], minlength=len(views.labels))
-        self.noise = rows[views.label[rows] == len(views.labels) - 1]
+        noise = rows[views.label[rows] == len(views.labels) - 1]
+        self._noisy = Roughened(views.mel[noise], self.rng)
         share = 1.0 / np.sqrt(np.maximum(count, 1))[views.label[rows]]
         self.share = share / share.sum()
         self.formants = formant_maps(views.mel.shape[1])
@@ -89,25 +121,6 @@ class Batches:
         index = below[:, None].expand(-1, mel.shape[1], -1)
         found = mel.gather(2, index) * (1.0 - share) + mel.gather(2, index + 1) * share
         return torch.where(at[:, None] <= steps - 1, found, -1.0)
-
-    def _noisy(self, mel: np.ndarray) -> np.ndarray:
-        """Every second one through another microphone, and in more noise."""
-        chosen = np.flatnonzero(self.rng.random(len(mel)) < 0.5)
-        if not len(chosen) or not len(self.noise):
-            return mel
-        count, bands = len(chosen), mel.shape[1]
-        knots = self.rng.uniform(-0.4, 0.4, (count, 5))
-        at = np.linspace(0, 4, bands)
-        tilt = np.stack([np.interp(at, np.arange(5), row) for row in knots])[:, :, None]
-        noise = self.views.mel[self.rng.choice(self.noise, count)].astype(np.float32)
-        below = self.rng.uniform(0.3, 3.0, (count, 1, 1))
-        # In decades below the loudest, as LogMel has it.
-        power = 10.0 ** (DECADES * (mel[chosen] - 1.0) + tilt)
-        power += 10.0 ** (DECADES * (noise - 1.0) - below)
-        decades = np.log10(power)
-        decades -= decades.max(axis=(1, 2), keepdims=True)
-        mel[chosen] = np.maximum(1.0 + decades / DECADES, -1.0)
-        return mel
 
     def _masked(self, mel: np.ndarray) -> np.ndarray:
         """Later or earlier by up to 80 ms, with a band and a stretch left out (SpecAugment)."""

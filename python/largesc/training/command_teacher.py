@@ -12,34 +12,36 @@ from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 
 # The first 1.28 s, which hold nearly every command, in steps of 0.16 s of eight features each.
-WINDOW_FRAMES, STEPS, STEP_FEATURES = 128, 8, 8
+WINDOW_FRAMES, STEPS = 128, 8
 
 
 class WhisperFeatures:
-    """Speech of 1.6 s to averages of Whisper's features over 0.16 s.
+    """Speech of 1.6 s to averages of Whisper's features in steps, by default of 0.16 s.
 
     Args:
         name: see :func:`gnuradio.largesc.evaluation.recogniser.weights_folder`.
+        window_frames: of 10 ms that it hears. steps: that these are averaged in.
 
     Raises:
         ValueError: the recogniser is not installed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, window_frames: int = WINDOW_FRAMES, steps: int = STEPS) -> None:
+        self._frames, self._steps = window_frames, steps
         self._whisper = Recogniser(name)._whisper
         self.name = name
         self.sum = MODELS[name].sha256 if name in WHISPER else name
 
     def __call__(self, speech: np.ndarray) -> np.ndarray:
-        """Float32 ``[B, 8, width]`` of speech ``[B, 38400]`` at 24 kHz."""
+        """Float32 ``[B, steps, width]`` of speech ``[B, 38400]`` at 24 kHz."""
         import ctranslate2
 
-        samples = WINDOW_FRAMES * RATE_HZ // 100
+        samples = self._frames * RATE_HZ // 100
         heard = [resampled(r, SAMPLE_RATE_HZ, RATE_HZ)[:samples].astype(np.float32) for r in speech]
-        mel = [self._whisper.feature_extractor(h, padding=0)[:, :WINDOW_FRAMES] for h in heard]
+        mel = [self._whisper.feature_extractor(h, padding=0)[:, : self._frames] for h in heard]
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.stack(mel), np.float32))
         found = np.array(self._whisper.model.encode(view, to_cpu=True), dtype=np.float32)
-        return found.reshape(len(found), STEPS, STEP_FEATURES, -1).mean(axis=2)
+        return found.reshape(len(found), self._steps, -1, found.shape[-1]).mean(axis=2)
 
 
 class TeacherHead(nn.Module):

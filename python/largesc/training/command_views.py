@@ -176,6 +176,7 @@ class Views:
         facts = json.loads((work / "views.json").read_text())
         self.labels, self.sum = tuple(facts["labels"]), facts["sum"]
         self.rows = [View(*row) for row in facts["rows"]]
+        self.fft = facts["fft"]
         shape = (len(self.rows), facts["bands"], MOST_STEPS)
         self.mel = np.memmap(work / "views.f16", dtype=np.float16, mode="r", shape=shape)
         self.features = None
@@ -258,7 +259,8 @@ def prepare(
     Raises:
         ValueError: the folder holds views of other recordings.
     """
-    facts, seed, bands = config["views"], config["seed"], config["bands"]
+    facts, seed = config["views"], config["seed"]
+    bands, fft = config["bands"], config["fft"]
     work.mkdir(parents=True, exist_ok=True)
     clips, speech, rows = examples(labels, commands, other, facts, seed)
     # Of speakers that are learned from: those kept apart must not be heard in any way.
@@ -268,10 +270,11 @@ def prepare(
     babble = [samples for clip, samples in heard if clip.label not in (*labels[:-2], SILENCE)]
     varied = Varied(noises, babble)
     listed = [[str(c.path), c.label, c.speaker, len(s)] for c, s in zip(clips, speech, strict=True)]
-    told = json.dumps([labels, listed, facts, seed, bands]).encode()
+    told = json.dumps([labels, listed, facts, seed, bands, fft]).encode()
     found = {
         "labels": labels,
         "bands": bands,
+        "fft": fft,
         "taught_views": facts["taught_views"],
         "sum": hashlib.sha256(told).hexdigest(),
         "corpora": corpora_of(clips, rows),
@@ -287,7 +290,7 @@ def prepare(
         return Views(work)
     sums = [found["sum"], getattr(teacher, "sum", None)]
     done = done_of(partial_path, sums)
-    mode, spectrum = "r+" if done else "w+", LogMel(bands)
+    mode, spectrum = "r+" if done else "w+", LogMel(bands, fft)
     mel = np.memmap(mel_path, np.float16, mode, shape=(len(rows), bands, MOST_STEPS))
     if teacher is not None:
         found["features"] = list(teacher(np.zeros((1, MOST_SAMPLES), np.float32)).shape[1:])

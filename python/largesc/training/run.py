@@ -95,14 +95,14 @@ class Run:
 
         Args:
             optimiser: whose learning rate is set.
-            rate: the highest learning rate.
+            rate: the highest learning rate; of a group with a ``share``, that of it.
             evaluate: what a line of progress says beside ``now``.
         """
         self.begin()
         first = self.step
         while not self.over():
             for group in optimiser.param_groups:
-                group["lr"] = rate * self.rate_factor()
+                group["lr"] = rate * group.get("share", 1.0) * self.rate_factor()
             yield
             if self.end_step():
                 began = time.monotonic()
@@ -152,6 +152,31 @@ class Run:
         state |= {"config": self.config, "step": self.step, "seconds": self.seconds}
         with replacing(self.path) as partial:
             torch.save(state | {"curve": self.curve}, partial)
+
+
+class CountedRun(Run):
+    """A run of so many steps: what is compared must not depend on what else the machine does."""
+
+    def __init__(self, path: Path, config: dict, steps: int) -> None:
+        super().__init__(path, config, minutes=0.0)
+        self.most = steps
+
+    def over(self) -> bool:
+        # What is left, as far as that can be known.
+        self.minutes = self.seconds / max(self.step, 1) * self.most / 60
+        return self.step >= self.most
+
+    def rate_factor(self, warm_up_steps: int = 100) -> float:
+        left = 1.0 - self.step / self.most
+        return min(1.0, (self.step + 1) / warm_up_steps) * max(0.05, left)
+
+
+@torch.no_grad()
+def average_into(average: torch.nn.Module, model: torch.nn.Module, share: float) -> None:
+    """Moves a running mean of a model's weights by ``share`` to what they are now."""
+    states = zip(average.state_dict().values(), model.state_dict().values(), strict=True)
+    for mean, now in states:
+        mean.lerp_(now, share) if mean.is_floating_point() else mean.copy_(now)
 
 
 def read_checkpoint(path: Path) -> dict:

@@ -101,6 +101,7 @@ def task_section(work: Path, model: Path, name: str = "task.pt") -> list[str]:
     parts += [
         f"Trained on labels{' and the stored logits of a teacher' if taught else ' alone'}; "
         f"{state['step']} steps, {state['seconds'] / 60:.0f} minutes on one core beside others.",
+        *([features_said(work)] if str(state["config"].get("layers")).endswith(".pt") else []),
         "Whisper base's encoder with a head is right in "
         f"{100 * teacher['unseen_all_as_it_is']:.1f} % of the recordings kept for development.",
         "",
@@ -113,6 +114,17 @@ def task_section(work: Path, model: Path, name: str = "task.pt") -> list[str]:
         parts.append(f"| {' | '.join(map(str, cells))} |")
     parts += ["", "Of read speech come utterances that are no command.", ""]
     return parts
+
+
+def features_said(work: Path) -> str:
+    """What the card says of layers that the encoder began with."""
+    state = torch.load(work / "task_features_run.pt", weights_only=False, map_location="cpu")
+    heard = json.loads((work / "heard.json").read_text())["corpora"]
+    pieces = ", ".join(f"{count} of {name}" for name, count in heard.items())
+    return (
+        f"Its layers began with what Whisper base hears, {state['step']} steps, "
+        f"{state['seconds'] / 60:.0f} minutes; pieces of speech: {pieces}."
+    )
 
 
 def channel_code_section(model: Path, licences: dict[str, str]) -> list[str]:

@@ -21,8 +21,9 @@ from ...tasks.model import TaskConfig, TaskModel, load_task
 from ..command_batches import Batches
 from ..command_views import Views, prepare
 from ..config import read_config, recipe_parser, start
-from ..run import Run, descend
+from ..run import CountedRun, average_into, descend
 from ..teacher_logits import TeacherLogits
+from .task_features import load_layers
 from .task_logits import expected, views_of
 from .task_teacher import CONFIG_KEYS as TEACHER_KEYS
 from .task_teacher import DEFAULT_CONFIG as TEACHER_CONFIG
@@ -34,23 +35,6 @@ CONFIG_KEYS = ("seed", "student", "codec", "teacher", "training")
 AVERAGE_SHARE = 0.005
 PIECE = 512
 DEV_SNR_DB = (-15.0, -5.0, 5.0, 20.0)
-
-
-class CountedRun(Run):
-    """A run of so many steps: what is compared must not depend on what else the machine does."""
-
-    def __init__(self, path: Path, config: dict, steps: int) -> None:
-        super().__init__(path, config, minutes=0.0)
-        self.most = steps
-
-    def over(self) -> bool:
-        # What is left, as far as that can be known.
-        self.minutes = self.seconds / max(self.step, 1) * self.most / 60
-        return self.step >= self.most
-
-    def rate_factor(self, warm_up_steps: int = 100) -> float:
-        left = 1.0 - self.step / self.most
-        return min(1.0, (self.step + 1) / warm_up_steps) * max(0.05, left)
 
 
 def hard_loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -137,8 +121,21 @@ def freeze_encoder(model: TaskModel, source: str) -> None:
     model.student.requires_grad_(False).eval()
 
 
+def trained_groups(model: TaskModel, layers_share: float) -> list[dict]:
+    """What is trained: the encoder's layers with that share of the learning rate, and the rest."""
+    layers = {id(p) for p in model.student.layers.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    of_layers = [p for p in trained if id(p) in layers]
+    rest = [p for p in trained if id(p) not in layers]
+    return [{"params": rest}, {"params": of_layers, "share": layers_share}]
+
+
 def train(
-    config: dict, work: Path, checkpoint: str = "task", encoder: str | None = None
+    config: dict,
+    work: Path,
+    checkpoint: str = "task",
+    encoder: str | None = None,
+    layers: str | None = None,
 ) -> TaskModel:
     """Trains for the config's steps in all; returns the running mean of the weights.
 
@@ -147,9 +144,11 @@ def train(
         work: folder of views and logits.
         checkpoint: its name.
         encoder: source of a model whose encoder stays as it is; None: it is trained as well.
+        layers: source of those to begin with, see :func:`.task_features.load_layers`; None:
+            random ones.
 
     Raises:
-        ValueError: views or logits are missing, or of something else.
+        ValueError: views, logits or layers are missing, or of something else.
     """
     views, facts, teacher = views_of(work), config["training"], dict(config["teacher"])
     logits = None
@@ -168,12 +167,18 @@ def train(
             AdaptiveConfig(classes, **codec),
         )
     )
+    if (views.mel.shape[1], views.fft) != (model.config.student.bands, model.config.student.fft):
+        raise ValueError(f"the views in {work} have other bands or fft than the config's student")
+    if layers is not None:
+        load_layers(layers, model.student)
     if encoder is not None:
         freeze_encoder(model, encoder)
     average = copy.deepcopy(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=facts["rate"], weight_decay=1e-2)
-    told = config | {"encoder_of": encoder}
+    optimiser = torch.optim.AdamW(
+        trained_groups(model, 1.0 if layers is None else facts["layers_rate"]),
+        lr=facts["rate"], weight_decay=1e-2,
+    )  # fmt: skip
+    told = config | {"encoder_of": encoder, "layers": layers}
     run = CountedRun(work / f"{checkpoint}.pt", told, facts["steps"])
     run.keep(model=model, average=average, optimiser=optimiser)
     learned = trusted(views, np.flatnonzero(views.fold >= 0), logits, teacher["trust"])
@@ -200,11 +205,7 @@ def train(
             rates += float(one["rate"].detach()) / facts["groups"]
         descend(optimiser, loss)
         share = max(AVERAGE_SHARE, 1.0 / (run.step + 2))
-        with torch.no_grad():
-            for mean, now in zip(
-                average.state_dict().values(), model.state_dict().values(), strict=True
-            ):
-                mean.lerp_(now, share) if mean.is_floating_point() else mean.copy_(now)
+        average_into(average, model, share)
         run.now = {"loss": float(loss.detach()), "rate": rates}
     if run.step > first:
         run.report(**run.now, **development(average, views, kept))
@@ -227,6 +228,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--all-labels", action="store_true", help="each folder of --commands is a label"
     )
     parser.add_argument("--encoder", help="model whose encoder is taken as it is")
+    parser.add_argument(
+        "--layers", help="to begin with: a file of task-features, `embedded`, or a model's folder"
+    )
     args = parser.parse_args(arguments)
     config = start(args, CONFIG_KEYS)
     if args.steps is not None:
@@ -239,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not (args.work / "task_logits.bin").exists():
             print(f"{args.work} has no logits of a teacher: labels alone are learned", flush=True)
             config["teacher"] |= {"weight": 0.0, "trust": 0.0}
-    model = train(config, args.work, args.name, args.encoder)
+    model = train(config, args.work, args.name, args.encoder, args.layers)
     save_model(model, model.config.as_dict(), args.output, "task")
     write_sha256(args.output)
 

@@ -25,7 +25,7 @@ from ..config import recipe_parser, start
 from ..run import descend
 
 DEFAULT_CONFIG = Path(__file__).parent / "task_teacher.yaml"
-CONFIG_KEYS = ("seed", "labels", "bands", "views", "training")
+CONFIG_KEYS = ("seed", "labels", "bands", "fft", "views", "training")
 
 
 def labels_of(config: dict, commands: list[Path]) -> tuple[str, ...]:
@@ -126,13 +126,14 @@ def load_heads(work: Path) -> tuple[dict, dict[str, TeacherHead]]:
     return state, heads
 
 
-def add_speech(parser: object, required: bool = True) -> None:
+def add_speech(parser: object, required: bool = True, other: bool = True) -> None:
     """Adds the options that name the recordings."""
     parser.add_argument(
         "--commands", type=Path, nargs="+", required=required,
         help="folders with a folder of recordings a label, or tables: path, label, speaker",
     )  # fmt: skip
-    parser.add_argument("--other", type=Path, help="speech that is no command, folder or table")
+    if other:
+        parser.add_argument("--other", type=Path, help="speech that is no command, folder or table")
 
 
 def main(arguments: list[str] | None = None) -> None:
