@@ -91,6 +91,13 @@ def development(model: FramesHeard, heard: Heard, rows: np.ndarray, target: Dire
     return {"dev_error": float(torch.stack(errors).mean())}
 
 
+def noise_spectra(count: int, spectrum: LogMel, rng: np.random.Generator) -> np.ndarray:
+    """Spectra of noise alone, float32 ``[count, bands, 160]``."""
+    varied = Varied([], [])
+    drawn = (torch.from_numpy(padded(varied.silence(rng)))[None] for _ in range(count))
+    return torch.cat([spectrum(noise) for noise in drawn]).numpy()
+
+
 def error_of(
     model: FramesHeard, mel: torch.Tensor, rows: np.ndarray, target: Directions
 ) -> torch.Tensor:
@@ -112,8 +119,7 @@ def train(config: dict, work: Path) -> FramesHeard:
     run = CountedRun(work / "task_features_run.pt", told, facts["steps"])
     run.keep(model=model, average=average, optimiser=optimiser)
     rng = np.random.default_rng(config["seed"] + run.step)
-    noise = np.stack([padded(Varied([], []).silence(rng)) for _ in range(NOISES)])
-    rough = Roughened(LogMel(heard.bands, heard.fft)(torch.from_numpy(noise)).numpy(), rng)
+    rough = Roughened(noise_spectra(NOISES, LogMel(heard.bands, heard.fft), rng), rng)
     look = lambda: development(average, heard, kept, target)  # noqa: E731
     for _ in run.steps(optimiser, facts["rate"], look):
         rows = np.sort(rng.choice(learned, facts["batch"]))
