@@ -111,6 +111,13 @@ def test_what_does_not_fit_is_refused_by_name(recordings, layers, tmp_path, caps
         learned(tmp_path, "a", (*where, "--layers", str(layers)), student=student)
     with pytest.raises(ValueError, match=r"nowhere.pt is missing: run `largesc train task-fea"):
         learned(tmp_path, "a", (*where, "--layers", str(tmp_path / "nowhere.pt")))
+    for name, data in (("cut.pt", layers.read_bytes()[:1000]), ("text.pt", b"no weights")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=f"{name} is no file of task-features"):
+            learned(tmp_path, "a", (*where, "--layers", str(tmp_path / name)))
+    own = layers.parent / "task_features_run.pt"
+    with pytest.raises(ValueError, match="task_features_run.pt is no file of task-features"):
+        learned(tmp_path, "a", (*where, "--layers", str(own)))
     with pytest.raises(ValueError, match="other bands or fft"):
         learned(tmp_path, "a", where, student=STUDENT | {"fft": 1024})
     with pytest.raises(ValueError, match="holds no speech that a large model has heard"):

@@ -127,6 +127,7 @@ def test_packets_that_are_cut_bent_or_garbage_are_refused():
     bad.append(append_crc(good[:2] + b"\x03" + good[3:-2]))
     bad.append(Piece(1, 5, 0, 0, 1, bytes(1201)).packet())
     bad.append(Piece(1, 5, 0, 1, 1, bytes(1203)).packet())
+    bad.append(Piece(1, 5, 0, 0, 0, b"no pieces").packet())
     bad += [parity[:n] for n in range(len(parity))]
     assembler = Assemblers(1)
     assert messages(assembler, *bad) == []

@@ -106,7 +106,8 @@ def read_piece(packet: bytes) -> Piece:
     if version != VERSION:
         raise ValueError(f"a packet of version {version}: use one version at both ends")
     least = LENGTH_BYTES if part == parts else 0
-    if not part <= parts <= MOST_PIECES or not least <= len(data) <= least + MOST_PIECE_BYTES:
+    fits = part <= parts and 1 <= parts <= MOST_PIECES
+    if not fits or not least <= len(data) <= least + MOST_PIECE_BYTES:
         raise ValueError(f"a packet of {len(data)} bytes that is piece {part} of {parts}")
     return Piece(kind, session, number, part, parts, data, call)
 

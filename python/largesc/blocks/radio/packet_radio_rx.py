@@ -12,12 +12,13 @@ from .burst_sink import Burst, burst_sink
 from .ofdm_demodulator import ofdm_demodulator
 from .ofdm_sink import ofdm_sink
 from .radio_rate import rate_changer
+from .renewed import Renewed
 
 # Samples: of a thousand to one, the resampler reads 35000 for each that it gives.
 RESAMPLER_INPUT = 131072
 
 
-class packet_radio_rx(gr.hier_block2):  # noqa: N801
+class packet_radio_rx(Renewed, gr.hier_block2):  # noqa: N801
     """Packets from the air.
 
     Input: complex stream. Output: message ports `packets` (PDUs of bytes whose CRC is right),
@@ -93,13 +94,10 @@ class packet_radio_rx(gr.hier_block2):  # noqa: N801
 
     def _renew(self) -> None:
         """Puts new blocks in place of those that know where in a burst a run ended."""
-        # Their threads may not be over yet.
-        self._before = self._chain
         # Of messages, disconnect_all() leaves the connections.
         for connection in self._messages:
             self.msg_disconnect(*connection)
-        self.disconnect_all()
-        self._build()
+        super()._renew()
 
     def statistics(self) -> dict[str, int | float]:
         """Counters: accepted; with a single carrier also syncs, headers, crc_failures and more."""

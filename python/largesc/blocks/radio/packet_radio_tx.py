@@ -12,12 +12,13 @@ from ...radio.burst import make_burst
 from ...radio.codes import PacketCode
 from ...radio.morse import StationIdent
 from ...radio.ofdm import make_payload
-from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, find_profile
+from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, RadioProfile, find_profile
 from ...radio.pulses import pulse_taps, to_symbols, whitening
 from ..block_base import setter
 from ..messages import end_of_stream
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer
+from .renewed import Renewed
 
 MOST_KEY_UP_MS = 5000.0
 # Silence at both ends, so that resamplers and receiver see the first and last burst whole.
@@ -38,6 +39,15 @@ POLL_S = 0.02
 def buffer_for(sample_rate: float) -> int:
     """Samples of a buffer of about 40 ms, in whole pages."""
     return max(1, round(BUFFER_SECONDS * sample_rate / LEAST_BUFFER)) * LEAST_BUFFER
+
+
+def completed(chain: list, profile: RadioProfile, sample_rate: float, continuous: bool) -> list:
+    """A chain of blocks of a sender with what changes its rate; 0: it has the profile's own."""
+    change = rate_changer(profile.sample_rate, sample_rate, receives=False)
+    chain = chain if change is None else [*chain, change]
+    if continuous:
+        bound_buffers(chain, sample_rate or profile.sample_rate)
+    return chain
 
 
 def bound_buffers(chain: list, sample_rate: float) -> None:
@@ -71,7 +81,7 @@ def pulse_shaper(samples_per_symbol: int, rms: float) -> tuple[object, object]:
     return pulses, blocks.tagged_stream_multiply_length(size, LENGTH_TAG, samples_per_symbol)
 
 
-class packet_radio_tx(gr.hier_block2):  # noqa: N801
+class packet_radio_tx(Renewed, gr.hier_block2):  # noqa: N801
     """Packets on the air: CRC, code, header, sync and pulses; or OFDM.
 
     Input: message port `packets`, PDUs of 1 to 110 bytes. Output: complex stream, mean power
@@ -152,20 +162,8 @@ class packet_radio_tx(gr.hier_block2):  # noqa: N801
     def _build(self) -> None:
         modulator = self._ofdm() if self.profile.waveform == "ofdm" else self._single_carrier()
         chain = [self.source, *modulator]
-        change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=False)
-        if change is not None:
-            chain.append(change)
-        if self._continuous:
-            bound_buffers(chain, self._sample_rate or self.profile.sample_rate)
-        self._chain = chain
-        self.connect(*chain, self)
-
-    def _renew(self) -> None:
-        """Puts new blocks in place of those that a stop may have left amid a burst."""
-        # Their threads may not be over yet.
-        self._before = self._chain
-        self.disconnect_all()
-        self._build()
+        self._chain = completed(chain, self.profile, self._sample_rate, self._continuous)
+        self.connect(*self._chain, self)
 
     def _symbol_source(
         self, key_up_ms: float, continuous: bool, queue_packets: int, ident: StationIdent | None

@@ -14,6 +14,7 @@ from ..block_base import STATUS_FRAMES, TokenBlock, log_once
 from ..translation.bursts import burst_pdu
 from .packet_radio_rx import RESAMPLER_INPUT
 from .radio_rate import rate_changer
+from .renewed import Renewed
 
 # Of samples without a burst, until the log tells of it.
 PATIENCE_S = 10
@@ -79,7 +80,7 @@ class symbol_burst_sink(TokenBlock, gr.sync_block):  # noqa: N801
         return found.counters | self.counters | last
 
 
-class symbol_radio_rx(gr.hier_block2):  # noqa: N801
+class symbol_radio_rx(Renewed, gr.hier_block2):  # noqa: N801
     """`symbols` PDUs from the air, with the gain at each symbol and the SNR as measured.
 
     Input: complex stream. Output: message ports `symbols` (for translation_rx; metadata as of
@@ -128,13 +129,6 @@ class symbol_radio_rx(gr.hier_block2):  # noqa: N801
             chain = [room, change, self.sink]
         self._chain = chain
         self.connect(self, *chain)
-
-    def _renew(self) -> None:
-        """Puts a new resampler in place of one that knows where in a burst a run ended."""
-        # Their threads may not be over yet.
-        self._before = self._chain
-        self.disconnect_all()
-        self._build()
 
     def statistics(self) -> dict[str, int | float]:
         """Counters: preambles, headers_failed, bursts, cut, other_symbols, broken_samples; and

@@ -16,12 +16,12 @@ from .packet_radio_tx import (
     FIRST_SYMBOLS,
     IDLE_SYMBOLS,
     LAST_SYMBOLS,
-    bound_buffers,
     checked_amplitude,
+    completed,
     pulse_shaper,
     scaled_pulse,
 )
-from .radio_rate import rate_changer
+from .renewed import Renewed
 
 # Bursts wait at most, 6 s of speech; of more, the oldest are dropped.
 QUEUE = 8
@@ -80,7 +80,7 @@ class symbol_burst_source(burst_source):  # noqa: N801
         return False, sent.tobytes()
 
 
-class symbol_radio_tx(gr.hier_block2):  # noqa: N801
+class symbol_radio_tx(Renewed, gr.hier_block2):  # noqa: N801
     """`symbols` PDUs on the air: preamble, header, symbols with pilots between them, pulses.
 
     Input: message port `symbols` (of translation_tx). Output: complex stream, mean power
@@ -139,20 +139,8 @@ class symbol_radio_tx(gr.hier_block2):  # noqa: N801
         sps = self.profile.samples_per_symbol
         self.shaper, length = pulse_shaper(sps, self._amplitude)
         chain = [self.source, self.shaper, length]
-        change = rate_changer(self.profile.sample_rate, self._sample_rate, receives=False)
-        if change is not None:
-            chain.append(change)
-        if self._continuous:
-            bound_buffers(chain, self._sample_rate or self.profile.sample_rate)
-        self._chain = chain
-        self.connect(*chain, self)
-
-    def _renew(self) -> None:
-        """Puts new blocks in place of those that a stop may have left amid a burst."""
-        # Their threads may not be over yet.
-        self._before = self._chain
-        self.disconnect_all()
-        self._build()
+        self._chain = completed(chain, self.profile, self._sample_rate, self._continuous)
+        self.connect(*self._chain, self)
 
     @setter
     def set_amplitude(self, amplitude: float) -> None:

@@ -16,11 +16,12 @@ from .burst_source import burst_source
 from .packet_radio_tx import (
     FIRST_SYMBOLS,
     IDLE_SYMBOLS,
-    bound_buffers,
     checked_amplitude,
+    completed,
     pulse_shaper,
     scaled_pulse,
 )
+from .renewed import Renewed
 
 # Bursts wait at most; of more, the oldest are dropped.
 QUEUE = 16
@@ -53,7 +54,7 @@ class task_burst_source(burst_source):  # noqa: N801
         return over, None if found is None else found[1].tobytes()
 
 
-class task_tx(gr.hier_block2):  # noqa: N801
+class task_tx(Renewed, gr.hier_block2):  # noqa: N801
     """Speech in; on the air, one burst for each spoken command: preamble, symbols, pulses.
 
     Input: float stream at 24 kHz; message port `snr` (reports with snr_db, or numbers). Output:
@@ -109,18 +110,10 @@ class task_tx(gr.hier_block2):  # noqa: N801
     def _build(self) -> None:
         sps = self.profile.samples_per_symbol
         self.shaper, length = pulse_shaper(sps, self._amplitude)
-        self._chain = [self.source, self.shaper, length]
-        if self._continuous:
-            bound_buffers(self._chain, self.profile.sample_rate)
+        chain = [self.source, self.shaper, length]
+        self._chain = completed(chain, self.profile, 0.0, self._continuous)
         self.connect(self, self.encoder)
         self.connect(*self._chain, self)
-
-    def _renew(self) -> None:
-        """Puts new blocks in place of those that a stop may have left amid a burst."""
-        # Their threads may not be over yet.
-        self._before = self._chain
-        self.disconnect_all()
-        self._build()
 
     @setter
     def set_snr_db(self, snr_db: float) -> None:

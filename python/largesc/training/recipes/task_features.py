@@ -8,6 +8,7 @@
 
 import copy
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from ...evaluation.recogniser import JUDGE, SECOND
 from ...features.student import LogMel, StudentConfig, StudentEncoder, padded
+from ...files import replacing
 from ...speech.activity import MOST_STEPS
 from ...tasks.model import load_task
 from ..command_batches import Roughened
@@ -120,7 +122,10 @@ def train(config: dict, work: Path) -> FramesHeard:
     run.keep(model=model, average=average, optimiser=optimiser)
     rng = np.random.default_rng(config["seed"] + run.step)
     rough = Roughened(noise_spectra(NOISES, LogMel(heard.bands, heard.fft), rng), rng)
-    look = lambda: development(average, heard, kept, target)  # noqa: E731
+
+    def look() -> dict:
+        return development(average, heard, kept, target)
+
     for _ in run.steps(optimiser, facts["rate"], look):
         rows = np.sort(rng.choice(learned, facts["batch"]))
         mel = torch.from_numpy(rough(heard.mel[rows].astype(np.float32)))
@@ -130,7 +135,8 @@ def train(config: dict, work: Path) -> FramesHeard:
         run.now = {"error": float(loss.detach())}
     print(look(), flush=True)
     state = {"student": config["student"], "layers": average.layers.state_dict()}
-    torch.save(state, work / "task_features.pt")
+    with replacing(work / "task_features.pt") as partial:
+        torch.save(state, partial)
     return average
 
 
@@ -145,13 +151,27 @@ def load_layers(source: str, student: StudentEncoder) -> None:
         found = load_task(source).student
         theirs, layers = sizes_of(found), found.layers.state_dict()
     elif Path(source).is_file():
-        state = torch.load(source, weights_only=True, map_location="cpu")
-        theirs, layers = state["student"], state["layers"]
+        theirs, layers = read_layers(Path(source))
     else:
         raise ValueError(f"--layers {source} is missing: run `largesc train task-features`")
     if theirs != sizes:
         raise ValueError(f"--layers {source} has sizes {theirs}, the config {sizes}")
     student.layers.load_state_dict(layers)
+
+
+def read_layers(path: Path) -> tuple[dict, dict]:
+    """Sizes and weights that :func:`train` wrote.
+
+    Raises:
+        ValueError: the file is of something else, or damaged.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        return state["student"], state["layers"]
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, UnpicklingError) as error:
+        raise ValueError(
+            f"--layers {path} is no file of task-features: give WORK/task_features.pt"
+        ) from error
 
 
 def sizes_of(student: StudentEncoder) -> dict:
