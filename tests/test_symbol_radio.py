@@ -6,6 +6,7 @@ import pytest
 from gnuradio.largesc.options import TranslationOptions
 from gnuradio.largesc.radio.preamble import PREAMBLE_SYMBOLS
 from gnuradio.largesc.radio.pulses import pulse_taps
+from gnuradio.largesc.radio.air import Fading
 from gnuradio.largesc.radio.symbol_burst import (
     MOST_SYMBOLS,
     SYMBOL_PROFILES,
@@ -18,7 +19,6 @@ from gnuradio.largesc.radio.symbol_burst import (
 from gnuradio.largesc.studies.translation_radio import ToldAir
 from gnuradio.largesc.tasks.translation import Burst, BurstOrder
 from gnuradio.largesc.tasks.translation_radio import (
-    Fading,
     RadioAir,
     RadioReceiver,
     RadioSender,

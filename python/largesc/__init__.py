@@ -35,6 +35,8 @@ _EXPORTS = {
     "packet_radio_rx": "blocks.radio.packet_radio_rx",
     "symbol_radio_tx": "blocks.radio.symbol_radio_tx",
     "symbol_radio_rx": "blocks.radio.symbol_radio_rx",
+    "analogue_speech_tx": "blocks.radio.analogue_speech_tx",
+    "analogue_speech_rx": "blocks.radio.analogue_speech_rx",
     "radio_channel": "blocks.radio.radio_channel",
     "packet_signer": "blocks.packet_security",
     "packet_verifier": "blocks.packet_security",

@@ -16,6 +16,7 @@ METHODS = ("context", "interpolate", "lm", "repeat", "silence")
 POLICIES = ("learned", "table", "fixed", "exact")
 SEGMENT_RULES = ("fixed", "printed", "prose")
 TRANSLATION_POLICIES = ("agreement", "segment")
+ANALOGUE_PROFILES = ("ssb", "medium", "narrow")
 SYMBOL_CHANNELS = ("rayleigh", "awgn", "none")
 MOST_DEADLINE_MS = 5000
 MOST_REPORT_MS = 600_000
@@ -269,6 +270,29 @@ class TaskOptions:
         check_range("snr_db", self.snr_db, -100, 100)
         check_range("margin_db", self.margin_db, 3, 40)
         check_range("confidence", self.confidence, 0, 1)
+        return self
+
+
+@dataclass(frozen=True)
+class AnalogueOptions:
+    """Of the analogue speech link, both ends.
+
+    Attributes:
+        profile: of the modem, ``ssb``, ``medium`` or ``narrow``.
+        codec: model source of the codec.
+        model: model source of the channel code, trained with this codec.
+        threads: of torch.
+    """
+
+    profile: str = "ssb"
+    codec: str = "embedded"
+    model: str = "embedded"
+    threads: int = 1
+
+    def checked(self) -> "AnalogueOptions":
+        """Returns itself, or raises ValueError that names the value and the remedy."""
+        check_choice("profile", self.profile, ANALOGUE_PROFILES)
+        check_range("threads", self.threads, 1, MOST_THREADS)
         return self
 
 

@@ -27,6 +27,7 @@ RECIPES = (
     "interpolation",
     "context",
     "controller",
+    "analogue",
     "task-features",
     "task-words",
     "task-teacher",
@@ -125,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "real speech at three loss settings, with pictures and a table")
     demo.add_argument("input", nargs="?", help="audio file; default: recordings of alsa-utils")
     demo.add_argument("--output", default="demo-output", help="folder [%(default)s]")
+    command("analogue", "speech over simulated air without bits, below the SNR of packets")
     command("translate", "speech in another language to English, as features over the air")
     command("gateway", "many calls at one UDP port, each as RTP or a file")
     command("evaluate", "our link and others on the same speech and losses")
@@ -192,6 +194,10 @@ def command_of(given: list[str]) -> int:
         from .task import task
 
         return task(given[1:])
+    if given[:1] == ["analogue"]:
+        from .analogue import analogue
+
+        return analogue(given[1:])
     if given[:1] == ["study"]:
         return study(given[1:])
     if given[:1] == ["translate"]:

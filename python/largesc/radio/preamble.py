@@ -31,10 +31,15 @@ GUARD_SYMBOLS = 2 * SPAN + 2 * APART_SYMBOLS + LEAST_SYMBOLS + 4
 LOUDEST = 1e9
 
 
-def preamble_symbols() -> np.ndarray:
-    """complex64 ``[256]`` of energy 1."""
-    # The first bits of the whitening are ones only.
-    return to_symbols(whitening(1024 + PREAMBLE_SYMBOLS)[1024:], 1)
+def preamble_symbols(number: int = 1) -> np.ndarray:
+    """complex64 ``[256]`` of energy 1.
+
+    Args:
+        number: 1 for bursts of features and commands, 7 for bursts of speech: pieces of the
+            whitening that look least like themselves some symbols later, at any carrier offset.
+    """
+    first = 1024 * number
+    return to_symbols(whitening(first + PREAMBLE_SYMBOLS)[first:], 1)
 
 
 class PreambleSearch:
@@ -44,23 +49,25 @@ class PreambleSearch:
         profile: of single carrier.
         behind: symbols that must lie behind a preamble when it is found.
         over: symbols behind a preamble within which no other is searched.
+        number: of the preamble, as of :func:`preamble_symbols`.
 
     Attributes:
         counters: ``broken_samples`` (no number, or beyond 1e9), and what a receiver adds.
         filtered: samples behind the matched filter, from number :attr:`first` of the stream on.
+        known: symbols of the preamble.
         raw: samples before it, as many more at both ends as a pulse reaches to each side.
 
     Raises:
         ValueError: the profile has another waveform.
     """
 
-    def __init__(self, profile: RadioProfile, behind: int, over: int) -> None:
+    def __init__(self, profile: RadioProfile, behind: int, over: int, number: int = 1) -> None:
         if profile.waveform != "single_carrier":
             raise ValueError(
                 f"profile {profile.name!r} is {profile.waveform}: use a single-carrier one"
             )
         self.sps = profile.samples_per_symbol
-        self._known = preamble_symbols()
+        self.known = preamble_symbols(number)
         self._taps = pulse_taps(self.sps) / self.sps
         half = SPAN * self.sps
         self._behind = (PREAMBLE_SYMBOLS + behind) * self.sps
@@ -100,6 +107,11 @@ class PreambleSearch:
         """Returns the number of the sample behind the last that is filtered."""
         return self.first + len(self.filtered)
 
+    @property
+    def searched(self) -> int:
+        """Returns the number of the sample before which all preambles are found."""
+        return self._place
+
     def found(self) -> Iterator[tuple[int, float]]:
         """Sample at which each preamble begins, and the carrier's offset in cycles a symbol."""
         # What is searched now is followed by all that is needed there.
@@ -125,7 +137,7 @@ class PreambleSearch:
         n = starts[:, None] - self.first + np.arange(PREAMBLE_SYMBOLS) * self.sps
         heard = self.filtered[n]
         energy = np.square(np.abs(heard)).sum(axis=1)
-        summed = (heard * self._known.conj()).reshape(len(n), -1, SUMMED).sum(axis=2)
+        summed = (heard * self.known.conj()).reshape(len(n), -1, SUMMED).sum(axis=2)
         fit = np.abs(np.fft.fft(summed, BINS, axis=1)) ** 2
         offsets = np.fft.fftfreq(BINS) / SUMMED
         fit[:, np.abs(offsets) > WIDEST] = 0.0
@@ -136,6 +148,6 @@ class PreambleSearch:
     def finer(self, preamble: np.ndarray, offset: float) -> float:
         """The carrier's offset that fits a preamble best, complex ``[256]``, near ``offset``."""
         near = offset + np.linspace(-0.5, 0.5, 33) / (BINS * SUMMED)
-        stripped = preamble * self._known.conj()
+        stripped = preamble * self.known.conj()
         turned = np.exp(-2j * np.pi * np.outer(near, np.arange(PREAMBLE_SYMBOLS))) @ stripped
         return float(near[int(np.argmax(np.abs(turned)))])

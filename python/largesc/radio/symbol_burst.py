@@ -8,18 +8,17 @@ nearly twice. The symbols are sent in another order, so that what fades for a wh
 them a little. Preamble and pilots tell the gain at each symbol.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._core import CRC_BYTES, append_crc, has_right_crc
+from .burst_reader import BurstReader, Layout, Place, laid_out, pilot_symbols, spread_order
 from .codes import PacketCode
-from .pilots import Gain, fit_gain
 from .preamble import GUARD_SYMBOLS, PREAMBLE_SYMBOLS, PreambleSearch, preamble_symbols
 from .profiles import PROFILES, TAIL_BITS, RadioProfile
-from .pulses import SPAN, pulse, to_symbols, whitening
+from .pulses import SPAN, to_symbols, whitening
 
 # Of their code and modulation nothing is used but in the header.
 SYMBOL_PROFILES = {
@@ -33,19 +32,10 @@ CODED_BITS = 2 * (HEADER_BITS + TAIL_BITS)
 HEADER_SYMBOLS = 192
 # Beyond, the clocks of both ends drift apart.
 MOST_SYMBOLS = 4096
-APART, PILOTS = 64, 4
 # The receiver compares places; pulses of both ends reach on.
 LEAST_GUARD = 2 * SPAN + 8
-# Of the preamble so many symbols make a group.
-GROUP = 8
 # Cycles a symbol to each side of what the preamble tells.
 TURNS = np.linspace(-6e-4, 6e-4, 49)
-# And of what preamble and header tell.
-FINER = np.linspace(-3e-4, 3e-4, 25)
-# Samples that the receiver's clock gains or loses against the sender's within a thousand symbols.
-DRIFTS = np.linspace(-0.4, 0.4, 9)
-# In shorter bursts that is little.
-LEAST_DRIFTING = 1000
 
 
 def find_symbol_profile(name: str) -> RadioProfile:
@@ -60,42 +50,9 @@ def find_symbol_profile(name: str) -> RadioProfile:
     return SYMBOL_PROFILES[name]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where everything of a burst of ``count`` symbols stands, behind its preamble.
-
-    Attributes:
-        data: places of header and symbols.
-        pilots: places of pilots.
-        length: of both.
-    """
-
-    data: np.ndarray
-    pilots: np.ndarray
-    length: int
-
-
 def layout(count: int) -> Layout:
     """The layout of a header and ``count`` symbols."""
-    n = np.arange(HEADER_SYMBOLS + count)
-    data = n + PILOTS * (n // APART)
-    groups = -(-len(n) // APART)
-    starts = np.minimum((np.arange(groups) + 1) * APART, len(n)) + PILOTS * np.arange(groups)
-    pilots = (starts[:, None] + np.arange(PILOTS)).ravel()
-    return Layout(data, pilots, len(n) + PILOTS * groups)
-
-
-def pilot_symbols(count: int) -> np.ndarray:
-    """complex64 ``[count]`` of energy 1."""
-    return to_symbols(whitening(4096 + count)[4096:], 1)
-
-
-def spread_order(count: int) -> np.ndarray:
-    """The order in which ``count`` symbols are sent: neighbours lie far apart."""
-    step = max(1, round(count * 0.381966))
-    while math.gcd(step, count) > 1:
-        step += 1
-    return np.arange(count) * step % count
+    return laid_out(HEADER_SYMBOLS + count)
 
 
 HEADER_ORDER = spread_order(HEADER_SYMBOLS)
@@ -160,23 +117,10 @@ class SymbolBurst:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a burst is: from so much behind sample ``start`` on, and the carrier ``offset``.
-
-    ``drift`` is in samples within a thousand symbols.
-    """
-
-    start: int
-    late: float
-    offset: float
-    drift: float = 0.0
-
-
-@dataclass(frozen=True)
 class _Open:
     """A burst of which the header was read."""
 
-    place: _Place
+    place: Place
     facts: bytes
     count: int
 
@@ -201,8 +145,8 @@ class SymbolBurstReceiver:
         self._count_of = count_of
         self._head = layout(1).length
         self._search = PreambleSearch(profile, behind=self._head, over=0)
-        self._rate, self._sps = profile.symbol_rate, profile.samples_per_symbol
-        self._known, self._code = preamble_symbols(), PacketCode("convolutional")
+        self._reader, self._sps = BurstReader(profile, self._search), profile.samples_per_symbol
+        self._code = PacketCode("convolutional")
         self._open: _Open | None = None
         self.counters = self._search.counters
         self.counters |= {"preambles": 0, "headers_failed": 0, "bursts": 0, "cut": 0}
@@ -243,12 +187,10 @@ class SymbolBurstReceiver:
 
     def _header(self, start: int, offset: float) -> _Open | None:
         """The burst that begins at ``start``, where its header can be read."""
-        stands, n = layout(0), np.arange(PREAMBLE_SYMBOLS)
-        offset = self._search.finer(self._symbols(_Place(start, 0.0, 0.0), n), offset)
-        place = self._timed(_Place(start, 0.0, offset))
-        found = self._gain(place, stands, TURNS)
+        place, stands = self._reader.found_at(start, offset), layout(0)
+        found = self._reader.gain(place, stands, TURNS)
         data = PREAMBLE_SYMBOLS + stands.data
-        straight = self._symbols(place, data) * found.at(data)[0].conj()
+        straight = self._reader.symbols(place, data) * found.at(data)[0].conj()
         sign = 1.0 - 2.0 * whitening(HEADER_SYMBOLS)
         soft = np.empty(HEADER_SYMBOLS)
         soft[HEADER_ORDER] = (straight.real + straight.imag) * sign
@@ -261,52 +203,7 @@ class SymbolBurstReceiver:
         return _Open(replace(place, offset=place.offset + found.turn), facts, count)
 
     def _read(self, one: _Open) -> SymbolBurst:
-        stands, drifts = layout(one.count), DRIFTS if one.count > LEAST_DRIFTING else (0.0,)
-        tried = [replace(one.place, drift=drift) for drift in drifts]
-        fits = [(self._gain(place, stands, FINER), place) for place in tried]
-        found, place = max(fits, key=lambda fit: fit[0].likelihood)
-        data = PREAMBLE_SYMBOLS + stands.data[HEADER_SYMBOLS:]
-        gain, error = found.at(data)
-        order = spread_order(one.count)
-        power = max(float(np.mean(np.abs(gain) ** 2)), 1e-30)
-        snr_db = 10.0 * math.log10(power / max(found.noise + error, 1e-30))
-        heard = self._symbols(place, data) / math.sqrt(power)
-        upright = np.empty(one.count, dtype=np.complex64)
-        upright[order] = heard * np.exp(-1j * np.angle(gain))
-        h = np.empty(one.count, dtype=np.float32)
-        h[order] = np.abs(gain) / math.sqrt(power)
-        offset = place.offset + found.turn
-        return SymbolBurst(one.facts, upright, h, snr_db, place.start, offset)
-
-    def _gain(self, place: _Place, stands: Layout, turns: np.ndarray) -> Gain:
-        """The gain of a burst by its known symbols; ``turns`` that are left are tried."""
-        first = PREAMBLE_SYMBOLS // GROUP
-        preamble, pilots = np.arange(PREAMBLE_SYMBOLS), np.arange(len(stands.pilots))
-        places = np.concatenate([preamble, PREAMBLE_SYMBOLS + stands.pilots])
-        groups = np.concatenate([preamble // GROUP, first + pilots // PILOTS])
-        sent = np.concatenate([self._known, pilot_symbols(len(pilots))])
-        heard = self._symbols(place, places) * sent.conj()
-        return fit_gain(heard, places, groups, turns, self._rate)
-
-    def _timed(self, place: _Place) -> _Place:
-        """The place at the time between two samples that fits the preamble best."""
-        n, late = np.arange(PREAMBLE_SYMBOLS), place.late
-        for step in (1.0, 0.5):
-            near = [replace(place, late=late + shift) for shift in (-step, 0.0, step)]
-            fit = [abs(np.vdot(self._known, self._symbols(one, n))) for one in near]
-            bend = fit[0] - 2.0 * fit[1] + fit[2]
-            if bend < 0:
-                late += step * float(np.clip(0.5 * (fit[0] - fit[2]) / bend, -1.0, 1.0))
-        return replace(place, late=late)
-
-    def _symbols(self, place: _Place, n: np.ndarray) -> np.ndarray:
-        """Symbols of numbers ``n`` of a burst, behind the matched filter, the carrier at 0."""
-        half = SPAN * self._sps
-        middle = place.late + n * (self._sps + 1e-3 * place.drift)
-        whole = np.round(middle).astype(int)
-        reach = np.arange(-half, half + 1)
-        taps = pulse(((whole - middle)[:, None] + reach) / self._sps) / self._sps
-        at = whole[:, None] + reach
-        turn = np.exp(-2j * np.pi * place.offset / self._sps * at)
-        near = np.clip(at + place.start - self._search.first + half, 0, len(self._search.raw) - 1)
-        return (self._search.raw[near] * turn * taps).sum(axis=1)
+        heard = self._reader.read(one.place, layout(one.count), HEADER_SYMBOLS)
+        place = heard.place
+        found = (heard.symbols, heard.h, heard.snr_db, place.start, place.offset)
+        return SymbolBurst(one.facts, *found)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..evaluation.cache import Cache, key_of
 from ..options import TranslationOptions
+from ..radio.air import Fading
 from ..radio.preamble import PREAMBLE_SYMBOLS
 from ..radio.pulses import pulse_taps
 from ..radio.symbol_burst import (
@@ -25,7 +26,6 @@ from ..radio.symbol_burst import (
 from ..speech.prompts import Prompt
 from ..tasks.translation import Burst, TranslationReceiver, whisper
 from ..tasks.translation_radio import (
-    Fading,
     RadioAir,
     RadioReceiver,
     RadioSender,

@@ -19,8 +19,8 @@ import numpy as np
 from ..channel_codec.linear import BLOCK_FRAMES, MOST_GAIN_STEPS
 from ..features.whisper import FEATURES_PER_S
 from ..options import TranslationOptions, check_range
+from ..radio.air import SimulatedAir
 from ..radio.profiles import RadioProfile
-from ..radio.pulses import pulse_taps
 from ..radio.symbol_burst import (
     MOST_SYMBOLS,
     SYMBOL_PROFILES,
@@ -37,8 +37,6 @@ INDEXES, WINDOWS, MOST_BLOCKS, SIZES = 2**8, 2**5, 2**4, 2**6
 # Amplitude of the greatest symbols: what is beyond is cut off, so that peaks of a burst are four
 # times its RMS in place of six. That leaves an error of -35 dB.
 GREATEST = 3.5
-# Of the simulated air: paths of a fading signal, and silence around a burst, in symbols.
-PATHS, SILENCE_SYMBOLS = 16, 64
 
 
 def check_fits(
@@ -200,24 +198,6 @@ def nearest(number: int, last: int, count: int) -> int:
     return last + away if last + away >= 0 else last + away + count
 
 
-class Fading:
-    """Gain of a path that fades as Rayleigh's and Jakes' model has it, of mean power 1.
-
-    Args:
-        doppler_hz: greatest Doppler shift.
-        rng: that draws the paths.
-    """
-
-    def __init__(self, doppler_hz: float, rng: np.random.Generator) -> None:
-        angles, self._phases = rng.uniform(0.0, 2.0 * np.pi, (2, PATHS))
-        self._turns = 2.0 * np.pi * doppler_hz * np.cos(angles)
-
-    def at(self, seconds: np.ndarray) -> np.ndarray:
-        """Complex ``[n]`` at these times."""
-        turned = np.outer(seconds, self._turns) + self._phases
-        return np.exp(1j * turned).sum(axis=1) / np.sqrt(PATHS)
-
-
 class RadioAir:
     """Both radios and the air between them in numpy: bursts in, bursts as received out.
 
@@ -237,13 +217,14 @@ class RadioAir:
         self._sender = RadioSender(options.radio, options.symbols)
         self.receiver = RadioReceiver(options.radio, options.symbols)
         self.profile = self._sender.profile
-        self._rng = np.random.default_rng(options.seed)
-        self._fading, self._noise = None, 0.0
-        if options.channel == "rayleigh":
-            self._fading = Fading(options.doppler_hz, self._rng)
-        if options.channel != "none":
-            self._noise = 10.0 ** (-options.snr_db / 20.0)
-        self._offset_hz, self._at_s, self._most_late_s = offset_hz, 0.0, 0.0
+        self._air = SimulatedAir(
+            self.profile,
+            None if options.channel == "none" else options.snr_db,
+            options.doppler_hz if options.channel == "rayleigh" else None,
+            offset_hz,
+            np.random.default_rng(options.seed),
+        )
+        self._at_s, self._most_late_s = 0.0, 0.0
         self._sent_symbols, self._payload_symbols = 0, 0
 
     def figures(self) -> dict[str, float]:
@@ -274,21 +255,7 @@ class RadioAir:
         self._sent_symbols += len(symbols)
         self._payload_symbols += burst.symbols.size
         took_s = len(symbols) / self.profile.symbol_rate
-        heard = self.receiver.push(self._air(symbols))
+        heard = self.receiver.push(self._air(symbols, self._at_s))
         self._at_s += took_s
         told = {"first": burst.first, "spoken": burst.spoken, "speech_end": burst.speech_end}
         return [replace(one, **told) for one in heard], took_s
-
-    def _air(self, symbols: np.ndarray) -> np.ndarray:
-        sps, rate = self.profile.samples_per_symbol, self.profile.sample_rate
-        quiet = np.zeros(SILENCE_SYMBOLS)
-        spread = np.zeros((len(symbols) + 2 * SILENCE_SYMBOLS) * sps, dtype=complex)
-        spread[::sps] = np.concatenate([quiet, symbols, quiet])
-        samples = np.convolve(spread, pulse_taps(sps), mode="same")
-        at_s = self._at_s + (np.arange(len(samples)) - SILENCE_SYMBOLS * sps) / rate
-        samples = samples * np.exp(2j * np.pi * self._offset_hz * at_s)
-        if self._fading is not None:
-            samples = samples * self._fading.at(at_s)
-        # Of a pulse of energy 1 a symbol, so that this is the SNR of a symbol.
-        noise = self._rng.standard_normal((2, len(samples))) * self._noise * np.sqrt(sps / 2.0)
-        return (samples + noise[0] + 1j * noise[1]).astype(np.complex64)

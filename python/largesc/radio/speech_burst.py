@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bursts of analogue speech: all of one length, one behind the other, and without a header.
+
+    preamble 256 | symbols n, behind each 64 of them and the last 4 pilots | silence
+
+A burst lasts 0.64 s with everything, as long as the speech in it. Where a preamble is lost in a
+fade, the burst is read at the place where it must be.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .burst_reader import (
+    APART,
+    PILOTS,
+    BurstReader,
+    HeardSymbols,
+    Place,
+    laid_out,
+    pilot_symbols,
+    spread_order,
+)
+from .preamble import GUARD_SYMBOLS, PREAMBLE_SYMBOLS, PreambleSearch, preamble_symbols
+from .profiles import RadioProfile
+from .symbol_burst import MOST_SYMBOLS
+
+BURST_S = 0.64
+PREAMBLE = 7
+# A preamble within so many symbols of where it is expected is that of the burst.
+NEAR_SYMBOLS = 4
+# Bursts in a row that are read without a preamble, and the SNR from which one counts.
+MOST_BLIND, LEAST_BLIND_DB = 2, -7.0
+# Behind the last burst of an over, so that receivers see it whole.
+OVER_SYMBOLS = GUARD_SYMBOLS
+
+
+@dataclass(frozen=True)
+class SpeechLayout:
+    """What a burst of a profile holds.
+
+    Attributes:
+        count: symbols of the channel code, a multiple of ``frames``.
+        length: all symbols, 0.64 s of them.
+    """
+
+    count: int
+    length: int
+
+
+def speech_layout(profile: RadioProfile, frames: int) -> SpeechLayout:
+    """The most symbols that ``frames`` frames of speech may have in a burst."""
+    length = round(BURST_S * profile.symbol_rate)
+    room = length - PREAMBLE_SYMBOLS
+    most = min(MOST_SYMBOLS, room - PILOTS * -(-room // (APART + PILOTS)))
+    return SpeechLayout(most // frames * frames, length)
+
+
+def make_speech_burst(symbols: np.ndarray, length: int) -> np.ndarray:
+    """A burst of ``length`` symbols, complex64, from ``symbols`` of the channel code.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    place = laid_out(len(symbols))
+    if not len(symbols) or PREAMBLE_SYMBOLS + place.length > length:
+        raise ValueError(f"{len(symbols)} symbols do not fit a burst of {length}")
+    out = np.zeros(length, dtype=np.complex64)
+    out[:PREAMBLE_SYMBOLS] = preamble_symbols(PREAMBLE)
+    out[PREAMBLE_SYMBOLS + place.pilots] = pilot_symbols(len(place.pilots))
+    out[PREAMBLE_SYMBOLS + place.data] = symbols[spread_order(len(symbols))]
+    return out
+
+
+class SpeechBurstReceiver:
+    """Samples in, bursts out. Memory is bounded whatever comes in.
+
+    Args:
+        profile: of single carrier.
+        layout: of the bursts.
+
+    Counters, in :attr:`counters`: ``preambles`` found, ``bursts`` read, of them ``blind`` ones
+    without a preamble; ``cut`` ones; ``broken_samples`` (no number, or beyond 1e9).
+
+    Raises:
+        ValueError: the profile has another waveform.
+    """
+
+    def __init__(self, profile: RadioProfile, layout: SpeechLayout) -> None:
+        self._stands = laid_out(layout.count)
+        self._search = PreambleSearch(profile, behind=0, over=0, number=PREAMBLE)
+        self._reader, self._sps = BurstReader(profile, self._search), profile.samples_per_symbol
+        self._length = layout.length
+        # Places of the burst that comes in, and of one that should follow.
+        self._open: Place | None = None
+        self._next: Place | None = None
+        self._blind = 0
+        self.counters = self._search.counters
+        self.counters |= {"preambles": 0, "bursts": 0, "blind": 0, "cut": 0}
+
+    def push(self, samples: np.ndarray) -> list[HeardSymbols]:
+        """Takes complex samples ``[n]`` and gives the bursts that are whole with them."""
+        bursts = []
+        for _ in self._search.pieces(samples):
+            bursts += self._whole()
+            for start, offset in self._search.found():
+                self.counters["preambles"] += 1
+                bursts += self._whole()
+                self._begin(self._reader.found_at(start, offset))
+                bursts += self._whole()
+            self._expect()
+            kept = [place.start for place in (self._open, self._next) if place is not None]
+            self._search.forget(min([*kept, self._search.end]) - self._sps)
+        return bursts
+
+    def flush(self) -> None:
+        """The stream is over: a burst that is not whole is counted as cut."""
+        self.counters["cut"] += self._open is not None and not self._blind
+        self._open = self._next = None
+
+    def _begin(self, place: Place) -> None:
+        self.counters["cut"] += self._open is not None and not self._blind
+        self._open, self._next, self._blind = place, None, 0
+
+    @property
+    def _near(self) -> int:
+        return NEAR_SYMBOLS * self._sps
+
+    def _expect(self) -> None:
+        """Begins a burst where it must be, once its preamble was searched there in vain."""
+        place = self._next
+        if self._open is None and place is not None:
+            if self._search.searched > place.start + self._near:
+                self._open, self._next = place, None
+                self._blind += 1
+
+    def _whole(self) -> list[HeardSymbols]:
+        place = self._open
+        if place is None:
+            return []
+        reach = PREAMBLE_SYMBOLS + self._stands.length + 2
+        if self._search.end < place.start + reach * self._sps:
+            return []
+        self._open = None
+        heard = self._reader.read(place, self._stands)
+        if self._blind and heard.snr_db < LEAST_BLIND_DB:
+            return []
+        self.counters["bursts"] += 1
+        self.counters["blind"] += self._blind > 0
+        if self._blind < MOST_BLIND:
+            self._next = self._behind(heard.place)
+        return [heard]
+
+    def _behind(self, place: Place) -> Place:
+        """The place of the burst that follows."""
+        late = place.late + self._length * (self._sps + 1e-3 * place.drift)
+        whole = round(late)
+        return replace(place, start=place.start + whole, late=late - whole)
