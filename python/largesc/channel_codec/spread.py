@@ -105,6 +105,50 @@ class SpreadCode:
         """Mean power of limited symbols."""
         return self._kept**2 + self._broken
 
+    @property
+    def directions(self) -> int:
+        """Returns the number of directions of a block that are sent."""
+        return len(self._variance)
+
+    @property
+    def variances(self) -> np.ndarray:
+        """Returns the variance along each of them, ``[directions]``."""
+        return self._variance
+
+    @property
+    def kept(self) -> float:
+        """Returns the part of a symbol's power that is the symbol's own."""
+        return self._kept**2 / self._power
+
+    @property
+    def broken(self) -> float:
+        """Returns the part of a symbol's power that limiting made, and is noise."""
+        return self._broken / self._power
+
+    def mixing(self) -> np.ndarray:
+        """Directions to symbols of a block, complex ``[block_symbols, directions]``."""
+        return (self._mix[0::2] + 1j * self._mix[1::2]) * math.sqrt(self.kept)
+
+    def along(self, latents: np.ndarray) -> np.ndarray:
+        """Latents ``[4 n, dimension]`` along the directions, ``[n, directions]``."""
+        size = BLOCK_FRAMES * self.statistics.dimension
+        return (latents - self.statistics.mean).reshape(-1, size) @ self._basis
+
+    def from_directions(
+        self, found: np.ndarray, covariance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Latents ``[4 n, dimension]`` and what is unsure of them, ``[4 n]``.
+
+        Args:
+            found: along the directions, ``[n, directions]``.
+            covariance: of their errors, ``[n, directions, directions]``.
+        """
+        latents = (found @ self._basis.T).reshape(-1, self.statistics.dimension)
+        left = np.einsum("ij,njk,ik->ni", self._basis, covariance, self._basis, optimize=True)
+        unsure = self._unsure(left).ravel()
+        mean = self.statistics.mean
+        return (latents + mean).astype(np.float32), unsure.astype(np.float32)
+
     def decode(self, y: np.ndarray, h: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
         """Latents of received symbols, and how sure they are.
 
@@ -125,9 +169,9 @@ class SpreadCode:
                 f"symbols of shape {y.shape} and gains of {h.shape}: use [n, {self.block_symbols}]"
             )
         y, h = np.nan_to_num(y), np.nan_to_num(np.abs(h)).astype(np.float64)
-        found = [self._block(*one, snr_db) for one in zip(y, h, strict=True)]
-        latents, unsure = (np.concatenate(part) for part in zip(*found, strict=True))
-        return latents.astype(np.float32), unsure.astype(np.float32)
+        blocks = [self._block(*one, snr_db) for one in zip(y, h, strict=True)]
+        found, covariance = (np.stack(part) for part in zip(*blocks, strict=True))
+        return self.from_directions(found, covariance)
 
     def through(
         self, blocks: np.ndarray, snr_db: np.ndarray, rng: np.random.Generator
@@ -172,9 +216,7 @@ class SpreadCode:
         sharpness = (self._mix.T * np.minimum(worth, MOST_SNR)) @ self._mix
         sharpness[np.diag_indices_from(sharpness)] += 1.0 / self._variance
         covariance = np.linalg.inv(sharpness)
-        latents = (self._basis @ (covariance @ pull)).reshape(BLOCK_FRAMES, -1)
-        left = np.einsum("ij,jk,ik->i", self._basis, covariance, self._basis, optimize=True)
-        return latents + self.statistics.mean, self._unsure(left)
+        return covariance @ pull, covariance
 
 
 def fit_latents(latents: list[np.ndarray]) -> LatentStatistics:

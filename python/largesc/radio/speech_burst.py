@@ -72,6 +72,19 @@ def make_speech_burst(symbols: np.ndarray, length: int) -> np.ndarray:
     return out
 
 
+@dataclass(frozen=True)
+class HeardBurst:
+    """A burst that was received.
+
+    Attributes:
+        heard: its symbols, as they are where there are no echoes.
+        received: a sample for each of all symbols, complex ``[length]``, the carrier at 0.
+    """
+
+    heard: HeardSymbols
+    received: np.ndarray
+
+
 class SpeechBurstReceiver:
     """Samples in, bursts out. Memory is bounded whatever comes in.
 
@@ -98,7 +111,7 @@ class SpeechBurstReceiver:
         self.counters = self._search.counters
         self.counters |= {"preambles": 0, "bursts": 0, "blind": 0, "cut": 0}
 
-    def push(self, samples: np.ndarray) -> list[HeardSymbols]:
+    def push(self, samples: np.ndarray) -> list[HeardBurst]:
         """Takes complex samples ``[n]`` and gives the bursts that are whole with them."""
         bursts = []
         for _ in self._search.pieces(samples):
@@ -134,7 +147,7 @@ class SpeechBurstReceiver:
                 self._open, self._next = place, None
                 self._blind += 1
 
-    def _whole(self) -> list[HeardSymbols]:
+    def _whole(self) -> list[HeardBurst]:
         place = self._open
         if place is None:
             return []
@@ -143,13 +156,14 @@ class SpeechBurstReceiver:
             return []
         self._open = None
         heard = self._reader.read(place, self._stands)
+        received = self._reader.symbols(heard.place, np.arange(self._length))
         if self._blind and heard.snr_db < LEAST_BLIND_DB:
             return []
         self.counters["bursts"] += 1
         self.counters["blind"] += self._blind > 0
         if self._blind < MOST_BLIND:
             self._next = self._behind(heard.place)
-        return [heard]
+        return [HeardBurst(heard, received)]
 
     def _behind(self, place: Place) -> Place:
         """The place of the burst that follows."""

@@ -15,6 +15,7 @@ STUDIES = {
     "endurance": "endurance",
     "gateway_flood": "gateway_flood",
     "playout": "playout",
+    "radio_analogue": "radio.analogue",
     "radio_conditions": "radio.conditions",
     "radio_per": "radio.per",
     "radio_search": "radio.search",

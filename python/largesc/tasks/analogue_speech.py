@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..channel_codec.analogue import AnalogueCode, load_analogue_code
+from ..channel_codec.joint import JointDecoder
 from ..channel_codec.refiner import BURST_FRAMES
 from ..channel_codec.spread import BLOCK_FRAMES, SpreadCode
 from ..codec.load import load_codec
@@ -19,9 +20,14 @@ from ..codec.speech_decoder import SpeechDecoder
 from ..codec.speech_encoder import SpeechEncoder
 from ..models.store import ModelError
 from ..options import AnalogueOptions
-from ..radio.burst_reader import HeardSymbols
 from ..radio.profiles import RadioProfile
-from ..radio.speech_burst import BURST_S, SpeechBurstReceiver, make_speech_burst, speech_layout
+from ..radio.speech_burst import (
+    BURST_S,
+    HeardBurst,
+    SpeechBurstReceiver,
+    make_speech_burst,
+    speech_layout,
+)
 from ..radio.symbol_burst import find_symbol_profile
 from ..speech.conditioning import InputConditioner
 from ..speech.format import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -128,6 +134,7 @@ class HeardSpeech:
         unsure: what of the latents' variance is not known, mean of the burst.
         snr_db: mean of a symbol.
         start: sample of the stream at which the burst begins.
+        echoes: whether there were any.
     """
 
     latents: np.ndarray
@@ -135,6 +142,7 @@ class HeardSpeech:
     unsure: float
     snr_db: float
     start: int
+    echoes: bool
 
 
 class LatentReader:
@@ -148,6 +156,7 @@ class LatentReader:
 
     def __init__(self, model: AnalogueCode, profile: RadioProfile, spacing: int) -> None:
         self._code, self._refiner = code_of(profile, model), model.refiner
+        self._joint = JointDecoder(self._code, speech_layout(profile, BURST_FRAMES))
         self._spacing, self._mean = spacing, model.statistics.mean.astype(np.float32)
         self.reset()
 
@@ -160,8 +169,9 @@ class LatentReader:
         self._latents = np.tile(self._mean, (BURST_FRAMES, 1))
         self._unsure = np.ones(BURST_FRAMES, dtype=np.float32)
 
-    def read(self, heard: HeardSymbols) -> HeardSpeech:
+    def read(self, burst: HeardBurst) -> HeardSpeech:
         """The speech of a burst."""
+        heard = burst.heard
         start = heard.place.start
         # Behind a gap nothing is known of what was said just before.
         if abs(start - self._start - self._spacing) > self._spacing // 16:
@@ -170,13 +180,17 @@ class LatentReader:
         found, unsure = self._code.decode(
             heard.symbols.reshape(shape), heard.h.reshape(shape), heard.snr_db
         )
+        jointly = self._joint.decode(burst.received, found, unsure)
+        if jointly is not None:
+            found, unsure = jointly
         latents = np.concatenate([self._latents, found])[None]
         doubts = np.concatenate([self._unsure, unsure])[None]
         with torch.inference_mode():
             refined = self._refiner(torch.from_numpy(latents), torch.from_numpy(doubts))[0]
         self._latents, self._unsure, self._start = found, unsure, start
         gains = np.clip((NOTHING - unsure) / (NOTHING - SURE), 0.0, 1.0)
-        return HeardSpeech(refined.numpy(), gains, float(unsure.mean()), heard.snr_db, start)
+        doubt = float(unsure.mean())
+        return HeardSpeech(refined.numpy(), gains, doubt, heard.snr_db, start, jointly is not None)
 
 
 class AnalogueReceiver:
@@ -186,8 +200,9 @@ class AnalogueReceiver:
         options: of the link.
 
     Attributes:
-        counters: those of :class:`SpeechBurstReceiver`; ``frames`` played; ``empty``, frames in
-            whose place there was nothing to play; ``left_out``, frames that came too fast.
+        counters: those of :class:`SpeechBurstReceiver`; ``echoes``, bursts with some; ``frames``
+            played; ``empty``, frames in whose place there was nothing to play; ``left_out``, frames
+            that came too fast.
         snr_db: of a symbol, of the last burst. unsure: of it. offset_hz: of the carrier.
         frame_input: complex samples that become a frame of speech.
         delay_s: of what is heard behind what was said.
@@ -220,7 +235,7 @@ class AnalogueReceiver:
         self._silent, self._held = True, 0
         self._rest = np.zeros(0, dtype=np.complex64)
         self.counters = self._bursts.counters
-        self.counters |= {"frames": 0, "empty": 0, "left_out": 0}
+        self.counters |= {"echoes": 0, "frames": 0, "empty": 0, "left_out": 0}
         self.snr_db = self.unsure = self.offset_hz = 0.0
         self._sums = {"snr_db": 0.0, "unsure": 0.0}
 
@@ -248,12 +263,13 @@ class AnalogueReceiver:
         return np.concatenate([np.zeros(0, np.float32), *(self._play() for _ in [*self._waiting])])
 
     def _take(self, samples: np.ndarray) -> None:
-        for heard in self._bursts.push(samples):
-            speech = self._reader.read(heard)
+        for burst in self._bursts.push(samples):
+            speech = self._reader.read(burst)
+            self.counters["echoes"] += speech.echoes
             self.snr_db, self.unsure = speech.snr_db, speech.unsure
             self._sums["snr_db"] += speech.snr_db
             self._sums["unsure"] += speech.unsure
-            self.offset_hz = heard.place.offset * self.profile.symbol_rate
+            self.offset_hz = burst.heard.place.offset * self.profile.symbol_rate
             if not self._waiting:
                 self._held = HELD_FRAMES if self._silent else 0
             self._waiting.extend(zip(speech.latents, speech.gains, strict=True))

@@ -38,7 +38,6 @@ from .per import decibels
 from .runs import Setting, energies, in_time, receive, transmit
 
 NOISE_BANDWIDTH_HZ = 3000.0
-FRAMES_PER_PACKET = 2
 BUDGET_BPS = 1100.0
 # What Codec 2 needs to see a gap; the CRC is the modem's.
 SEQUENCE_BITS = 4
@@ -64,7 +63,8 @@ class Contestant:
         setting: of the modem.
         packet_ms: speech in a packet.
         mode: of Codec 2; empty for our link.
-        policy: ours: ``fixed`` (8 tokens a frame) or ``exact`` (copies as the losses want them).
+        policy: ours: ``fixed`` or ``exact`` (copies as the losses want them).
+        tokens: ours, ``fixed``: of a frame.
     """
 
     name: str
@@ -72,6 +72,12 @@ class Contestant:
     packet_ms: int
     mode: str = ""
     policy: str = ""
+    tokens: int = 8
+
+    @property
+    def frames(self) -> int:
+        """Returns our frames in a packet."""
+        return self.packet_ms // FRAME_MS
 
 
 CONTESTANTS = (
@@ -154,12 +160,17 @@ def codec2(contestant: Contestant, file: str) -> tuple[Codec2, Packets]:
     return system, system.encode(speech_of(file), LossChannel(0.0))
 
 
-def own_packets(policy: str, file: str, channel: Channel) -> list[bytes]:
-    """Returns our packets of a file's speech, two frames in each."""
+def own_packets(contestant: Contestant, file: str, channel: Channel) -> list[bytes]:
+    """Returns our packets of a file's speech."""
     frames, _ = tokens_of(file)
-    deadline_ms = FRAMES_PER_PACKET * FRAME_MS
-    controller = Controller(policy, BUDGET_BPS, deadline_ms, FRAMES_PER_PACKET)
-    packetizer = Packetizer(FRAMES_PER_PACKET, "sequential")
+    controller = Controller(
+        contestant.policy,
+        BUDGET_BPS,
+        contestant.packet_ms,
+        contestant.frames,
+        tokens_sent=contestant.tokens,
+    )
+    packetizer = Packetizer(contestant.frames, "sequential")
     packets = []
     for frame in frames:
         d = controller.decide(Frame(frame.latent, frame.level_dbfs, frame.distortion), channel)
@@ -171,7 +182,7 @@ def own_packets(policy: str, file: str, channel: Channel) -> list[bytes]:
 def sizes_of(contestant: Contestant, file: str, channel: Channel) -> list[int]:
     """Bytes of each packet of a file."""
     if not contestant.mode:
-        return [len(p) for p in own_packets(contestant.policy, file, channel)]
+        return [len(p) for p in own_packets(contestant, file, channel)]
     system, packets = codec2(contestant, file)
     frames = contestant.packet_ms // system.frame_ms
     return [math.ceil((system.bits * frames + SEQUENCE_BITS) / 8)] * len(packets.data)
@@ -187,6 +198,7 @@ class Job:
     lost: tuple[bool, ...]
     concealer: str
     measures: tuple[str, ...]
+    text: str | None = None
 
 
 def decoded(job: Job) -> np.ndarray:
@@ -196,8 +208,9 @@ def decoded(job: Job) -> np.ndarray:
         system, packets = codec2(job.contestant, job.file)
         return system.decode(packets, lost, len(speech)).speech
     frames, times = tokens_of(job.file)
-    receiver = Depacketizer(FRAMES_PER_PACKET, "sequential", hold_packets=10)
-    packets = own_packets(job.contestant.policy, job.file, job.channel)
+    together = job.contestant.frames
+    receiver = Depacketizer(together, "sequential", hold_packets=10)
+    packets = own_packets(job.contestant, job.file, job.channel)
     for packet, gone in zip(packets, lost, strict=True):
         if not gone:
             receiver.push(packet)
@@ -205,8 +218,9 @@ def decoded(job: Job) -> np.ndarray:
     received = []
     while (frame := receiver.pop()) is not None:
         # Within a deadline of one packet, the next packet is all that has come.
-        behind = (frame.index + 1) // FRAMES_PER_PACKET
-        near = frame.index % FRAMES_PER_PACKET == 0 or (behind < len(lost) and not lost[behind])
+        behind = (frame.index + 1) // together
+        same = (frame.index + 1) % together != 0
+        near = same or (behind < len(lost) and not lost[behind])
         following = np.array(frame.following, np.uint16) if near else None
         tokens = np.array(frame.tokens, np.uint16)
         received.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
@@ -219,8 +233,13 @@ def decoded(job: Job) -> np.ndarray:
 
 def score(job: Job) -> dict[str, float]:
     """Returns the measures of a job's decoded speech, by name."""
-    values = measure(list(job.measures), speech_of(job.file), decoded(job))
-    return {name: round(value, 4) for name, value in values.items()}
+    values = measure(list(job.measures), speech_of(job.file), decoded(job), job.text)
+    return {name: rounded(value) for name, value in values.items()}
+
+
+def rounded(value: float | str) -> float | str:
+    """A measure as CSV files have it; what it says in words stays."""
+    return round(value, 4) if isinstance(value, float) else value
 
 
 @dataclass(frozen=True)
