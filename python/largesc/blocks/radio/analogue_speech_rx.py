@@ -56,7 +56,8 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
         samples, out = input_items[0], output_items[0]
         if self._over:
             return self._rest(out)
-        # One sample stays behind, so that the scheduler calls again after the input has ended.
+        # One sample stays behind, so that the scheduler calls again after the input has ended, until
+        # all that was heard is out.
         if len(samples) > 1:
             count = min(len(samples) - 1, self._core.frame_input)
             self.times.start()
@@ -68,7 +69,6 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
             return len(speech)
         if len(samples) == 1 and _blocks.input_done(self.gateway.detail(), 0, 1):
             last = [self._core.push(samples), self._core.flush()]
-            self.consume(0, 1)
             self._last, self._over = np.concatenate(last), True
             return self._rest(out)
         time.sleep(0.001)
@@ -76,6 +76,7 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
 
     def _rest(self, out: np.ndarray) -> int:
         if not len(self._last):
+            self.consume(0, 1)
             self._ended = True
             self.publish_status()
             return -1
