@@ -58,8 +58,8 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
         samples, out = input_items[0], output_items[0]
         if self._over:
             return self._rest(out)
-        # One sample stays behind, so that the scheduler calls again after the input has ended, until
-        # all that was heard is out.
+        # One sample stays behind, so that the scheduler calls again after the input has ended,
+        # until all that was heard is out.
         if len(samples) > 1:
             count = min(len(samples) - 1, self._core.frame_input)
             self.times.start()
