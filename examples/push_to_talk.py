@@ -23,7 +23,7 @@ from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
 from gnuradio.largesc.radio.profiles import PROFILES
 from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
 from keyer import AIR_S, BEFORE_PARTS, LONGEST_OVER_S, PART, keyer, packet_gate
-from radio import paced, search_hz, shift, speech_file, zmq_end
+from radio_flowgraphs import paced, search_hz, shift, speech_file, zmq_end
 from radio_options import AFC_PPM, add_call_sign, add_radio, radio_named, radios
 from transceiver import keyed_rig, stopped_by_signals
 
@@ -252,6 +252,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--source", metavar="WAV", help="in place of the microphone")
     top.add_argument("--sink", metavar="WAV", help="in place of the loudspeaker")
     top.add_argument("--keep-speech", metavar="WAV", help="what is heard, as well as played")
+    top.set_defaults(analogue=False)
     top.add_argument("--profile", choices=SINGLE_CARRIER, default="ssb", help="[%(default)s]")
     top.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
     top.add_argument(

@@ -8,6 +8,7 @@ COLUMNS, BAR_DB, BARS = 41, 3.0, " .:-=+*#%@"
 SHOWN = (
     "frames", "packets", "dropped", "syncs", "accepted", "crc_failures", "es_n0_db",
     "carrier_offset_hz", "signal_db", "signal_offset_hz", "frames_made_up", "frames_cut",
+    "bursts", "pauses", "snr_db", "unsure",
 )  # fmt: skip
 
 

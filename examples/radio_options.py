@@ -3,7 +3,9 @@
 
 import argparse
 
-from gnuradio.largesc.radio.profiles import PROFILES
+from gnuradio.largesc.options import ANALOGUE_PROFILES
+from gnuradio.largesc.radio.profiles import PROFILES, RadioProfile
+from gnuradio.largesc.radio.symbol_burst import find_symbol_profile
 from radio_devices import Radio
 from transceiver import add_rig
 
@@ -12,6 +14,41 @@ DEFAULT_PROFILE = "ssb"
 AFC_PPM, MOST_PPM = 20.0, 1000.0
 # What every sound card has, and what an SSB transceiver lets through.
 CARD_RATE_HZ, SSB_BANDWIDTH_HZ = 48000.0, 2700.0
+# Options that analogue speech has no use for, and why.
+OF_PACKETS = {
+    "budget": "there are no bits",
+    "expected_loss": "there are no packets",
+    "key_up_ms": "its own preamble is long",
+    "text": "there are no packets",
+    "afc": "carriers up to 12 % of the symbol rate away are found",
+    "window": "examples/analogue_speech.grc has one",
+    "picture": "there is no window",
+}
+
+
+def profile_of(args: argparse.Namespace) -> RadioProfile:
+    """The profile that is meant, of packets or of analogue speech.
+
+    Raises:
+        ValueError: it is one of the other.
+    """
+    name = args.profile or DEFAULT_PROFILE
+    if args.analogue and name not in ANALOGUE_PROFILES:
+        known = ", ".join(ANALOGUE_PROFILES)
+        raise ValueError(f"profile {name} carries no analogue speech: use one of {known}")
+    if not args.analogue and name not in PROFILES:
+        raise ValueError(f"profile {name} carries analogue speech only: use it with --analogue")
+    return find_symbol_profile(name) if args.analogue else PROFILES[name]
+
+
+def check_analogue(args: argparse.Namespace) -> None:
+    """Raises ValueError where an option is of packets only, but speech is analogue."""
+    defaults = vars(parser().parse_args([args.command]))
+    for name, why in OF_PACKETS.items():
+        if args.analogue and name in defaults and getattr(args, name) != defaults[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is none of --analogue, since {why}: leave it out"
+            )
 
 
 def radio_of(args: argparse.Namespace) -> Radio | None:
@@ -60,10 +97,10 @@ def sound_card(args: argparse.Namespace, device: str) -> Radio:
     """
     if args.gain or args.antenna or args.tune_below:
         raise ValueError("--gain, --antenna and --tune-below are set at the transceiver itself")
-    name = args.profile or DEFAULT_PROFILE
-    if (width := PROFILES[name].bandwidth_hz) > SSB_BANDWIDTH_HZ:
+    profile = profile_of(args)
+    if (width := profile.bandwidth_hz) > SSB_BANDWIDTH_HZ:
         raise ValueError(
-            f"profile {name} is {width / 1000:g} kHz wide: through a sound card and an SSB "
+            f"profile {profile.name} is {width / 1000:g} kHz wide: through a sound card and an SSB "
             "transceiver go ssb and ssb_bpsk"
         )
     args.sample_rate = args.sample_rate or CARD_RATE_HZ
@@ -129,8 +166,13 @@ def parser() -> argparse.ArgumentParser:
     for part in (tx, rx):
         add_radio(part)
         part.add_argument(
-            "--profile", choices=PROFILES, help=f"[that of a recording, else {DEFAULT_PROFILE}]"
-        )
+            "--profile", choices=[*PROFILES, "medium"],
+            help=f"[that of a recording, else {DEFAULT_PROFILE}]",
+        )  # fmt: skip
+        part.add_argument(
+            "--analogue", action="store_true",
+            help="speech as analogue symbols in place of packets, with ssb, medium or narrow",
+        )  # fmt: skip
         part.add_argument("--seconds", type=float, help="stop after this [at the end, or Ctrl-C]")
     where = "FILE.sigmf-data, FILE of bare samples, or tcp://HOST:PORT of ZMQ (PUSH and PULL)"
     tx.add_argument("--to", dest="samples", metavar="WHERE", help=where)
@@ -152,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     air = tx.add_argument_group("simulated air")
     air.add_argument(
         "--simulate", type=float, nargs="?", const=15.0, metavar="DB",
-        help="a channel of this Es/N0 in place of the air [15]",
+        help="a channel of this Es/N0 in place of the air; with --analogue, SNR in 3 kHz [15]",
     )  # fmt: skip
     air.add_argument("--carrier-offset", type=float, default=0.0, metavar="HZ", help="[0]")
     air.add_argument("--fading", choices=["none", "rayleigh", "selective"], default="none")

@@ -13,11 +13,14 @@ import jsonschema
 import numpy as np
 import sigmf
 from gnuradio import blocks, gr
+from gnuradio.largesc.options import ANALOGUE_PROFILES
 from gnuradio.largesc.radio.profiles import PROFILES
 from sigmf.utils import get_sigmf_iso8601_datetime_now
 
 DATA, META = ".sigmf-data", ".sigmf-meta"
 PROFILE_KEY = "largesc:profile"
+# In front of the profile of analogue speech.
+ANALOGUE = "analogue_"
 # Readers that do not know the profile may play the recording all the same.
 EXTENSION = {"name": "largesc", "version": "1.0.0", "optional": True}
 # Metadata of a recording are a few kilobytes; annotations may make them longer.
@@ -34,7 +37,8 @@ class Recording:
         source: block of complex samples.
         sample_rate: in samples a second; 0 where nothing tells.
         frequency: of the centre in Hz; 0 where nothing tells.
-        profile: of the modem, by the metadata; empty where nothing tells.
+        profile: of the modem, by the metadata, with "analogue_" in front of one of analogue
+            speech; empty where nothing tells.
         notes: what else the user should know, a line each.
     """
 
@@ -234,7 +238,7 @@ def _open_sigmf(meta: Path, wanted_rate: float) -> Recording:
     if (count := len(set(frequencies))) > 1:
         notes.append(f"{meta} was recorded at {count} frequencies, one after another")
     profile = about.get_global_field(PROFILE_KEY, "")
-    if profile not in (*PROFILES, ""):
+    if profile not in (*PROFILES, *(ANALOGUE + name for name in ANALOGUE_PROFILES), ""):
         notes.append(f"{meta} names a profile {str(profile)[:40]!r} that is not known here")
         profile = ""
     return Recording(SigMFSource(about, data, spans), rate, frequencies[0], profile, notes)

@@ -162,6 +162,7 @@ def all_blocks(tmp_path, models) -> dict:
         "verifier": (largesc.packet_verifier(key_file=str(key)), ["packets"]),
         "monitor": (largesc.link_monitor(), ["sent", "received"]),
         "radio": (largesc.packet_radio_tx().source, ["packets"]),
+        "analogue": (largesc.analogue_speech_tx().source, ["packets"]),
         "ofdm": (largesc.packet_radio_rx(profile="wide").sink, ["symbols", "header"]),
         "numberer": (call_numberer(number=1, crc=True), ["packets"]),
         "picker": (call_picker(number=1, crc=True), ["packets"]),
@@ -257,6 +258,7 @@ BAD_NUMBERS = [float("nan"), float("inf"), -1e9, 1e9, "much", None]
         ("radio_channel", "set_clock_ppm", 50.0, lambda b: b.model.timing_offset()),
         ("moshi_concealer", "set_method", "silence", lambda b: id(b._core)),
         ("packet_radio_tx", "set_amplitude", 0.25, lambda b: None),
+        ("analogue_speech_tx", "set_amplitude", 0.25, lambda b: sum(b.shaper.taps())),
     ],
 )
 def test_settings_out_of_range_are_refused_and_the_old_ones_stay(make, name, good, look, caplog):

@@ -219,12 +219,13 @@ class StandIn:
 
 def test_radios_are_set_as_told(radio, monkeypatch):
     from gnuradio import soapy, uhd
+    from radio_options import radio_of
 
     for module, end in ((soapy, "source"), (uhd, "usrp_sink")):
         monkeypatch.setattr(module, end, StandIn)
     gains = ["--gain", "30", "--gain", "LNA=-2.5", "--antenna", "A", "--tune-below", "50e3"]
     parse = radio.parser().parse_args
-    made = radio.radio_of(parse(["rx", "--device", "driver=x", *RADIO, *gains])).source()
+    made = radio_of(parse(["rx", "--device", "driver=x", *RADIO, *gains])).source()
     for call in [
         ("made", "driver=x", "fc32", 1, "", "", [""], [""]),
         ("set_sample_rate", 0, 250e3),
@@ -235,9 +236,9 @@ def test_radios_are_set_as_told(radio, monkeypatch):
         ("set_gain", 0, "LNA", -2.5),
     ]:
         assert call in made.calls
-    made = radio.radio_of(parse(["rx", "--device", "driver=x", *RADIO])).source()
+    made = radio_of(parse(["rx", "--device", "driver=x", *RADIO])).source()
     assert ("set_gain_mode", 0, True) in made.calls
-    made = radio.radio_of(parse(["tx", "--uhd", "type=y", *RADIO, *gains])).sink("packet_len")
+    made = radio_of(parse(["tx", "--uhd", "type=y", *RADIO, *gains])).sink("packet_len")
     assert made.calls[0][1] == "type=y" and made.calls[0][3] == "packet_len"
     for call in [
         ("set_samp_rate", 250e3),
@@ -249,7 +250,7 @@ def test_radios_are_set_as_told(radio, monkeypatch):
         assert call in made.calls
     monkeypatch.setattr(StandIn, "rate", 256e3)
     with pytest.raises(ValueError, match="runs at 256000 samples"):
-        radio.radio_of(parse(["tx", "--uhd", "type=y", *RADIO])).sink()
+        radio_of(parse(["tx", "--uhd", "type=y", *RADIO])).sink()
 
 
 @pytest.mark.parametrize(
@@ -276,3 +277,68 @@ def test_wrong_arguments_say_what(radio, wav, tmp_path, capsys, arguments, messa
     given = [a.replace("IN", wav).replace("DIR", str(tmp_path)) for a in arguments]
     assert radio.main(given) == 2
     assert message in capsys.readouterr().err
+
+
+def test_analogue_speech_is_a_recording_too(radio, wav, tmp_path, capsys):
+    path, out = tmp_path / "over.sigmf-data", tmp_path / "out.wav"
+    air = ["--simulate", "0", "--carrier-offset", "50", "--frequency", "14.2e6", "--seed", "2"]
+    sent = ["tx", wav, "--analogue", *air, "--sample-rate", "48e3", "--call-sign", "N0CALL"]
+    assert radio.main([*sent, "--to", str(path)]) == 0
+    told = result(capsys)["modem"]
+    assert told["bursts"] == 3 and told["dropped"] == 0 and told["idents"] == 1
+    meta = json.loads(path.with_suffix(".sigmf-meta").read_text())
+    assert meta["global"]["largesc:profile"] == "analogue_ssb"
+    assert meta["global"]["core:description"] == "speech as analogue symbols of gr-largesc"
+    assert meta["annotations"][0]["core:label"] == "over"
+
+    kept, again = tmp_path / "kept.wav", tmp_path / "again.sigmf-data"
+    more = ["--keep-speech", str(kept), "--record", str(again)]
+    assert radio.main(["rx", str(out), "--analogue", "--from", str(path), *more]) == 0
+    got = result(capsys)["modem"]
+    assert got["bursts"] == 3 and got["carrier_offset_hz"] == pytest.approx(50, abs=2)
+    # In the symbol rate there is 2.2 dB less noise than in 3 kHz.
+    assert got["snr_db"] == pytest.approx(2.2, abs=2.0)
+    heard, samples = soundfile.read(out)[0], np.fromfile(path, dtype="<c8")
+    assert len(heard) / 24000 >= len(samples) / 48000 - 0.1 and np.abs(heard).max() > 0.02
+    assert kept.read_bytes() == out.read_bytes()
+    meta = json.loads(again.with_suffix(".sigmf-meta").read_text())
+    assert meta["global"]["largesc:profile"] == "analogue_ssb"
+
+    # One for the other is told at once.
+    assert radio.main(["rx", str(out), "--from", str(path)]) == 2
+    assert "is a recording of analogue speech: give --analogue" in capsys.readouterr().err
+    noise = np.random.default_rng(0).standard_normal((len(samples), 2)).astype(np.float32)
+    noise.view(np.complex64).tofile(path)
+    assert radio.main(["rx", str(out), "--analogue", "--from", str(path)]) == 1
+    assert "no speech was understood, 0 preambles were found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tx", "--budget", "800"], "--budget is none of --analogue, since there are no bits"),
+        (["tx", "--expected-loss", "0.1"], "--expected-loss is none of --analogue"),
+        (["tx", "--key-up-ms", "100"], "--key-up-ms is none of --analogue, since its own"),
+        (["tx", "--text", "QTH"], "--text is none of --analogue, since there are no packets"),
+        (["tx", "--profile", "wide"], "profile wide carries no analogue speech: use one of ssb"),
+        (["tx", "--profile", "medium", "--audio", ""], "profile medium is 6 kHz wide"),
+        (["tx", "--call-sign", "N0!"], "call sign 'N0!' is none"),
+        (["tx"], "give one of --device, --uhd, --audio, --to"),
+        (["rx", "--afc", "50"], "--afc is none of --analogue, since carriers up to 12 %"),
+        (["rx", "--window"], "--window is none of --analogue, since examples/analogue_speech.grc"),
+        (["rx", "--from", "nowhere.sigmf-data"], "nowhere.sigmf"),
+    ],
+)
+def test_options_of_packets_are_none_of_analogue_speech(radio, wav, capsys, arguments, message):
+    command, *given = arguments
+    if "--audio" not in given and "--from" not in given and given:
+        given += ["--to" if command == "tx" else "--from", "a.cf32"]
+    if command == "tx":
+        given = [wav, *given]
+    assert radio.main([command, *given, "--analogue"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_profile_medium_is_of_analogue_speech_only(radio, wav, capsys):
+    assert radio.main(["tx", wav, "--profile", "medium", "--to", "a.cf32"]) == 2
+    assert "profile medium carries analogue speech only: use it with" in capsys.readouterr().err

@@ -379,6 +379,20 @@ def task_rx(place: Place) -> Trial:
     return Trial(block, samples, ports_out=["decision", "bursts"], ends=2)
 
 
+def analogue_speech_tx(place: Place) -> Trial:
+    block = largesc.analogue_speech_tx()
+    # Three bursts of 0.64 s, the last one filled with silence.
+    return Trial(block, place.speech, stream_out=np.complex64, ends=3 * 4608)
+
+
+def analogue_speech_rx(place: Place) -> Trial:
+    samples = analogue_speech_tx(place).run()["stream"].astype(np.complex64)
+    block = largesc.analogue_speech_rx()
+    # The codec's 1920 samples for each 576, and what still waits at the end.
+    ends = (len(samples) // 576 + 8) * 1920
+    return Trial(block, samples, list, np.float32, ["symbols", "status"], ends)
+
+
 # Block: its cases, by name.
 CASES = {
     "mimi_encoder": {"": encoder},
@@ -435,6 +449,8 @@ CASES = {
     "task_decider": {"": task_decider},
     "task_tx": {"": task_tx},
     "task_rx": {"": task_rx},
+    "analogue_speech_tx": {"": analogue_speech_tx},
+    "analogue_speech_rx": {"": analogue_speech_rx},
 } | TRANSLATION_CASES  # fmt: skip
 
 

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 from gnuradio.largesc.options import TranslationOptions
+from gnuradio.largesc.radio.air import Fading
 from gnuradio.largesc.radio.preamble import PREAMBLE_SYMBOLS
 from gnuradio.largesc.radio.pulses import pulse_taps
-from gnuradio.largesc.radio.air import Fading
 from gnuradio.largesc.radio.symbol_burst import (
     MOST_SYMBOLS,
     SYMBOL_PROFILES,

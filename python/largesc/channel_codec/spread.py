@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..radio.burst_reader import spread_order
 from ..radio.pulses import whitening
 
 BLOCK_FRAMES = 4
@@ -168,7 +169,8 @@ class SpreadCode:
             raise ValueError(
                 f"symbols of shape {y.shape} and gains of {h.shape}: use [n, {self.block_symbols}]"
             )
-        y, h = np.nan_to_num(y), np.nan_to_num(np.abs(h)).astype(np.float64)
+        y = np.nan_to_num(y, posinf=0.0, neginf=0.0)
+        h = np.nan_to_num(np.abs(h), posinf=0.0).astype(np.float64)
         blocks = [self._block(*one, snr_db) for one in zip(y, h, strict=True)]
         found, covariance = (np.stack(part) for part in zip(*blocks, strict=True))
         return self.from_directions(found, covariance)
@@ -208,12 +210,13 @@ class SpreadCode:
         # A limited symbol is the part kept of it, and noise of its own that fades with it.
         power = self._power
         noise = 0.5 * 10.0 ** (-min(snr_db, 50.0) / 10.0)
-        spoilt = noise + h**2 * (0.5 * self._broken / power)
-        worth = np.repeat(h**2 * self._kept**2 / power / spoilt, 2)
+        told = h**2 * (self._kept**2 / power)
+        spoilt = np.maximum(noise + h**2 * (0.5 * self._broken / power), told / MOST_SNR)
+        worth = np.repeat(told / spoilt, 2)
         heard = np.empty(2 * len(y))
         heard[0::2], heard[1::2] = y.real, y.imag
         pull = self._mix.T @ (heard * np.repeat(h * self._kept / math.sqrt(power) / spoilt, 2))
-        sharpness = (self._mix.T * np.minimum(worth, MOST_SNR)) @ self._mix
+        sharpness = (self._mix.T * worth) @ self._mix
         sharpness[np.diag_indices_from(sharpness)] += 1.0 / self._variance
         covariance = np.linalg.inv(sharpness)
         return covariance @ pull, covariance
@@ -268,8 +271,12 @@ def poured(variance: np.ndarray, total: float, noise: float) -> np.ndarray:
 
 
 def spreading(reals: int, directions: int) -> np.ndarray:
-    """Orthonormal columns ``[reals, directions]`` that each reach all symbols alike."""
-    n, k = np.arange(reals)[:, None], np.arange(directions)[None]
+    """Orthonormal columns ``[reals, directions]`` that each reach all symbols alike.
+
+    Columns that follow each other have frequencies far apart. The strongest directions come first:
+    at neighbouring frequencies, both numbers of a symbol would be great together.
+    """
+    n, k = np.arange(reals)[:, None], spread_order(directions)[None]
     # Cosines over all of the range of frequencies.
     column = (k * reals) // directions
     cosine = np.cos(np.pi * (n + 0.5) * column / reals) * np.sqrt(2.0 / reals)

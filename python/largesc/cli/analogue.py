@@ -3,7 +3,9 @@
 
 import argparse
 import json
+from pathlib import Path
 
+from ..files import writable_file
 from ..options import (
     ANALOGUE_PROFILES,
     MOST_DOPPLER_HZ,
@@ -60,6 +62,7 @@ def analogue(arguments: list[str]) -> int:
     check_range("--doppler", args.doppler_hz, 0, MOST_DOPPLER_HZ)
     check_range("--seed", args.seed, 0, MOST_SEED)
     check_two_files(args.input, args.output)
+    writable_file(Path(args.output))
     reader = opened(args.input, args.raw)
     options = AnalogueOptions(args.profile, args.codec, args.model).checked()
     link = AnalogueLoopback(

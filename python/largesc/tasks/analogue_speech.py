@@ -161,7 +161,7 @@ class LatentReader:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the burst before."""
+        """Forgets the burst before: the next one follows none."""
         self._start = -(2**62)
         self._forget()
 
@@ -170,7 +170,7 @@ class LatentReader:
         self._unsure = np.ones(BURST_FRAMES, dtype=np.float32)
 
     def read(self, burst: HeardBurst) -> HeardSpeech:
-        """The speech of a burst."""
+        """The speech of a burst, by what the one before it left."""
         heard = burst.heard
         start = heard.place.start
         # Behind a gap nothing is known of what was said just before.
@@ -204,6 +204,7 @@ class AnalogueReceiver:
             played; ``empty``, frames in whose place there was nothing to play; ``left_out``, frames
             that came too fast.
         snr_db: of a symbol, of the last burst. unsure: of it. offset_hz: of the carrier.
+        symbols: of the last burst, upright, complex64 ``[n]``.
         frame_input: complex samples that become a frame of speech.
         delay_s: of what is heard behind what was said.
 
@@ -237,6 +238,7 @@ class AnalogueReceiver:
         self.counters = self._bursts.counters
         self.counters |= {"echoes": 0, "frames": 0, "empty": 0, "left_out": 0}
         self.snr_db = self.unsure = self.offset_hz = 0.0
+        self.symbols = np.zeros(0, dtype=np.complex64)
         self._sums = {"snr_db": 0.0, "unsure": 0.0}
 
     def push(self, samples: np.ndarray) -> np.ndarray:
@@ -269,6 +271,7 @@ class AnalogueReceiver:
             self.snr_db, self.unsure = speech.snr_db, speech.unsure
             self._sums["snr_db"] += speech.snr_db
             self._sums["unsure"] += speech.unsure
+            self.symbols = burst.heard.symbols
             self.offset_hz = burst.heard.place.offset * self.profile.symbol_rate
             if not self._waiting:
                 self._held = HELD_FRAMES if self._silent else 0

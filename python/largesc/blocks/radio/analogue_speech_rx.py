@@ -8,10 +8,12 @@ import torch
 from gnuradio import blocks, gr
 
 from ... import _blocks
+from ..._core import keys
 from ...options import AnalogueOptions
 from ...speech.format import FRAME_SAMPLES
 from ...tasks.analogue_speech import AnalogueReceiver
 from ..block_base import STATUS_FRAMES, TokenBlock, log_once
+from ..messages import make_burst
 from .packet_radio_rx import RESAMPLER_INPUT
 from .radio_rate import rate_changer
 from .renewed import Renewed
@@ -24,12 +26,12 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
     """Finds bursts of analogue speech, and plays them.
 
     Input: complex stream at the sample rate of the profile. Output: float stream at 24 kHz, 80 ms
-    for each 80 ms of the input; message port `status`.
+    for each 80 ms of the input; message ports `symbols` (PDUs of complex symbols), `status`.
     """
 
     def __init__(self, options: AnalogueOptions, on_stop: object) -> None:
         gr.basic_block.__init__(self, "analogue_speech_decoder", [np.complex64], [np.float32])
-        self.open_ports({}, [], None)
+        self.open_ports({}, ["symbols"], None)
         torch.set_num_threads(options.threads)
         self._core, self._on_stop = AnalogueReceiver(options), on_stop
         self.set_output_multiple(FRAME_SAMPLES)
@@ -39,7 +41,7 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
     def begin(self) -> None:
         self._core.reset()
         self._last = np.zeros(0, dtype=np.float32)
-        self._over = False
+        self._over, self._shown = False, 0
 
     def halt(self) -> None:
         self._on_stop()
@@ -56,7 +58,8 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
         samples, out = input_items[0], output_items[0]
         if self._over:
             return self._rest(out)
-        # One sample stays behind, so that the scheduler calls again after the input has ended.
+        # One sample stays behind, so that the scheduler calls again after the input has ended,
+        # until all that was heard is out.
         if len(samples) > 1:
             count = min(len(samples) - 1, self._core.frame_input)
             self.times.start()
@@ -68,7 +71,6 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
             return len(speech)
         if len(samples) == 1 and _blocks.input_done(self.gateway.detail(), 0, 1):
             last = [self._core.push(samples), self._core.flush()]
-            self.consume(0, 1)
             self._last, self._over = np.concatenate(last), True
             return self._rest(out)
         time.sleep(0.001)
@@ -76,6 +78,7 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
 
     def _rest(self, out: np.ndarray) -> int:
         if not len(self._last):
+            self.consume(0, 1)
             self._ended = True
             self.publish_status()
             return -1
@@ -85,6 +88,10 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
 
     def _tell(self, samples: int) -> None:
         found = self._core.counters
+        if found["bursts"] > self._shown:
+            self._shown = found["bursts"]
+            meta = {keys.snr_db: self._core.snr_db}
+            self.publish("symbols", make_burst(meta, self._core.symbols))
         if samples and found["frames"] % STATUS_FRAMES == 0:
             self.publish_status()
         if not found["bursts"] and found["frames"] >= PATIENCE_FRAMES:
@@ -106,8 +113,8 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
 class analogue_speech_rx(Renewed, gr.hier_block2):  # noqa: N801
     """Speech from the air without bits: rougher where the SNR is low, and never broken off.
 
-    Input: complex stream. Output: float stream at 24 kHz, as many seconds as come in; message port
-    `status`.
+    Input: complex stream. Output: float stream at 24 kHz, as many seconds as come in; message ports
+    `symbols` (PDUs of each burst's complex symbols, upright), `status`.
 
     Bursts are found at any amplitude, at a carrier offset of up to 12 % of the symbol rate (`ssb`
     216 Hz), down to about -6 dB a symbol. Echoes are not taken out; pilots follow fading of up to
@@ -144,8 +151,9 @@ class analogue_speech_rx(Renewed, gr.hier_block2):  # noqa: N801
         self.decoder = analogue_speech_decoder(options.checked(), self._renew)
         self.profile = self.decoder.core.profile
         self._build()
-        self.message_port_register_hier_out("status")
-        self.msg_connect(self.decoder, "status", self, "status")
+        for port in ("symbols", "status"):
+            self.message_port_register_hier_out(port)
+            self.msg_connect(self.decoder, port, self, port)
 
     def _build(self) -> None:
         chain = [self.decoder]

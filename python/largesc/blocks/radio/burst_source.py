@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: packets to the items of their bursts, behind which the in-tree modulator stands."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -10,9 +11,10 @@ from gnuradio import gr
 
 from ...radio.morse import StationIdent
 from ..block_base import STATUS_FRAMES, TokenBlock, count_once
-from ..messages import read_packet
+from ..messages import end_of_stream, read_packet
 
 LENGTH_TAG = "packet_len"
+POLL_S = 0.02
 
 
 class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
@@ -158,6 +160,17 @@ class burst_source(TokenBlock, gr.sync_block):  # noqa: N801
     def is_identifying(self) -> bool:
         """Whether the call sign goes out now."""
         return self._calling
+
+    def sign_off(self, timeout_s: float) -> None:
+        """Sends the call sign where it is owed, and ends the stream with it.
+
+        Returns when its last item is in the buffers behind this block, or after ``timeout_s``.
+        """
+        end = time.monotonic() + timeout_s
+        if self.owes_ident():
+            self.to_basic_block()._post(pmt.intern("packets"), end_of_stream(-1))
+            while not self.ended() and time.monotonic() < end:
+                time.sleep(POLL_S)
 
     def _tag(self, length: int) -> None:
         key = pmt.intern(LENGTH_TAG)

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hierarchical block: packets to complex samples."""
 
-import time
-
 import numpy as np
-import pmt
 from gnuradio import blocks, digital, filter, gr
 
 from ..._core import append_crc
@@ -15,7 +12,6 @@ from ...radio.ofdm import make_payload
 from ...radio.profiles import MOST_BYTES, OFDM_GUARD_SAMPLES, RadioProfile, find_profile
 from ...radio.pulses import pulse_taps, to_symbols, whitening
 from ..block_base import setter
-from ..messages import end_of_stream
 from .burst_source import LENGTH_TAG, burst_source
 from .radio_rate import rate_changer
 from .renewed import Renewed
@@ -33,7 +29,6 @@ CARRIERS_RMS = np.sqrt(52.0)
 # A page of complex samples: buffers cannot be smaller.
 LEAST_BUFFER = 512
 BUFFER_SECONDS = 0.04
-POLL_S = 0.02
 
 
 def buffer_for(sample_rate: float) -> int:
@@ -236,11 +231,7 @@ class packet_radio_tx(Renewed, gr.hier_block2):  # noqa: N801
 
         Returns when its last sample is in the buffers behind this block, or after ``timeout_s``.
         """
-        end = time.monotonic() + timeout_s
-        if self.source.owes_ident():
-            self.source.to_basic_block()._post(pmt.intern("packets"), end_of_stream(-1))
-            while not self.source.ended() and time.monotonic() < end:
-                time.sleep(POLL_S)
+        self.source.sign_off(timeout_s)
 
     def statistics(self) -> dict[str, int]:
         """Counters: packets sent, refused, dropped, refused_settings; with a call sign, idents."""

@@ -1,0 +1,563 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Analogue speech without blocks: its channel code, bursts, sender, receiver, model and command."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from commands import Command
+from gnuradio.largesc.channel_codec import spread
+from gnuradio.largesc.channel_codec.analogue import load_analogue_code, save_analogue_code
+from gnuradio.largesc.channel_codec.spread import (
+    LatentStatistics,
+    SpreadCode,
+    fit_latents,
+    limit_of,
+    poured,
+    spreading,
+)
+from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.models.store import ModelError, write_sha256
+from gnuradio.largesc.options import AnalogueOptions
+from gnuradio.largesc.radio.air import SimulatedAir
+from gnuradio.largesc.radio.burst_reader import HeardSymbols, Place
+from gnuradio.largesc.radio.preamble import PREAMBLE_SYMBOLS, preamble_symbols
+from gnuradio.largesc.radio.speech_burst import (
+    OVER_SYMBOLS,
+    PREAMBLE,
+    SpeechBurstReceiver,
+    make_speech_burst,
+    speech_layout,
+)
+from gnuradio.largesc.radio.symbol_burst import SYMBOL_PROFILES
+from gnuradio.largesc.tasks import analogue_speech
+from gnuradio.largesc.tasks.analogue_speech import (
+    AnalogueReceiver,
+    AnalogueSender,
+    HeardSpeech,
+    LatentReader,
+)
+
+RATE, FRAME = 24000, 1920
+SSB = SYMBOL_PROFILES["ssb"]
+LAYOUT = speech_layout(SSB, 8)
+# Of a block of four frames of 16 numbers: as of speech, most lies in a few directions.
+VARIANCE = 10.0 ** (-np.arange(64) / 16.0)
+
+
+@pytest.fixture(scope="module")
+def statistics() -> LatentStatistics:
+    draw = np.random.default_rng(0)
+    basis = np.linalg.qr(draw.standard_normal((64, 64)))[0]
+    return LatentStatistics(draw.standard_normal(16), basis, VARIANCE)
+
+
+@pytest.fixture(scope="module")
+def model() -> object:
+    return load_analogue_code()
+
+
+def latents_of(statistics: LatentStatistics, blocks: int, seed: int = 1) -> np.ndarray:
+    """Latents ``[4 blocks, dimension]`` that are as the statistics have it."""
+    draw = np.random.default_rng(seed).standard_normal((blocks, len(statistics.variance)))
+    along = draw * np.sqrt(statistics.variance)
+    return (along @ statistics.basis.T).reshape(-1, statistics.dimension) + statistics.mean
+
+
+def complex_noise(shape: tuple, seed: int = 2) -> np.ndarray:
+    parts = np.random.default_rng(seed).standard_normal((2, *shape)) * np.sqrt(0.5)
+    return parts[0] + 1j * parts[1]
+
+
+def transmitted(code: SpreadCode, latents: np.ndarray, snr_db: float) -> tuple:
+    """What is decoded behind noise, how unsure it is, and the squared error of a block."""
+    x = code.encode(latents)
+    y = x + 10.0 ** (-snr_db / 20.0) * complex_noise(x.shape)
+    found, unsure = code.decode(y, np.ones(x.shape), snr_db)
+    error = np.square(found - latents).sum() / len(x)
+    return found, unsure, error
+
+
+@pytest.fixture
+def without_limit(monkeypatch) -> None:
+    monkeypatch.setattr(spread, "GREATEST", 1e3)
+
+
+def left_of(variance: np.ndarray, symbols: int, noise: float) -> float:
+    """Squared error of a block by theory, half of the noise in each real number."""
+    power = poured(variance, 4.0 * symbols, 1.0)
+    return float(np.sum(variance * 0.5 * noise / (power + 0.5 * noise)))
+
+
+@pytest.mark.usefixtures("without_limit")
+@pytest.mark.parametrize("symbols", [8, 20, 40])
+def test_the_error_is_that_of_theory(statistics, symbols):
+    code = SpreadCode(statistics, symbols)
+    _, unsure, error = transmitted(code, latents_of(statistics, 4000), 0.0)
+    wanted = left_of(VARIANCE, symbols, 1.0)
+    assert error == pytest.approx(wanted, rel=0.02)
+    assert unsure.mean() == pytest.approx(wanted / VARIANCE.sum(), rel=0.02)
+
+
+@pytest.mark.usefixtures("without_limit")
+def test_without_noise_and_limit_only_what_is_not_sent_is_lost(statistics):
+    latents = latents_of(statistics, 500)
+    for design_db in (0.0, 30.0):
+        _, unsure, error = transmitted(SpreadCode(statistics, 40, design_db), latents, 200.0)
+        unsent = poured(VARIANCE, 160.0, 10.0 ** (-design_db / 10.0)) == 0
+        # The estimate believes in no more than 50 dB.
+        assert error < 1.1 * VARIANCE[unsent].sum() + 1e-4 * VARIANCE.sum()
+        assert unsure.max() < 3e-3
+    assert not unsent.any()
+
+
+@pytest.mark.usefixtures("without_limit")
+def test_neither_number_of_a_symbol_tells_of_the_other(model):
+    """Else both would be great together, and cut off together."""
+    x = SpreadCode(model.statistics, 105).encode(latents_of(model.statistics, 800))
+    power = np.square(x.real).ravel(), np.square(x.imag).ravel()
+    assert abs(np.corrcoef(*power)[0, 1]) < 0.03
+
+
+def test_without_noise_limited_symbols_leave_little(model):
+    """The limiter's noise comes most in blocks that are loud, so theory is a lower bound."""
+    statistics = model.statistics
+    variance = np.maximum(statistics.variance, 1e-12)
+    kept, broken = limit_of(spread.GREATEST)
+    _, _, error = transmitted(SpreadCode(statistics, 105), latents_of(statistics, 800), 200.0)
+    bound = left_of(variance, 105, broken / kept**2)
+    assert bound < error < 2.2 * bound and error < 0.012 * variance.sum()
+
+
+@pytest.mark.parametrize(("snr_db", "near"), [(-6.0, 0.03), (0.0, 0.06), (6.0, 0.15)])
+def test_unsure_is_the_error_that_is_left(model, snr_db, near):
+    code, latents = SpreadCode(model.statistics, 105), latents_of(model.statistics, 800)
+    found, unsure, _ = transmitted(code, latents, snr_db)
+    each = np.square(found - latents).sum(axis=1).reshape(-1, 4).mean(axis=0)
+    whole = np.square(latents - model.statistics.mean).sum(axis=1).reshape(-1, 4).mean(axis=0)
+    assert unsure.reshape(-1, 4).mean(axis=0) == pytest.approx(each / whole, rel=near)
+
+
+def test_training_sees_the_noise_of_the_air(model):
+    code, latents = SpreadCode(model.statistics, 105), latents_of(model.statistics, 800)
+    blocks, rng = latents.reshape(-1, 4, 64), np.random.default_rng(5)
+    for snr_db in (-6.0, 0.0):
+        _, unsure, error = transmitted(code, latents, snr_db)
+        found, doubts = code.through(blocks, np.full(len(blocks), snr_db), rng)
+        assert np.square(found - blocks).sum() / len(blocks) == pytest.approx(error, rel=0.05)
+        assert doubts.mean() == pytest.approx(unsure.mean(), rel=0.02)
+    found, doubts = code.through(blocks, np.full(len(blocks), -np.inf), rng)
+    assert np.allclose(found, model.statistics.mean) and doubts.min() > 0.999
+
+
+def test_symbols_of_speech_have_power_one_and_no_high_peaks(model):
+    x = SpreadCode(model.statistics, 105).encode(latents_of(model.statistics, 800))
+    assert np.mean(np.abs(x) ** 2) == pytest.approx(1.0, abs=0.01)
+    assert np.abs(x).max() < 1.5
+
+
+def test_what_fades_counts_less(statistics):
+    code, latents = SpreadCode(statistics, 20), latents_of(statistics, 500)
+    x = code.encode(latents)
+    h = np.where(np.arange(x.shape[1]) % 2, 1.4, 0.1) * np.ones((len(x), 1))
+    y = h * x + complex_noise(x.shape)
+    told, unsure = code.decode(y, h, 0.0)
+    untold, _ = code.decode(y, np.ones(h.shape), 0.0)
+    errors = [np.square(found - latents).mean() for found in (told, untold)]
+    assert errors[0] < 0.9 * errors[1]
+    assert unsure.mean() == pytest.approx(errors[0] * 16 * 4 / VARIANCE.sum(), rel=0.1)
+    nothing, unsure = code.decode(np.zeros(x.shape), np.zeros(x.shape), 0.0)
+    assert np.allclose(nothing, statistics.mean) and unsure.min() > 0.999
+
+
+def test_powers_add_up_and_no_others_are_better():
+    draw = np.random.default_rng(4)
+    for total, noise in ((5.0, 1.0), (80.0, 1.0), (20.0, 10.0)):
+        power = poured(VARIANCE, total, noise)
+        assert power.sum() == pytest.approx(total) and power.min() >= 0
+
+        def error(power: np.ndarray, half: float = noise / 2) -> float:
+            return float(np.sum(VARIANCE * half / (power + half)))
+
+        for _ in range(200):
+            other = np.maximum(power + 0.05 * total / 64 * draw.standard_normal(64), 0.0)
+            assert error(other * total / other.sum()) >= error(power) - 1e-9
+
+
+def test_spreading_is_orthonormal_and_even():
+    for reals, directions in ((32, 32), (160, 64), (840, 256)):
+        mix = spreading(reals, directions)
+        assert np.allclose(mix.T @ mix, np.eye(directions), atol=1e-9)
+        assert np.square(mix).max() < 2.01 / reals
+
+
+def test_limiting_keeps_what_is_said():
+    x = complex_noise((400_000,))
+    for greatest in (0.7, spread.GREATEST, 2.5):
+        y = x * np.minimum(1.0, greatest / np.abs(x))
+        kept, broken = limit_of(greatest)
+        assert kept == pytest.approx(np.vdot(x, y).real / np.vdot(x, x).real, abs=2e-3)
+        assert broken == pytest.approx(np.mean(np.abs(y - kept * x) ** 2), abs=2e-3)
+
+
+def test_statistics_are_those_of_what_they_are_fitted_to(statistics):
+    latents = latents_of(statistics, 6000).astype(np.float32)
+    found = fit_latents([latents[:16000], latents[16000:]])
+    assert np.allclose(found.mean, statistics.mean, atol=0.05)
+    assert found.variance == pytest.approx(VARIANCE, rel=0.15)
+    assert np.allclose(found.basis.T @ found.basis, np.eye(64), atol=1e-9)
+    with pytest.raises(ValueError, match="255 frames of speech are too few: give at least 256, 20"):
+        fit_latents([latents[:255]])
+
+
+def test_what_the_code_cannot_take_is_named(statistics):
+    with pytest.raises(ValueError, match="symbols 7 are too few: use 8 a frame, or more"):
+        SpreadCode(statistics, 7)
+    code = SpreadCode(statistics, 8)
+    for shape in ((5, 16), (4, 15), (64,)):
+        with pytest.raises(ValueError, match=r"latents of shape .* use \[4 n, 16\]"):
+            code.encode(np.zeros(shape))
+    with pytest.raises(ValueError, match="latents of no frame"):
+        code.encode(np.zeros((0, 16)))
+    with pytest.raises(ValueError, match=r"symbols of shape .* use \[n, 32\]"):
+        code.decode(np.zeros((1, 31)), np.zeros((1, 31)), 0.0)
+    bad = np.full((4, 16), np.nan)
+    assert np.isfinite(code.encode(bad)).all()
+    found = code.decode(np.full((1, 32), np.nan + 0j), np.full((1, 32), np.inf), 0.0)
+    assert all(np.isfinite(part).all() for part in found)
+
+
+@pytest.mark.parametrize("name", ["ssb", "medium", "narrow"])
+def test_a_burst_fills_the_time_of_its_speech(name):
+    profile = SYMBOL_PROFILES[name]
+    layout = speech_layout(profile, 8)
+    assert layout.length == 0.64 * profile.symbol_rate and layout.count % 8 == 0
+    burst = make_speech_burst(np.ones(layout.count, np.complex64), layout.length)
+    assert len(burst) == layout.length and np.abs(burst[:PREAMBLE_SYMBOLS]).min() > 0.99
+    # Nothing is left where a frame's symbol more would go.
+    assert layout.count > 0.7 * (layout.length - PREAMBLE_SYMBOLS)
+    with pytest.raises(ValueError, match="symbols do not fit a burst of"):
+        make_speech_burst(np.ones(2 * layout.count), layout.length)
+    with pytest.raises(ValueError, match="0 symbols do not fit"):
+        make_speech_burst(np.ones(0), layout.length)
+
+
+def test_the_preamble_looks_like_itself_at_its_place_only():
+    known, worst = preamble_symbols(PREAMBLE), 0.0
+    for shift in range(1, PREAMBLE_SYMBOLS):
+        product = known[shift:] * known[:-shift].conj()
+        fit = np.abs(np.fft.fft(product, 4096)) ** 2 / PREAMBLE_SYMBOLS**2
+        offsets = np.abs(np.fft.fftfreq(4096))
+        worst = max(worst, float(fit[offsets < 0.12].max()))
+    assert worst < 0.05
+    other = np.abs(np.fft.fft(known * preamble_symbols(1).conj(), 4096)) ** 2
+    assert other.max() / PREAMBLE_SYMBOLS**2 < 0.1
+
+
+def drawn_bursts(count: int, layout=LAYOUT) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Symbols of bursts, and the bursts."""
+    sent = complex_noise((count, layout.count)).astype(np.complex64)
+    return sent, [make_speech_burst(one, layout.length) for one in sent]
+
+
+def heard_of(bursts: list, snr_db: float | None, profile=SSB, offset_hz: float = 60.0) -> tuple:
+    """A receiver behind bursts and the end of an over, and what it read."""
+    rng = np.random.default_rng(9)
+    air = SimulatedAir(profile, snr_db, None, offset_hz, rng)
+    layout = speech_layout(profile, 8)
+    receiver = SpeechBurstReceiver(profile, layout)
+    quiet = np.zeros(OVER_SYMBOLS + layout.length, dtype=np.complex64)
+    samples = air(np.concatenate([quiet, *bursts, quiet]), 0.0)
+    heard = receiver.push(samples)
+    receiver.flush()
+    return receiver, heard
+
+
+@pytest.mark.parametrize(("name", "snr_db"), [("ssb", -3.8), ("medium", -5.5), ("narrow", -5.5)])
+def test_bursts_are_found_far_below_the_noise(name, snr_db):
+    """That is -6 dB in 3 kHz of `ssb`."""
+    profile = SYMBOL_PROFILES[name]
+    sent, bursts = drawn_bursts(5, speech_layout(profile, 8))
+    receiver, heard = heard_of(bursts, snr_db, profile)
+    assert len(heard) == 5 and receiver.counters["bursts"] == 5
+    for one, was in zip(heard, sent, strict=True):
+        assert one.snr_db == pytest.approx(snr_db, abs=1.5)
+        like = abs(np.vdot(one.symbols, was)) / np.linalg.norm(one.symbols) / np.linalg.norm(was)
+        assert like > 0.9 * np.sqrt(1 / (1 + 10 ** (-snr_db / 10)))
+        offset = one.place.offset * profile.symbol_rate
+        assert offset == pytest.approx(60.0, abs=0.3)
+
+
+def test_a_burst_whose_preamble_fades_is_read_where_it_must_be():
+    sent, bursts = drawn_bursts(8)
+    for number in (2, 4, 5, 6):
+        bursts[number][:PREAMBLE_SYMBOLS] = 0.0
+    receiver, heard = heard_of(bursts, 6.0)
+    # Of three in a row the third is given up.
+    assert receiver.counters["blind"] == 3 and receiver.counters["bursts"] == 7
+    assert receiver.counters["preambles"] == 4 and not receiver.counters["cut"]
+    for one, was in zip(heard, np.delete(sent, 6, axis=0), strict=True):
+        like = abs(np.vdot(one.symbols, was)) / np.linalg.norm(one.symbols) / np.linalg.norm(was)
+        assert like > 0.8
+
+
+def test_nothing_is_found_in_noise():
+    receiver = SpeechBurstReceiver(SSB, LAYOUT)
+    noise = complex_noise((120 * 7200,)).astype(np.complex64)
+    for first in range(0, len(noise), 7200):
+        assert not receiver.push(noise[first : first + 7200])
+    receiver.flush()
+    assert not any(receiver.counters.values())
+
+
+def test_bursts_that_are_cut_are_counted():
+    _, bursts = drawn_bursts(3)
+    # Another begins in its midst, and the last one ends with the stream.
+    receiver, heard = heard_of([bursts[0], bursts[1][:700], bursts[2]], 20.0)
+    assert len(heard) == 2 and receiver.counters["cut"] == 1
+    air = SimulatedAir(SSB, 20.0, None, 0.0, np.random.default_rng(0))
+    receiver = SpeechBurstReceiver(SSB, LAYOUT)
+    assert not receiver.push(air(bursts[0], 0.0)[:3000])
+    receiver.flush()
+    assert receiver.counters["cut"] == 1 and receiver.counters["bursts"] == 0
+
+
+@pytest.fixture(scope="module")
+def sender() -> AnalogueSender:
+    return AnalogueSender(AnalogueOptions())
+
+
+def tone(seconds: float) -> np.ndarray:
+    t = np.arange(round(seconds * RATE)) / RATE
+    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * t)
+    return (0.1 * syllables * np.sin(2 * np.pi * 180 * t)).astype(np.float32)
+
+
+def quiet(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * RATE), dtype=np.float32)
+
+
+def test_pauses_are_not_sent_and_what_dies_away_is(sender):
+    sender.reset()
+    # Two bursts of speech, one behind them, then pauses, and again.
+    speech = np.concatenate([tone(1.28), quiet(3.2), tone(0.64)])
+    found = sender.push(speech) + sender.flush()
+    counters = sender.counters
+    assert len(found) == counters["bursts"] and counters["pauses"] >= 3
+    assert counters["bursts"] + counters["pauses"] == counters["frames"] / 8
+    assert all(len(one) == sender.length for one in found)
+
+
+@pytest.mark.parametrize("size", [1, 777, 1920, 50_000])
+def test_pieces_of_any_length_are_the_same_bursts(sender, size):
+    speech, found = tone(0.9), []
+    sender.reset()
+    whole = sender.push(speech) + sender.flush()
+    sender.reset()
+    step = max(size, 100)
+    for first in range(0, len(speech), step):
+        piece = speech[first : first + step]
+        for sample in np.split(piece, len(piece)) if size == 1 and first < 200 else [piece]:
+            found += sender.push(sample)
+    found += sender.flush()
+    assert len(found) == len(whole) == 2
+    for one, other in zip(found, whole, strict=True):
+        assert np.abs(one - other).max() < 1e-4
+
+
+def test_flush_of_nothing_is_nothing(sender):
+    sender.reset()
+    assert sender.flush() == []
+
+
+def speech_read(model: object, snr_db: float) -> HeardSpeech:
+    """What comes of a burst of noise-like symbols at an SNR."""
+    symbols = complex_noise((LAYOUT.count,)).astype(np.complex64)
+    h = np.ones(LAYOUT.count, np.float32)
+    heard = HeardSymbols(symbols, h, snr_db, Place(0, 0.0, 0.0))
+    return LatentReader(model, SSB, 4608).read(heard)
+
+
+def test_what_is_not_known_is_not_played(model):
+    assert np.all(speech_read(model, -20.0).gains == 0.0)
+    assert np.all(speech_read(model, 10.0).gains == 1.0)
+    found = [speech_read(model, snr_db).unsure for snr_db in (-20.0, -6.0, 0.0, 10.0)]
+    assert found == sorted(found, reverse=True)
+
+
+def hour_of(receiver: AnalogueReceiver, monkeypatch, ppm: float) -> dict[str, int]:
+    """Counters behind an hour with a sender whose clock is so fast; nothing is decoded."""
+    count = 0
+
+    class Bursts:
+        counters = receiver.counters
+
+        def push(self, samples: np.ndarray) -> list:
+            # A burst comes when its last sample does.
+            nonlocal at, count
+            at += len(samples)
+            late = at >= (count + 1) * 4608 / (1 + 1e-6 * ppm)
+            count += late
+            return [HeardSymbols(None, None, 9.0, Place(at, 0.0, 0.0))] if late else []
+
+    at, latents = 0, np.zeros((8, 64), np.float32)
+    heard = HeardSpeech(latents, np.ones(8), 0.1, 9.0, 0)
+    frame = np.zeros(FRAME, np.float32)
+    monkeypatch.setattr(receiver, "_bursts", Bursts())
+    monkeypatch.setattr(receiver._reader, "read", lambda _: heard)
+    monkeypatch.setattr(receiver._decoder, "decode", lambda *_: frame)
+    monkeypatch.setattr(receiver._decoder, "comfort_noise", lambda _: frame)
+    samples = np.zeros(receiver.frame_input, np.complex64)
+    for _ in range(45_000):
+        receiver.push(samples)
+    return receiver.counters
+
+
+@pytest.mark.parametrize("ppm", [-100.0, 0.0, 100.0])
+def test_clocks_that_differ_cost_a_frame_now_and_then(monkeypatch, ppm):
+    found = hour_of(AnalogueReceiver(AnalogueOptions()), monkeypatch, ppm)
+    # An hour at 100 ppm is four and a half frames.
+    assert found["frames"] == 45_000
+    assert found["left_out"] <= (5 if ppm > 0 else 0)
+    assert found["empty"] <= 9 + (10 if ppm < 0 else 0)
+
+
+def test_a_fast_clock_is_heard_out(sender):
+    """Both ends as they are, 60 ppm apart."""
+    from radio_signals import resampled
+
+    sender.reset()
+    bursts = sender.push(tone(3.2)) + sender.flush()
+    over = np.zeros(2 * sender.length, dtype=np.complex64)
+    air = SimulatedAir(SSB, 10.0, None, 30.0, np.random.default_rng(1))
+    samples = air(np.concatenate([*bursts, *bursts, *bursts, over]), 0.0)
+    receiver = AnalogueReceiver(AnalogueOptions())
+    for ppm in (-60.0, 60.0):
+        receiver.reset()
+        receiver.push(resampled(samples, ppm).astype(np.complex64))
+        found = receiver.counters
+        assert found["bursts"] == 3 * len(bursts) and found["left_out"] == found["cut"] == 0
+        assert receiver.snr_db > 7.0
+
+
+def test_a_model_of_another_codec_is_refused(models):
+    for end in (AnalogueSender, AnalogueReceiver):
+        with pytest.raises(ModelError, match=r"for latents of 64 numbers, .* have 16: use the"):
+            end(AnalogueOptions(codec=models))
+
+
+@pytest.fixture
+def folder(tmp_path, model) -> Path:
+    save_analogue_code(model, tmp_path / "m")
+    write_sha256(tmp_path / "m")
+    return tmp_path / "m"
+
+
+def test_a_model_that_is_saved_is_the_one_that_is_loaded(folder, model):
+    again = load_analogue_code(str(folder))
+    assert again.refiner.config == model.refiner.config
+    assert np.allclose(again.statistics.variance, model.statistics.variance, rtol=1e-3)
+    error = np.abs(again.statistics.basis - model.statistics.basis).max()
+    assert error < 0.01
+
+
+def test_damaged_models_are_refused(folder, model):
+    weights = folder / "analogue.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100] + bytes([whole[-100] ^ 0xFF]) + whole[-99:])
+    with pytest.raises(ModelError, match="is corrupt: sha256"):
+        load_analogue_code(str(folder))
+    for name, file, content in (
+        ("short", "analogue.safetensors", whole[:1000]),
+        ("empty", "analogue.safetensors", b""),
+        ("sizes", "analogue.json", json.dumps({"hidden": 8}).encode()),
+        ("keys", "analogue.json", b'{"unheard": 8}'),
+        ("none", "analogue.json", b"[]"),
+    ):
+        other = Path(shutil.copytree(folder, folder.parent / name))
+        (other / "sha256.json").unlink()
+        (other / "analogue.safetensors").write_bytes(whole)
+        (other / file).write_bytes(content)
+        with pytest.raises(ModelError, match=name):
+            load_analogue_code(str(other))
+    (other / "analogue.json").write_text("{}")
+    (other / "analogue.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"analogue\.safetensors is missing"):
+        load_analogue_code(str(other))
+
+
+def test_a_model_whose_weights_are_no_numbers_is_refused(tmp_path, model):
+    bad = load_analogue_code()
+    bad.refiner.contract.bias.data[:] = float("nan")
+    save_analogue_code(bad, tmp_path)
+    with pytest.raises(ModelError, match="weights that are no numbers: train it again"):
+        load_analogue_code(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def wav(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("said") / "in.wav"
+    soundfile.write(path, tone(1.6), RATE)
+    return str(path)
+
+
+def test_the_command_gives_as_much_as_it_got(wav, tmp_path, capsys):
+    out = tmp_path / "out.wav"
+    options = ["--snr", "0", "--channel", "rayleigh", "--doppler", "0.5", "--seed", "3", "--json"]
+    assert main(["analogue", wav, str(out), *options]) == 0
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert facts["bursts_sent"] == 3 and 0 <= facts["bursts"] <= 3
+    assert facts["bandwidth_hz"] == 2250 and facts["delay_s"] == pytest.approx(1.38, abs=0.01)
+    assert "bursts read, 2250 Hz" in said.err
+    heard, rate = soundfile.read(out)
+    assert rate == RATE and len(heard) == round(1.6 * RATE)
+
+
+def test_the_command_reads_raw_speech_from_stdin(tmp_path):
+    (tmp_path / "pcm").write_bytes((32767 * tone(0.7)).astype("<i2").tobytes())
+    options = ["--raw", "24000", "--channel", "none", "--profile", "narrow", "--json"]
+    done = Command(tmp_path, "analogue", "-", "out.wav", *options, stdin=str(tmp_path / "pcm"))
+    assert done.wait() == 0, Path(done.stderr).read_text()
+    assert json.loads(Path(done.stdout).read_text())["bursts"] == 2
+    assert len(soundfile.read(tmp_path / "out.wav")[0]) == round(0.7 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--snr", "nan"], "--snr nan is out of range: use -100 to 100"),
+        (["--snr", "1000"], "--snr 1000 is out of range"),
+        (["--doppler", "-1"], "--doppler -1 is out of range"),
+        (["--seed", "-1"], "--seed -1 is out of range"),
+        (["--codec", "/nowhere"], "unknown model '/nowhere'"),
+        (["--model", "/nowhere"], "unknown model '/nowhere'"),
+    ],
+)
+def test_bad_options_are_named(wav, tmp_path, capsys, options, said):
+    out = tmp_path / "out.wav"
+    assert main(["analogue", wav, str(out), *options]) == 2
+    assert said in capsys.readouterr().err and not out.exists()
+
+
+def test_files_that_cannot_be_are_named(wav, tmp_path, capsys):
+    before = Path(wav).read_bytes()
+    assert main(["analogue", wav, wav]) == 2
+    assert "is the input as well: give another file" in capsys.readouterr().err
+    assert Path(wav).read_bytes() == before
+    assert main(["analogue", "/no/such.wav", str(tmp_path / "out.wav")]) == 2
+    assert "/no/such.wav" in capsys.readouterr().err
+    for target in (tmp_path / "nowhere" / "out.wav", tmp_path):
+        assert main(["analogue", wav, str(target)]) == 2
+        assert f"{target} cannot be written: use a folder that is there" in capsys.readouterr().err
+
+
+def test_codec_and_code_belong_together(model):
+    assert load_codec("embedded").dimension == model.statistics.dimension
+    assert isinstance(model.refiner, torch.nn.Module)
+    assert analogue_speech.code_of(SSB, model).block_symbols * 2 == LAYOUT.count
