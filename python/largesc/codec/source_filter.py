@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from .same_bits import with_same_bits
 from .spectral import ConvNeXtBlock
 
 HOP_SAMPLES = 240
@@ -183,6 +184,8 @@ class SourceFilterDecoder(StreamingContainer):
         nn.init.zeros_(self.proj.bias)
         self.linear = nn.Linear(dimension, FRAME_SAMPLES // HOP_SAMPLES * (1 + 2 * bands))
         self.head = SourceFilter(bands)
+        # The phase of the pulses is a sum of all pitch before.
+        with_same_bits(self)
 
     def parameters_of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pitch as log2 over 120 Hz ``[B, 8 n]``, and both filters ``[B, 8 n, bands]``."""
