@@ -539,6 +539,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
         (["--wav", "W", "--phone", "5004"], "PORT=HOST:PORT"),
         (["--wav", "W", "--phone", "x=127.0.0.1:1"], "PORT=HOST:PORT"),
         (["--wav", "W", "--phone", "1=127.0.0.1:1", "--keys", "K"], "unsigned"),
+        (["--wav", "W", "--calls-per-key", "3"], "give --keys FOLDER"),
         (["--wav", "W", "--metrics", "9000"], "host:port"),
         (["--wav", "W", "--ray", "-1"], "ray -1 is out of range"),
         (["--wav", "W", "--ray", "3", "--calls", "2"], "use no more than one a call"),

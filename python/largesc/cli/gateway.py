@@ -45,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
     add("--listen", "receive there, *:PORT for all addresses", metavar="HOST:PORT", required=True)
     add("--calls", "at once at most [%(default)s]", type=int, default=default.calls, metavar="N")
     add(
+        "--calls-per-key", "of them under one sender's key [%(default)s]", type=int,
+        default=default.calls_per_key, metavar="N",
+    )  # fmt: skip
+    add(
         "--memory-mib", "no more calls above this; 0: any [0]", type=int,
         default=default.memory_mib, metavar="MIB",
     )  # fmt: skip
@@ -86,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
 def gateway(arguments: list[str]) -> int:
     """Runs ``largesc gateway``; returns the exit status."""
     args = parser().parse_args(arguments)
-    options = GatewayOptions(args.calls, args.memory_mib, args.idle_s, args.conference).checked()
+    options = GatewayOptions(
+        args.calls, args.memory_mib, args.idle_s, args.conference, args.calls_per_key
+    ).checked()
     check(args, options)
     keys_changed = KeysChanged()
     with keys_changed.listening():
@@ -206,6 +212,10 @@ def check(args: argparse.Namespace, options: GatewayOptions) -> None:
         raise ValueError("--conference mixes the calls of one process: leave --ray out")
     if args.conference and not args.rtp:
         raise ValueError("a conference needs listeners: give --rtp HOST:PORT")
+    if args.calls_per_key != GatewayOptions.calls_per_key and not args.keys:
+        raise ValueError(
+            f"--calls-per-key {args.calls_per_key} counts by keys: give --keys FOLDER as well"
+        )
     if args.phone and args.keys:
         raise ValueError("--phone sends unsigned packets: run it in a gateway without --keys")
     for folder in filter(None, (args.wav, args.sdp)):
