@@ -24,6 +24,8 @@ from commands import Command
 from gnuradio.largesc._core import Depacketizer, PacketDecision, Packetizer
 from gnuradio.largesc.cli import gateway as command
 from gnuradio.largesc.cli.audio import RECORDINGS
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
 from gnuradio.largesc.gateway.call_outputs import CallOutputs, file_name
 from gnuradio.largesc.gateway.clock import GatewayClock
 from gnuradio.largesc.gateway.inbox import MOST_OF_ONE, MOST_OF_STRANGERS, Inbox
@@ -31,6 +33,7 @@ from gnuradio.largesc.gateway.metrics import GatewayMetrics, serve
 from gnuradio.largesc.gateway.outputs import MOST_WAITING, QueuedOutput, WavOutput
 from gnuradio.largesc.gateway.phones import Phones, Route
 from gnuradio.largesc.gateway.rtp import PAYLOADS, RtpInput, RtpOutput, description
+from gnuradio.largesc.models.packaged import absent
 from gnuradio.largesc.options import LinkOptions, ReportOptions, SenderOptions
 from gnuradio.largesc.packages import remedy
 from gnuradio.largesc.packets.address import resolved
@@ -384,6 +387,20 @@ def test_two_phones_cannot_share_a_port_or_a_radio_user():
             Phones(
                 routes, "opus", link=LinkOptions(), sender=SenderOptions(), reports=ReportOptions()
             )
+    with pytest.raises(ValueError, match="phones at 6 and 7: RTCP"):
+        Phones(
+            [Route(6, ("a", 1)), Route(7, ("a", 2))], "opus",
+            link=LinkOptions(), sender=SenderOptions(), reports=ReportOptions(),
+        )  # fmt: skip
+
+
+def test_port_of_a_phone_that_is_taken_is_said():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        for mine in (port, port - 1):
+            with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be listened at"):
+                RtpInput(mine, "opus")
 
 
 # The clock and the figures
@@ -615,3 +632,47 @@ def test_a_real_gateway_with_real_senders(tmp_path):
     found = read_audio(path)
     assert len(found) > 20000 and np.abs(found).max() > 0.05
     assert phone.counters["received"] > 3 and (tmp_path / "0.sdp").is_file()
+
+
+def test_a_phone_of_ffmpeg_at_a_gateway_with_a_worker(tmp_path):
+    """RTP in, tokens out to a radio user whose reports count, while a worker has a call."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None or absent(["ray"]):
+        pytest.skip("apt-get install ffmpeg; pip install -r requirements-evaluation.txt")
+    port, phone = free_port(), free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.settimeout(5.0)
+        gateway = Command(
+            tmp_path, "gateway", "--listen", f"127.0.0.1:{port}", "--wav", str(tmp_path / "wav"),
+            "--phone", f"{phone}=127.0.0.1:{user.getsockname()[1]}", "--ray", "1",
+            "--json", str(tmp_path / "g.json"),
+        )  # fmt: skip
+        gateway.hears("listening at")
+        talker = Talker(port)
+        gateway.hears("begins")
+        speaks = subprocess.Popen(
+            [ffmpeg, "-v", "error", "-re", "-stream_loop", "2", "-i",
+             RECORDINGS / "Front_Left.wav", "-ar", "48000", "-ac", "1", "-c:a", "libopus",
+             "-f", "rtp", f"rtp://127.0.0.1:{phone}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        depacketizer, decoder, heard = Depacketizer(crc=True), SpeechDecoder(load_codec()), []
+        while not depacketizer.ended:
+            data, where = user.recvfrom(2048)
+            assert where == ("127.0.0.1", port) and depacketizer.push(data)
+            while (frame := depacketizer.pop()) is not None:
+                heard.append(decoder.decode(np.array(frame.tokens, np.uint16)))
+            user.sendto(encode(Report(0.2, 1.0), len(heard) % 256, True), where)
+        assert speaks.wait() == 0
+    talker.end()
+    gateway.hears("its sender has ended")
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait() == 0
+    speech = np.concatenate(heard)
+    assert len(speech) > 2 * 24000 and np.abs(speech).max() > 0.05
+    summary = gateway.facts(tmp_path / "g.json")["summary"]
+    assert summary["calls_begun"] == summary["calls_ended"] == 1
+    # Its reports were the phone's, and came to no worker.
+    assert summary["refused_packets"] == summary["tick_failures"] == summary["failures"] == 0
+    assert summary["datagrams_received"] > summary["packets"]

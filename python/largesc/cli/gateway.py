@@ -161,6 +161,11 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
     inbox = Inbox(args.listen)
     for route, text in zip(routes, args.phone, strict=True):
         inbox.check_reach(route.to, f"--phone {text}")
+    # Before workers are started, since a port may be taken.
+    phones = Phones(
+        routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
+        host=args.phones_at,
+    )  # fmt: skip
     outputs = CallOutputs(**wanted)
     if args.ray:
         each = replace(options, calls=-(-options.calls // args.ray))
@@ -168,10 +173,6 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
         calls = GatewayCluster(plan, args.ray)
     else:
         calls = Gateway(options, link, receiver, reports, outputs.of, keys)
-    phones = Phones(
-        routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
-        host=args.phones_at,
-    )  # fmt: skip
     clock = GatewayClock(calls, phones, inbox, keys_changed)
     counted = calls.output_counters if args.ray else lambda: outputs.counters
     metrics = metrics_of(args, calls, clock, inbox, counted)
@@ -233,7 +234,8 @@ def route_of(text: str) -> tuple[int, tuple]:
         ValueError: it has another form.
     """
     port, sign, where = text.partition("=")
-    if not sign or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    # RTCP comes in at the next port.
+    if not sign or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65535:
         raise ValueError(f"--phone {text!r} is not of the form PORT=HOST:PORT")
     return int(port), resolved(where, False)[1]
 
