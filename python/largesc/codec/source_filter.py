@@ -32,6 +32,12 @@ def band_weights(bands: int, bins: int) -> torch.Tensor:
     return torch.clamp(1.0 - (place[None] - torch.arange(bands)[:, None]).abs(), min=0.0)
 
 
+def exponential(x: torch.Tensor) -> torch.Tensor:
+    """``torch.exp`` of complex numbers, a few times as fast on a CPU."""
+    size = torch.exp(x.real)
+    return torch.complex(size * torch.cos(x.imag), size * torch.sin(x.imag))
+
+
 @dataclass
 class _SourceState(State):
     """What one call leaves to the next, first dimension B."""
@@ -138,7 +144,7 @@ class SourceFilter(StreamingModule[_SourceState]):
         # Clamped so that no latent, however odd, can burst.
         log_magnitude = filters.clamp(-12.0, 3.0) @ self.to_bins
         cepstrum = torch.fft.irfft(log_magnitude) * self.fold
-        response = torch.exp(torch.fft.rfft(cepstrum))
+        response = exponential(torch.fft.rfft(cepstrum))
         spectrum = (torch.fft.rfft(frames, n=FFT_SAMPLES) * response).sum(dim=1)
         pieces = torch.fft.irfft(spectrum)
         batch, count, _ = pieces.shape
