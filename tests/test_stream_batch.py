@@ -15,7 +15,7 @@ from gnuradio.largesc.codec.same_bits import (
 )
 from gnuradio.largesc.codec.speech_decoder import FrameToDecode, SpeechDecoder, SpeechDecoders
 from gnuradio.largesc.codec.speech_encoder import EncodedFrame, SpeechEncoder, SpeechEncoders
-from gnuradio.largesc.models.stream_batch import StreamBatch, batches_up_to
+from gnuradio.largesc.models.stream_batch import StreamBatch, batches_up_to, portions
 from gnuradio.largesc.speech.files import read_audio
 from gnuradio.largesc.speech.format import FRAME_SAMPLES
 from moshi.modules.conv import StreamingConv1d
@@ -191,6 +191,13 @@ def test_sizes_of_batches():
     assert [batches_up_to(n) for n in (1, 2, 4, 5, 64, 500)] == [
         [1], [1, 4], [1, 4], [1, 4, 16], [1, 4, 16, 64], [1, 4, 16, 64],
     ]  # fmt: skip
+
+
+def test_streams_that_fill_no_great_batch_take_small_ones():
+    sizes = batches_up_to(64)
+    wanted = {3: [3], 16: [16], 17: [16, 1], 32: [16, 16], 33: [33], 64: [64], 90: [64, 16, 10]}
+    assert {count: portions(count, sizes) for count in wanted} == wanted
+    assert portions(9, [1, 4]) == [4, 4, 1] and portions(0, sizes) == []
 
 
 def test_state_without_a_row_a_stream_is_refused():
