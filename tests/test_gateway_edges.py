@@ -531,6 +531,15 @@ def test_figures_of_the_page_are_those_of_the_studies():
     last = read_csv(root / "results/depacketizers.csv")[-1]
     assert f"{100 * float(last['share']):.1f} % of the tick of 64 calls" in page
     assert f"takes {float(last['tick_ms']):.0f} ms of processor time" in page
+    workers = {
+        (r["workers"], r["calls"]): r for r in read_csv(root / "results/gateway_workers.csv")
+    }
+    row = workers["1", "64"]
+    assert row["turns_skipped"] == "0" < workers["1", "96"]["turns_skipped"]
+    assert f"64 calls, the p95 of its step is {float(row['step_ms_p95']):.0f} ms" in page
+    assert f"{float(row['first_process_ms_a_call']):.2f} ms a call and tick" in page.replace(
+        "\n", " "
+    )
     churn = read_csv(root / "results/call_churn.csv")
     memory = [float(row["memory_mib"]) for row in churn]
     assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page
