@@ -402,6 +402,37 @@ def test_calls_of_one_address_have_numbers(spoken):
     assert {where for _, where in world.replies} == {peer(0)}
 
 
+def test_a_key_has_so_many_calls_and_not_all_of_the_gateway(ring, spoken, caplog):
+    folder, keys = ring
+    world = World(GatewayOptions(calls=4, calls_per_key=2), KeyRing(folder))
+    ada, bob = PacketSigner(keys["ada"]), PacketSigner(keys["bob"])
+
+    def numbered(n, signer, tokens):
+        return sender(tokens, lambda p: signer.sign(wrapped(p, n, False)), crc=False, end=False)
+
+    with caplog.at_level(logging.WARNING):
+        world.run(
+            {peer(n): numbered(n, ada, spoken[0]) for n in (1, 2, 3)}
+            | {peer(4): numbered(1, bob, spoken[1])},
+            15,
+        )
+    assert set(world.gateway.calls) == {"ada/1", "ada/2", "bob/1"}
+    counters = world.gateway.counters
+    assert counters["calls_refused"] == counters["calls_refused_key"] == 1
+    assert [r.message for r in caplog.records if "is refused" in r.message] == [
+        "call of ada/3 is refused: the sender's key has as many calls as it may"
+    ]
+    (told, *more) = [data for data, where in world.replies if where == peer(3)]
+    number, told = unwrapped(PacketVerifier(keys["ada"], direction="back").verify(told), False)
+    assert number == 3 and refusal.decode(told, False) == refusal.REASONS[refusal.KEY]
+    assert len(more) <= 1
+    # One that is silent gives way to another one of its own key, and not of another.
+    world.run({peer(2): numbered(2, ada, spoken[0] * 4)}, 90)
+    assert "ada/1" in world.gateway.calls
+    world.run({peer(3): numbered(3, ada, spoken[0])}, 5)
+    assert set(world.gateway.calls) == {"ada/2", "ada/3", "bob/1"}
+
+
 def test_signature_covers_the_number_of_the_call(ring, spoken):
     folder, keys = ring
     world = World(keys=KeyRing(folder))
@@ -657,7 +688,8 @@ def test_refusals_on_the_wire():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("calls", 0), ("calls", 10**6), ("idle_s", 0.0), ("memory_mib", -1)]
+    ("field", "value"),
+    [("calls", 0), ("calls", 10**6), ("calls_per_key", 0), ("idle_s", 0.0), ("memory_mib", -1)],
 )
 def test_options_out_of_range(field, value):
     with pytest.raises(ValueError, match=f"{field} .* is out of range"):

@@ -24,6 +24,8 @@ from commands import Command
 from gnuradio.largesc._core import Depacketizer, PacketDecision, Packetizer
 from gnuradio.largesc.cli import gateway as command
 from gnuradio.largesc.cli.audio import RECORDINGS
+from gnuradio.largesc.codec.load import load_codec
+from gnuradio.largesc.codec.speech_decoder import SpeechDecoder
 from gnuradio.largesc.gateway.call_outputs import CallOutputs, file_name
 from gnuradio.largesc.gateway.clock import GatewayClock
 from gnuradio.largesc.gateway.inbox import MOST_OF_ONE, MOST_OF_STRANGERS, Inbox
@@ -31,6 +33,7 @@ from gnuradio.largesc.gateway.metrics import GatewayMetrics, serve
 from gnuradio.largesc.gateway.outputs import MOST_WAITING, QueuedOutput, WavOutput
 from gnuradio.largesc.gateway.phones import Phones, Route
 from gnuradio.largesc.gateway.rtp import PAYLOADS, RtpInput, RtpOutput, description
+from gnuradio.largesc.models.packaged import absent
 from gnuradio.largesc.options import LinkOptions, ReportOptions, SenderOptions
 from gnuradio.largesc.packages import remedy
 from gnuradio.largesc.packets.address import resolved
@@ -384,6 +387,20 @@ def test_two_phones_cannot_share_a_port_or_a_radio_user():
             Phones(
                 routes, "opus", link=LinkOptions(), sender=SenderOptions(), reports=ReportOptions()
             )
+    with pytest.raises(ValueError, match="phones at 6 and 7: RTCP"):
+        Phones(
+            [Route(6, ("a", 1)), Route(7, ("a", 2))], "opus",
+            link=LinkOptions(), sender=SenderOptions(), reports=ReportOptions(),
+        )  # fmt: skip
+
+
+def test_port_of_a_phone_that_is_taken_is_said():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        for mine in (port, port - 1):
+            with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be listened at"):
+                RtpInput(mine, "opus")
 
 
 # The clock and the figures
@@ -511,6 +528,16 @@ def test_figures_of_the_page_are_those_of_the_studies():
         assert max(p95[keys, row["load"]] for row in flood) < 1.5 * p95[keys, "nothing"]
     more = max(float(row["memory_mib_more"]) for row in flood)
     assert f"memory by {more:g} MiB" in page
+    last = read_csv(root / "results/depacketizers.csv")[-1]
+    assert f"{100 * float(last['share']):.1f} % of the tick of 64 calls" in page
+    assert f"takes {float(last['tick_ms']):.0f} ms of processor time" in page
+    workers = {
+        (r["workers"], r["calls"]): r for r in read_csv(root / "results/gateway_workers.csv")
+    }
+    row = workers["1", "64"]
+    assert row["turns_skipped"] == "0" < workers["1", "96"]["turns_skipped"]
+    assert f"64 calls, the p95 of its step is {float(row['step_ms_p95']):.0f} ms" in page
+    assert f"{float(row['first_process_ms_a_call']):.2f} ms a call and tick" in page
     churn = read_csv(root / "results/call_churn.csv")
     memory = [float(row["memory_mib"]) for row in churn]
     assert max(memory) / min(memory) < 1.005 and f"for {len(churn)} minutes" in page
@@ -539,6 +566,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
         (["--wav", "W", "--phone", "5004"], "PORT=HOST:PORT"),
         (["--wav", "W", "--phone", "x=127.0.0.1:1"], "PORT=HOST:PORT"),
         (["--wav", "W", "--phone", "1=127.0.0.1:1", "--keys", "K"], "unsigned"),
+        (["--wav", "W", "--calls-per-key", "3"], "give --keys FOLDER"),
         (["--wav", "W", "--metrics", "9000"], "host:port"),
         (["--wav", "W", "--ray", "-1"], "ray -1 is out of range"),
         (["--wav", "W", "--ray", "3", "--calls", "2"], "use no more than one a call"),
@@ -614,3 +642,47 @@ def test_a_real_gateway_with_real_senders(tmp_path):
     found = read_audio(path)
     assert len(found) > 20000 and np.abs(found).max() > 0.05
     assert phone.counters["received"] > 3 and (tmp_path / "0.sdp").is_file()
+
+
+def test_a_phone_of_ffmpeg_at_a_gateway_with_a_worker(tmp_path):
+    """RTP in, tokens out to a radio user whose reports count, while a worker has a call."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None or absent(["ray"]):
+        pytest.skip("apt-get install ffmpeg; pip install -r requirements-evaluation.txt")
+    port, phone = free_port(), free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.settimeout(5.0)
+        gateway = Command(
+            tmp_path, "gateway", "--listen", f"127.0.0.1:{port}", "--wav", str(tmp_path / "wav"),
+            "--phone", f"{phone}=127.0.0.1:{user.getsockname()[1]}", "--ray", "1",
+            "--json", str(tmp_path / "g.json"),
+        )  # fmt: skip
+        gateway.hears("listening at")
+        talker = Talker(port)
+        gateway.hears("begins")
+        speaks = subprocess.Popen(
+            [ffmpeg, "-v", "error", "-re", "-stream_loop", "2", "-i",
+             RECORDINGS / "Front_Left.wav", "-ar", "48000", "-ac", "1", "-c:a", "libopus",
+             "-f", "rtp", f"rtp://127.0.0.1:{phone}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        depacketizer, decoder, heard = Depacketizer(crc=True), SpeechDecoder(load_codec()), []
+        while not depacketizer.ended:
+            data, where = user.recvfrom(2048)
+            assert where == ("127.0.0.1", port) and depacketizer.push(data)
+            while (frame := depacketizer.pop()) is not None:
+                heard.append(decoder.decode(np.array(frame.tokens, np.uint16)))
+            user.sendto(encode(Report(0.2, 1.0), len(heard) % 256, True), where)
+        assert speaks.wait() == 0
+    talker.end()
+    gateway.hears("its sender has ended")
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait() == 0
+    speech = np.concatenate(heard)
+    assert len(speech) > 2 * 24000 and np.abs(speech).max() > 0.05
+    summary = gateway.facts(tmp_path / "g.json")["summary"]
+    assert summary["calls_begun"] == summary["calls_ended"] == 1
+    # Its reports were the phone's, and came to no worker.
+    assert summary["refused_packets"] == summary["tick_failures"] == summary["failures"] == 0
+    assert summary["datagrams_received"] > summary["packets"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from gnuradio.largesc.cli.main import main
+from gnuradio.largesc.models.packaged import absent
 from gnuradio.largesc.studies import STUDIES
 from gnuradio.largesc.studies.call_churn import Caller
 
@@ -80,6 +81,16 @@ def test_calls_lose_nothing_to_a_flood(tmp_path):
     rows = table(tmp_path / "gateway_flood.csv")
     assert len(rows) == 12 and all(r["calls"] == "2" and r["packets_lost"] == "0" for r in rows)
     assert all(int(row["refused"]) > 1000 for row in rows if row["load"] in ("garbage", "all"))
+
+
+def test_workers_of_a_gateway_are_counted(tmp_path):
+    if absent(["ray"]):
+        pytest.skip("ray is not installed: pip install -r requirements-evaluation.txt")
+    options = ["--seconds", "2", "--calls", "1,2", "--workers", "2"]
+    assert main(["study", "gateway_workers", "--output", str(tmp_path), *options]) == 0
+    (row,) = table(tmp_path / "gateway_workers.csv")
+    assert (row["workers"], row["calls"], row["ticks"]) == ("2", "2", "25")
+    assert float(row["worker_ms_a_call"]) > float(row["first_process_ms_a_call"]) > 0.0
 
 
 def test_a_call_that_hears_another_is_noticed():

@@ -352,16 +352,19 @@ class GatewayOptions:
         memory_mib: resident memory above which another one is refused; 0: any.
         idle_s: a call of which nothing was heard for so long ends.
         conference: each listener hears all calls but the own one.
+        calls_per_key: at once at most under one sender's key, where senders have keys.
     """
 
     calls: int = 64
     memory_mib: int = 0
     idle_s: float = 30.0
     conference: bool = False
+    calls_per_key: int = 8
 
     def checked(self) -> "GatewayOptions":
         """Returns itself, or raises ValueError that names the value and the remedy."""
         check_range("calls", self.calls, 1, MOST_CALLS)
+        check_range("calls_per_key", self.calls_per_key, 1, MOST_CALLS)
         check_range("memory_mib", self.memory_mib, 0, 2**24)
         check_range("idle_s", self.idle_s, 1.0, 86400.0)
         return self

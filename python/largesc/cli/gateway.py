@@ -45,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
     add("--listen", "receive there, *:PORT for all addresses", metavar="HOST:PORT", required=True)
     add("--calls", "at once at most [%(default)s]", type=int, default=default.calls, metavar="N")
     add(
+        "--calls-per-key", "of them under one sender's key [%(default)s]", type=int,
+        default=default.calls_per_key, metavar="N",
+    )  # fmt: skip
+    add(
         "--memory-mib", "no more calls above this; 0: any [0]", type=int,
         default=default.memory_mib, metavar="MIB",
     )  # fmt: skip
@@ -86,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
 def gateway(arguments: list[str]) -> int:
     """Runs ``largesc gateway``; returns the exit status."""
     args = parser().parse_args(arguments)
-    options = GatewayOptions(args.calls, args.memory_mib, args.idle_s, args.conference).checked()
+    options = GatewayOptions(
+        args.calls, args.memory_mib, args.idle_s, args.conference, args.calls_per_key
+    ).checked()
     check(args, options)
     keys_changed = KeysChanged()
     with keys_changed.listening():
@@ -155,6 +161,11 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
     inbox = Inbox(args.listen)
     for route, text in zip(routes, args.phone, strict=True):
         inbox.check_reach(route.to, f"--phone {text}")
+    # Before workers are started, since a port may be taken.
+    phones = Phones(
+        routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
+        host=args.phones_at,
+    )  # fmt: skip
     outputs = CallOutputs(**wanted)
     if args.ray:
         each = replace(options, calls=-(-options.calls // args.ray))
@@ -162,10 +173,6 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
         calls = GatewayCluster(plan, args.ray)
     else:
         calls = Gateway(options, link, receiver, reports, outputs.of, keys)
-    phones = Phones(
-        routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
-        host=args.phones_at,
-    )  # fmt: skip
     clock = GatewayClock(calls, phones, inbox, keys_changed)
     counted = calls.output_counters if args.ray else lambda: outputs.counters
     metrics = metrics_of(args, calls, clock, inbox, counted)
@@ -206,6 +213,10 @@ def check(args: argparse.Namespace, options: GatewayOptions) -> None:
         raise ValueError("--conference mixes the calls of one process: leave --ray out")
     if args.conference and not args.rtp:
         raise ValueError("a conference needs listeners: give --rtp HOST:PORT")
+    if args.calls_per_key != GatewayOptions.calls_per_key and not args.keys:
+        raise ValueError(
+            f"--calls-per-key {args.calls_per_key} counts by keys: give --keys FOLDER as well"
+        )
     if args.phone and args.keys:
         raise ValueError("--phone sends unsigned packets: run it in a gateway without --keys")
     for folder in filter(None, (args.wav, args.sdp)):
@@ -223,7 +234,8 @@ def route_of(text: str) -> tuple[int, tuple]:
         ValueError: it has another form.
     """
     port, sign, where = text.partition("=")
-    if not sign or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    # RTCP comes in at the next port.
+    if not sign or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65535:
         raise ValueError(f"--phone {text!r} is not of the form PORT=HOST:PORT")
     return int(port), resolved(where, False)[1]
 

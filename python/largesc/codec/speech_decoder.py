@@ -87,7 +87,8 @@ class SpeechDecoder:
         self.broken_frames = 0
         self._seed = seed
         codec.model.streaming_forever(1)
-        latent = codec.model.decode_latent(torch.zeros(1, codec.num_codebooks, 1, dtype=torch.long))
+        self._books = codebooks_of(codec.model, codec.num_codebooks)
+        latent = torch.zeros(1, codec.dimension, 1)
         self._step = record(codec.model, synthesis_of(codec.model), latent)
         self.reset()
 
@@ -111,7 +112,7 @@ class SpeechDecoder:
             float32 ``[1920]`` within -1 to 1.
         """
         prefix, gain = self._shaper.prefix(tokens, gain, latent)
-        speech = self._run(prefix) if latent is None else self._run_latent(latent)
+        speech = self._run(latent_of(self._books, prefix) if latent is None else latent)
         if not np.all(np.isfinite(speech)):
             self.broken_frames += 1
             self.codec.model.reset_streaming()
@@ -123,12 +124,7 @@ class SpeechDecoder:
         return self._shaper.comfort_noise(count)
 
     @torch.inference_mode()
-    def _run(self, prefix: np.ndarray) -> np.ndarray:
-        latent = self.codec.model.decode_latent(torch.from_numpy(prefix)[None, :, None])
-        return self._step(latent)[0, 0].float().numpy()
-
-    @torch.inference_mode()
-    def _run_latent(self, latent: np.ndarray) -> np.ndarray:
+    def _run(self, latent: np.ndarray) -> np.ndarray:
         found = torch.from_numpy(np.asarray(latent, dtype=np.float32))
         return self._step(found[None, :, None])[0, 0].float().numpy()
 
@@ -178,7 +174,8 @@ class SpeechDecoders:
         latents, gains = [], []
         for stream, frame in frames.items():
             prefix, gain = self._shapers[stream].prefix(frame.tokens, frame.gain, frame.latent)
-            latents.append(self._latent(prefix) if frame.latent is None else frame.latent)
+            latent = latent_of(self._books, prefix) if frame.latent is None else frame.latent
+            latents.append(latent)
             gains.append(gain)
         stacked = torch.from_numpy(np.stack(latents).astype(np.float32))
         (found,) = self._batch.step(list(frames), stacked[:, :, None])
@@ -191,8 +188,10 @@ class SpeechDecoders:
             out[stream] = self._shapers[stream].shaped(samples, gain)
         return out
 
-    def _latent(self, prefix: np.ndarray) -> np.ndarray:
-        return self._books[np.arange(len(prefix)), prefix].sum(axis=0)
+
+def latent_of(books: np.ndarray, prefix: np.ndarray) -> np.ndarray:
+    """Latent ``[dimension]`` of a frame's first tokens, from ``codebooks_of``."""
+    return books[np.arange(len(prefix)), prefix].sum(axis=0)
 
 
 def shaper_of(codec: Codec, seed: int) -> FrameShaper:

@@ -141,6 +141,10 @@ class GatewayCluster:
         """Addresses that calls come from, once for each call."""
         return [peer for place in self._told() for peer, _ in place.told.callers]
 
+    def computed_s(self) -> list[float]:
+        """Asks each worker for the processor time that it has had, in seconds."""
+        return self._ray.get([place.actor.computed_s.remote() for place in self._places])
+
     def take(self, data: bytes, peer: tuple, now_ns: int) -> None:
         """Takes a datagram that came from ``peer`` at ``now_ns`` of ``time.monotonic_ns``."""
         caller = peer, unwrapped(data, False)[0]

@@ -100,6 +100,7 @@ class Gateway:
                 "calls_begun",
                 "calls_ended",
                 "calls_refused",
+                "calls_refused_key",
                 "failures",
             ),
             0,
@@ -175,7 +176,7 @@ class Gateway:
         )
 
     def _open(self, call: Call, now_ns: int) -> None:
-        reason = self._no_place(now_ns)
+        reason = self._no_place(call.sender, now_ns)
         if reason is not None:
             self._refuse(call, reason, now_ns)
             return
@@ -194,23 +195,34 @@ class Gateway:
         self.counters["calls_begun"] += 1
         log.info("call %s begins", call.name)
 
-    def _no_place(self, now_ns: int) -> int | None:
-        """Why another call cannot be taken; None: it can."""
-        most = self._options.memory_mib
-        if most and resident_mib() > most:
+    def _no_place(self, sender: str, now_ns: int) -> int | None:
+        """Why another call of this sender cannot be taken; None: it can."""
+        options, signed = self._options, self._keys is not None
+        if options.memory_mib and resident_mib() > options.memory_mib:
             return refusal.MEMORY
-        if len(self.calls) >= self._options.calls:
-            quiet = min(self.calls.values(), key=lambda call: call.heard_ns)
-            if now_ns - quiet.heard_ns < GIVES_WAY_S * SECOND_NS:
-                return refusal.CALLS
-            self._end(quiet, "it was silent, and another one needs its place")
+        of_key = [call for call in self.calls.values() if signed and call.sender == sender]
+        if not self._has_place(of_key, options.calls_per_key, now_ns):
+            return refusal.KEY
+        if not self._has_place(list(self.calls.values()), options.calls, now_ns):
+            return refusal.CALLS
         return None
+
+    def _has_place(self, calls: list[Call], most: int, now_ns: int) -> bool:
+        """Whether there are fewer; the one that was silent for longest may give way."""
+        if len(calls) < most:
+            return True
+        quiet = min(calls, key=lambda call: call.heard_ns)
+        if now_ns - quiet.heard_ns < GIVES_WAY_S * SECOND_NS:
+            return False
+        self._end(quiet, "it was silent, and another one needs its place")
+        return True
 
     def _refuse(self, call: Call, reason: int, now_ns: int) -> None:
         if now_ns - self._refused.get(call.name, -SECOND_NS * 60) < REFUSE_EVERY_S * SECOND_NS:
             return
         if call.name not in self._refused:
             self.counters["calls_refused"] += 1
+            self.counters["calls_refused_key"] += reason == refusal.KEY
             self._untold += 1
             self._tell(call, reason, now_ns)
         self._refused[call.name] = now_ns

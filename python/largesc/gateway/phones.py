@@ -115,7 +115,8 @@ class Phones:
         host: of this machine, where RTP comes in.
 
     Raises:
-        ValueError: an option is out of range, or two routes share a port or an address.
+        ValueError: an option is out of range, a port is taken, or two routes share a port or an
+            address.
     """
 
     def __init__(
@@ -131,6 +132,12 @@ class Phones:
         for name, values in (("port", [r.port for r in routes]), ("to", [r.to for r in routes])):
             if len(set(values)) < len(values):
                 raise ValueError(f"two phones have the same {name}: give each its own")
+        ports = {route.port for route in routes}
+        if near := [port for port in sorted(ports) if port + 1 in ports]:
+            raise ValueError(
+                f"phones at {near[0]} and {near[0] + 1}: RTCP comes in at the port behind each "
+                "phone's; leave that free"
+            )
         self._link, self._encoders = link, None
         self.phones: dict[tuple, Phone] = {}
         if not routes:

@@ -3,6 +3,7 @@
 
 import contextlib
 import logging
+import socket
 import tempfile
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..packets.address import bind, resolved
 from ..speech.files import from_pcm16, to_pcm16
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
@@ -61,6 +63,14 @@ def description(host: str, port: int, payload: str, name: str = "gr-largesc") ->
     return "\r\n".join(lines) + "\r\n"
 
 
+def check_free(host: str, port: int) -> None:
+    """Raises ValueError where RTP cannot come in at a port, and RTCP at the next one."""
+    for text in (f"{host}:{port}", f"{host}:{port + 1}"):
+        family, where = resolved(text, True)
+        with socket.socket(family, socket.SOCK_DGRAM) as tried:
+            bind(tried, where, text)
+
+
 class RtpOutput:
     """Sends speech to an address.
 
@@ -106,11 +116,15 @@ class RtpInput:
         payload: of :data:`PAYLOADS`.
         host: of this machine.
 
+    Raises:
+        ValueError: another program has the port or the next one, or the host is not this machine.
+
     Attributes:
         counters: frames ``received`` and ``dropped``, and times that the stream ``began``.
     """
 
     def __init__(self, port: int, payload: str, host: str = "127.0.0.1") -> None:
+        check_free(host, port)
         self.counters = {"received": 0, "dropped": 0, "began": 0}
         self._description = description(host, port, payload)
         self._frames: deque[np.ndarray] = deque()

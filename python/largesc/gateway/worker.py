@@ -107,6 +107,10 @@ class Worker:
         """Tells the number of its process; it is known once the models are loaded."""
         return os.getpid()
 
+    def computed_s(self) -> float:
+        """Tells the processor time that its process has had, in seconds."""
+        return time.process_time()
+
     def turn(self, datagrams: list[Aged], tell: bool) -> Turn:
         """Takes datagrams and plays a frame of each call.
 

@@ -98,11 +98,11 @@ class StreamBatch:
     @torch.inference_mode()
     def step(self, streams: Sequence[int], *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Outputs ``[n, ...]`` of n streams, none of them twice, from inputs ``[n, ...]``."""
-        most = self._steps[-1].size
-        parts = []
-        for first in range(0, len(streams), most):
-            chosen = slice(first, first + most)
+        sizes, parts, first = [step.size for step in self._steps], [], 0
+        for count in portions(len(streams), sizes):
+            chosen = slice(first, first + count)
             parts.append(self._filled(streams[chosen], [x[chosen] for x in inputs]))
+            first += count
         return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
 
     @torch.inference_mode()
@@ -182,6 +182,20 @@ def shapes(inputs: Sequence[torch.Tensor]) -> tuple[torch.Size, ...]:
 def batches_up_to(most: int) -> list[int]:
     """Sizes of batches, the last one not below ``most`` where there is such a one."""
     return [size for n, size in enumerate(BATCHES) if n == 0 or BATCHES[n - 1] < most]
+
+
+def portions(count: int, sizes: Sequence[int]) -> list[int]:
+    """How many of ``count`` streams each step takes, with batches of these sizes.
+
+    A batch of 64 takes as long as three of 16, whatever of it is used.
+    """
+    found = []
+    while count:
+        size = next((size for size in sizes if size >= count), sizes[-1])
+        half_empty = size == BATCHES[-1] and count <= size // 2
+        found.append(min(count, BATCHES[-2] if half_empty else size))
+        count -= found[-1]
+    return found
 
 
 def stream_axes(module: nn.Module) -> list[tuple[str, int]]:

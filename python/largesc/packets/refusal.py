@@ -8,8 +8,9 @@ REASONS = {
     1: "all of its calls are taken",
     2: "it has no memory left for another call",
     3: "it is about to end",
+    4: "the sender's key has as many calls as it may",
 }
-CALLS, MEMORY, ENDING = REASONS
+CALLS, MEMORY, ENDING, KEY = REASONS
 
 
 def encode(reason: int, crc: bool) -> bytes:

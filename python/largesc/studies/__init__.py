@@ -14,6 +14,7 @@ STUDIES = {
     "codec_table": "codec_table",
     "endurance": "endurance",
     "gateway_flood": "gateway_flood",
+    "gateway_workers": "gateway_workers",
     "playout": "playout",
     "radio_analogue": "radio.analogue",
     "radio_conditions": "radio.conditions",
