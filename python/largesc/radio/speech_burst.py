@@ -73,15 +73,13 @@ def make_speech_burst(symbols: np.ndarray, length: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class HeardBurst:
-    """A burst that was received.
+class HeardBurst(HeardSymbols):
+    """A burst that was received; its symbols are as they are where there are no echoes.
 
     Attributes:
-        heard: its symbols, as they are where there are no echoes.
         received: a sample for each of all symbols, complex ``[length]``, the carrier at 0.
     """
 
-    heard: HeardSymbols
     received: np.ndarray
 
 
@@ -163,7 +161,7 @@ class SpeechBurstReceiver:
         self.counters["blind"] += self._blind > 0
         if self._blind < MOST_BLIND:
             self._next = self._behind(heard.place)
-        return [HeardBurst(heard, received)]
+        return [HeardBurst(**vars(heard), received=received)]
 
     def _behind(self, place: Place) -> Place:
         """The place of the burst that follows."""

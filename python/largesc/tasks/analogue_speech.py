@@ -169,9 +169,8 @@ class LatentReader:
         self._latents = np.tile(self._mean, (BURST_FRAMES, 1))
         self._unsure = np.ones(BURST_FRAMES, dtype=np.float32)
 
-    def read(self, burst: HeardBurst) -> HeardSpeech:
+    def read(self, heard: HeardBurst) -> HeardSpeech:
         """The speech of a burst, by what the one before it left."""
-        heard = burst.heard
         start = heard.place.start
         # Behind a gap nothing is known of what was said just before.
         if abs(start - self._start - self._spacing) > self._spacing // 16:
@@ -180,7 +179,7 @@ class LatentReader:
         found, unsure = self._code.decode(
             heard.symbols.reshape(shape), heard.h.reshape(shape), heard.snr_db
         )
-        jointly = self._joint.decode(burst.received, found, unsure)
+        jointly = self._joint.decode(heard.received, found, unsure)
         if jointly is not None:
             found, unsure = jointly
         latents = np.concatenate([self._latents, found])[None]
@@ -265,14 +264,14 @@ class AnalogueReceiver:
         return np.concatenate([np.zeros(0, np.float32), *(self._play() for _ in [*self._waiting])])
 
     def _take(self, samples: np.ndarray) -> None:
-        for burst in self._bursts.push(samples):
-            speech = self._reader.read(burst)
+        for heard in self._bursts.push(samples):
+            speech = self._reader.read(heard)
             self.counters["echoes"] += speech.echoes
             self.snr_db, self.unsure = speech.snr_db, speech.unsure
             self._sums["snr_db"] += speech.snr_db
             self._sums["unsure"] += speech.unsure
-            self.symbols = burst.heard.symbols
-            self.offset_hz = burst.heard.place.offset * self.profile.symbol_rate
+            self.symbols = heard.symbols
+            self.offset_hz = heard.place.offset * self.profile.symbol_rate
             if not self._waiting:
                 self._held = HELD_FRAMES if self._silent else 0
             self._waiting.extend(zip(speech.latents, speech.gains, strict=True))

@@ -33,12 +33,12 @@ from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .runs import AMPLITUDE, Setting
 from .speech import (
     CLOCK_PPM,
-    DOPPLER_HZ,
     NOISE_BANDWIDTH_HZ,
     OFFSET_HZ,
     Contestant,
     Job,
     Point,
+    fading_of,
     losses_of,
     rounded,
     scores_of,
@@ -49,6 +49,7 @@ from .speech import (
 POINTS = {
     "white noise": (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 6.0),
     "Rayleigh, 1 Hz": (-3.0, 0.0, 3.0, 6.0, 10.0, 14.0),
+    "Two paths, 1 ms apart, 1 Hz": (0.0, 6.0, 12.0),
 }
 MEASURES = ("words_tiny", "stoi", "visqol")
 ANALOGUE = "ours, analogue"
@@ -111,7 +112,6 @@ def sent(files: list[str]) -> tuple[np.ndarray, list[int], float]:
 def heard(samples: np.ndarray, noise_power: float, run: Run) -> np.ndarray:
     """What a receiver plays of samples, on the clock of what was said."""
     receiver = AnalogueReceiver(AnalogueOptions())
-    fading = {"fading": "rayleigh", "doppler_hz": DOPPLER_HZ}
     tb = gr.top_block("analogue", catch_exceptions=False)
     source = blocks.vector_source_c(samples.tolist())
     air = radio_channel(
@@ -119,7 +119,7 @@ def heard(samples: np.ndarray, noise_power: float, run: Run) -> np.ndarray:
         seed=run.seed,
         carrier_offset_hz=OFFSET_HZ,
         clock_ppm=CLOCK_PPM,
-        **(fading if run.channel.startswith("Rayleigh") else {}),
+        **fading_of(run.channel),
     )
     # A noise source of its own: that of the channel model repeats itself.
     noise = analog.noise_source_c(analog.GR_GAUSSIAN, float(np.sqrt(noise_power)), run.seed)

@@ -43,7 +43,7 @@ BUDGET_BPS = 1100.0
 SEQUENCE_BITS = 4
 # In one process, which alone gives their buffers back.
 RUNS_TOGETHER = 8
-OFFSET_HZ, CLOCK_PPM, DOPPLER_HZ = 10.0, 10.0, 1.0
+OFFSET_HZ, CLOCK_PPM, DOPPLER_HZ, ECHO_US = 10.0, 10.0, 1.0, 1000.0
 # Channel and SNR in dB.
 POINTS = {
     "white noise": (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0),
@@ -125,7 +125,6 @@ def on_air(
     energy = energies(setting, round(float(np.mean(sizes))))
     es_n0 = 10 ** (snr_db / 10) * NOISE_BANDWIDTH_HZ / radio.symbol_rate
     noise_power = energy.symbol / es_n0
-    fading = {"fading": "rayleigh", "doppler_hz": DOPPLER_HZ}
     received, _ = receive(
         setting,
         x,
@@ -133,13 +132,22 @@ def on_air(
         seed,
         carrier_offset_hz=OFFSET_HZ,
         clock_ppm=CLOCK_PPM,
-        **(fading if channel.startswith("Rayleigh") else {}),
+        **fading_of(channel),
     )
     there = set(received)
     lost = np.array([packet not in there for packet in packets])
     bits = 8 * float(np.mean(sizes))
     ebn0_db = decibels(energy.used / bits / noise_power)
     return Losses(lost, ebn0_db, air / (slot * len(sizes)))
+
+
+def fading_of(channel: str) -> dict[str, object]:
+    """The fading of a channel by its name, as ``radio_channel`` takes it."""
+    if channel.startswith("Rayleigh"):
+        return {"fading": "rayleigh", "doppler_hz": DOPPLER_HZ}
+    if channel.startswith("Two paths"):
+        return {"fading": "selective", "doppler_hz": DOPPLER_HZ, "delay_us": ECHO_US}
+    return {}
 
 
 @cache
