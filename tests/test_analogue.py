@@ -98,7 +98,7 @@ def left_of(variance: np.ndarray, symbols: int, noise: float) -> float:
 @pytest.mark.parametrize("symbols", [8, 20, 40])
 def test_the_error_is_that_of_theory(statistics, symbols):
     code = SpreadCode(statistics, symbols)
-    _, unsure, error = transmitted(code, latents_of(statistics, 4000), 0.0)
+    _, unsure, error = transmitted(code, latents_of(statistics, 2000), 0.0)
     wanted = left_of(VARIANCE, symbols, 1.0)
     assert error == pytest.approx(wanted, rel=0.02)
     assert unsure.mean() == pytest.approx(wanted / VARIANCE.sum(), rel=0.02)
@@ -119,7 +119,7 @@ def test_without_noise_and_limit_only_what_is_not_sent_is_lost(statistics):
 @pytest.mark.usefixtures("without_limit")
 def test_neither_number_of_a_symbol_tells_of_the_other(model):
     """Else both would be great together, and cut off together."""
-    x = SpreadCode(model.statistics, 105).encode(latents_of(model.statistics, 800))
+    x = SpreadCode(model.statistics, 105).encode(latents_of(model.statistics, 400))
     power = np.square(x.real).ravel(), np.square(x.imag).ravel()
     assert abs(np.corrcoef(*power)[0, 1]) < 0.03
 
@@ -129,34 +129,34 @@ def test_without_noise_limited_symbols_leave_little(model):
     statistics = model.statistics
     variance = np.maximum(statistics.variance, 1e-12)
     kept, broken = limit_of(spread.GREATEST)
-    _, _, error = transmitted(SpreadCode(statistics, 105), latents_of(statistics, 800), 200.0)
+    _, _, error = transmitted(SpreadCode(statistics, 105), latents_of(statistics, 200), 200.0)
     bound = left_of(variance, 105, broken / kept**2)
     assert bound < error < 2.2 * bound and error < 0.012 * variance.sum()
 
 
-@pytest.mark.parametrize(("snr_db", "near"), [(-6.0, 0.03), (0.0, 0.06), (6.0, 0.15)])
+@pytest.mark.parametrize(("snr_db", "near"), [(-6.0, 0.05), (0.0, 0.08), (6.0, 0.2)])
 def test_unsure_is_the_error_that_is_left(model, snr_db, near):
-    code, latents = SpreadCode(model.statistics, 105), latents_of(model.statistics, 800)
+    statistics = model.statistics
+    code, latents = SpreadCode(statistics, 105), latents_of(statistics, 200)
     found, unsure, _ = transmitted(code, latents, snr_db)
     each = np.square(found - latents).sum(axis=1).reshape(-1, 4).mean(axis=0)
-    whole = np.square(latents - model.statistics.mean).sum(axis=1).reshape(-1, 4).mean(axis=0)
+    whole = (statistics.basis**2 @ statistics.variance).reshape(4, -1).sum(axis=1)
     assert unsure.reshape(-1, 4).mean(axis=0) == pytest.approx(each / whole, rel=near)
 
 
 def test_training_sees_the_noise_of_the_air(model):
-    code, latents = SpreadCode(model.statistics, 105), latents_of(model.statistics, 800)
+    code, latents = SpreadCode(model.statistics, 105), latents_of(model.statistics, 200)
     blocks, rng = latents.reshape(-1, 4, 64), np.random.default_rng(5)
-    for snr_db in (-6.0, 0.0):
-        _, unsure, error = transmitted(code, latents, snr_db)
-        found, doubts = code.through(blocks, np.full(len(blocks), snr_db), rng)
-        assert np.square(found - blocks).sum() / len(blocks) == pytest.approx(error, rel=0.05)
-        assert doubts.mean() == pytest.approx(unsure.mean(), rel=0.02)
+    _, unsure, error = transmitted(code, latents, -3.0)
+    found, doubts = code.through(blocks, np.full(len(blocks), -3.0), rng)
+    assert np.square(found - blocks).sum() / len(blocks) == pytest.approx(error, rel=0.05)
+    assert doubts.mean() == pytest.approx(unsure.mean(), rel=0.02)
     found, doubts = code.through(blocks, np.full(len(blocks), -np.inf), rng)
     assert np.allclose(found, model.statistics.mean) and doubts.min() > 0.999
 
 
 def test_symbols_of_speech_have_power_one_and_no_high_peaks(model):
-    x = SpreadCode(model.statistics, 105).encode(latents_of(model.statistics, 800))
+    x = SpreadCode(model.statistics, 105).encode(latents_of(model.statistics, 400))
     assert np.mean(np.abs(x) ** 2) == pytest.approx(1.0, abs=0.01)
     assert np.abs(x).max() < 1.5
 
@@ -432,7 +432,7 @@ def test_a_fast_clock_is_heard_out(sender):
     from radio_signals import resampled
 
     sender.reset()
-    bursts = sender.push(tone(3.2)) + sender.flush()
+    bursts = sender.push(tone(1.9)) + sender.flush()
     over = np.zeros(2 * sender.length, dtype=np.complex64)
     air = SimulatedAir(SSB, 10.0, None, 30.0, np.random.default_rng(1))
     samples = air(np.concatenate([*bursts, *bursts, *bursts, over]), 0.0)

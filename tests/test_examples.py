@@ -145,6 +145,20 @@ def test_loopback_with_a_display_runs(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_analogue_speech_with_a_display_is_heard(tmp_path):
+    script, said, out = compiled("analogue_speech", tmp_path), tmp_path / "said", tmp_path / "o.wav"
+    with said.open("w") as log:
+        command = [sys.executable, "-u", script, "--wav-out", str(out)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=OFFSCREEN)
+        try:
+            wait_until(lambda: "bursts 2" in said.read_text(), every_s=0.2)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+    assert "Traceback" not in said.read_text()
+    assert "SNR of a symbol" in said.read_text() and out.stat().st_size > 48_000
+
+
 def test_headless_loopback_runs(tmp_path):
     samples = 0.1 * np.random.default_rng(0).standard_normal(24000)
     soundfile.write(tmp_path / "in.wav", samples, 24000)
