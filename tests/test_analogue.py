@@ -30,6 +30,7 @@ from gnuradio.largesc.radio.preamble import PREAMBLE_SYMBOLS, preamble_symbols
 from gnuradio.largesc.radio.speech_burst import (
     OVER_SYMBOLS,
     PREAMBLE,
+    HeardBurst,
     SpeechBurstReceiver,
     make_speech_burst,
     speech_layout,
@@ -273,7 +274,7 @@ def heard_of(bursts: list, snr_db: float | None, profile=SSB, offset_hz: float =
     receiver = SpeechBurstReceiver(profile, layout)
     quiet = np.zeros(OVER_SYMBOLS + layout.length, dtype=np.complex64)
     samples = air(np.concatenate([quiet, *bursts, quiet]), 0.0)
-    heard = receiver.push(samples)
+    heard = [burst.heard for burst in receiver.push(samples)]
     receiver.flush()
     return receiver, heard
 
@@ -376,11 +377,16 @@ def test_flush_of_nothing_is_nothing(sender):
 
 
 def speech_read(model: object, snr_db: float) -> HeardSpeech:
-    """What comes of a burst of noise-like symbols at an SNR."""
-    symbols = complex_noise((LAYOUT.count,)).astype(np.complex64)
+    """What comes of a burst at an SNR."""
+    code = analogue_speech.code_of(SSB, model)
+    sent = code.encode(latents_of(model.statistics, 2))
+    burst = make_speech_burst(sent.ravel(), LAYOUT.length)
+    noise = 10.0 ** (-snr_db / 20.0)
+    symbols = sent.ravel() + noise * complex_noise((LAYOUT.count,))
+    received = burst + noise * complex_noise((LAYOUT.length,), 3)
     h = np.ones(LAYOUT.count, np.float32)
-    heard = HeardSymbols(symbols, h, snr_db, Place(0, 0.0, 0.0))
-    return LatentReader(model, SSB, 4608).read(heard)
+    heard = HeardSymbols(symbols.astype(np.complex64), h, snr_db, Place(0, 0.0, 0.0))
+    return LatentReader(model, SSB, 4608).read(HeardBurst(heard, received))
 
 
 def test_what_is_not_known_is_not_played(model):
@@ -403,10 +409,12 @@ def hour_of(receiver: AnalogueReceiver, monkeypatch, ppm: float) -> dict[str, in
             at += len(samples)
             late = at >= (count + 1) * 4608 / (1 + 1e-6 * ppm)
             count += late
-            return [HeardSymbols(None, None, 9.0, Place(at, 0.0, 0.0))] if late else []
+            heard = HeardSymbols(symbols, None, 9.0, Place(at, 0.0, 0.0))
+            return [HeardBurst(heard, symbols)] if late else []
 
     at, latents = 0, np.zeros((8, 64), np.float32)
-    heard = HeardSpeech(latents, np.ones(8), 0.1, 9.0, 0)
+    heard = HeardSpeech(latents, np.ones(8), 0.1, 9.0, 0, False)
+    symbols = np.zeros(0, np.complex64)
     frame = np.zeros(FRAME, np.float32)
     monkeypatch.setattr(receiver, "_bursts", Bursts())
     monkeypatch.setattr(receiver._reader, "read", lambda _: heard)
@@ -443,6 +451,66 @@ def test_a_fast_clock_is_heard_out(sender):
         found = receiver.counters
         assert found["bursts"] == 3 * len(bursts) and found["left_out"] == found["cut"] == 0
         assert receiver.snr_db > 7.0
+
+
+@pytest.fixture(scope="module")
+def said(sender) -> np.ndarray:
+    """Samples of three bursts of speech without noise, silence around them."""
+    sender.reset()
+    bursts = sender.push(tone(1.9)) + sender.flush()
+    air = SimulatedAir(SSB, None, None, 30.0, np.random.default_rng(1))
+    quiet = np.zeros(2 * sender.length, dtype=np.complex64)
+    return air(np.concatenate([quiet[:300], *bursts, quiet]), 0.0)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> AnalogueReceiver:
+    return AnalogueReceiver(AnalogueOptions())
+
+
+def test_echoes_are_taken_out(said, receiver):
+    wave = said.astype(complex)
+    noise = 0.3 * complex_noise((len(wave),))
+    for echo, expected in ((0.0, 0), (0.8, 3)):
+        receiver.reset()
+        # Of two symbols, 1.1 ms.
+        receiver.push((wave + echo * np.roll(wave, 8) + noise).astype(np.complex64))
+        assert receiver.counters["bursts"] == 3 and receiver.counters["echoes"] == expected
+        assert receiver.means()["unsure"] < 0.06
+
+
+@pytest.mark.parametrize("kind", ["loud", "silent", "carrier", "mixed", "echoes"])
+def test_whatever_lies_in_a_burst_gives_numbers(said, receiver, kind):
+    for seed in range(3):
+        draw, wave = np.random.default_rng(seed), said.astype(complex)
+        for _ in range(draw.integers(1, 8)):
+            begin, size = draw.integers(0, len(wave)), draw.integers(10, 6000)
+            here = slice(begin, begin + size)
+            if kind == "loud":
+                wave[here] *= 10.0 ** draw.uniform(-8.0, 8.0)
+            elif kind == "silent":
+                wave[here] = 0.0
+            elif kind == "carrier":
+                wave[here] = 10.0 ** draw.uniform(-3.0, 8.0)
+            elif kind == "mixed":
+                wave[here] = 3.0 * np.roll(wave, draw.integers(1, 40))[here]
+            else:
+                wave += draw.uniform(0.2, 1.5) * np.roll(wave, draw.integers(1, 30))
+        receiver.reset()
+        heard = [receiver.push(wave.astype(np.complex64)), receiver.flush()]
+        assert np.isfinite(np.concatenate(heard)).all()
+        assert np.isfinite([receiver.unsure, receiver.snr_db, receiver.offset_hz]).all()
+
+
+def test_nothing_at_all_is_no_burst():
+    """Behind a burst, samples that are all zero have no SNR."""
+    _, bursts = drawn_bursts(1)
+    air = SimulatedAir(SSB, None, None, 0.0, np.random.default_rng(0))
+    found = SpeechBurstReceiver(SSB, LAYOUT)
+    samples = air(np.concatenate([np.zeros(100), *bursts]), 0.0)
+    samples[(400 + 1152) * 4 :] = 0.0
+    assert len(found.push(np.append(samples, np.zeros(10_000, np.complex64)))) == 1
+    assert found.counters["blind"] == 0
 
 
 def test_a_model_of_another_codec_is_refused(models):

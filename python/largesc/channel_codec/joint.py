@@ -83,12 +83,14 @@ class JointDecoder:
         noise, prior = float(np.mean(np.abs(received) ** 2)), None
         for _ in range(TURNS):
             channel, prior = self._channel(received, sent, doubts, noise, prior)
-            if channel.echo < LEAST_ECHO:
+            if not channel.echo >= LEAST_ECHO:
                 return None
             sent, covariance = self._latents(received, channel)
             latents, unsure = code.from_directions(sent, covariance)
             doubts, noise = unsure.reshape(self._blocks, -1).mean(axis=1), channel.noise
-        return latents, unsure
+        # Whatever lies in the place of a burst, it leaves no numbers that are none.
+        found = np.isfinite(latents).all() and np.isfinite(unsure).all()
+        return (latents, unsure) if found else None
 
     def _channel(
         self,

@@ -155,7 +155,8 @@ class SpeechBurstReceiver:
         self._open = None
         heard = self._reader.read(place, self._stands)
         received = self._reader.symbols(heard.place, np.arange(self._length))
-        if self._blind and heard.snr_db < LEAST_BLIND_DB:
+        # Of samples that are all zero there is no SNR.
+        if self._blind and (heard.snr_db < LEAST_BLIND_DB or not received.any()):
             return []
         self.counters["bursts"] += 1
         self.counters["blind"] += self._blind > 0
