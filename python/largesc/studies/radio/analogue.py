@@ -11,6 +11,8 @@ What the modem did and what was measured is kept in FOLDER: a run that was cut s
 
 import argparse
 import gc
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,8 +111,8 @@ def sent(files: list[str]) -> tuple[np.ndarray, list[int], float]:
     return samples.astype(np.complex64), firsts, energy / (bursts * sender.length * sps)
 
 
-def heard(samples: np.ndarray, noise_power: float, run: Run) -> np.ndarray:
-    """What a receiver plays of samples, on the clock of what was said."""
+def heard(samples: np.ndarray, noise_power: float, run: Run) -> tuple[np.ndarray, float]:
+    """What a receiver plays of samples, on the clock of what was said; and its share of a core."""
     receiver = AnalogueReceiver(AnalogueOptions())
     tb = gr.top_block("analogue", catch_exceptions=False)
     source = blocks.vector_source_c(samples.tolist())
@@ -132,20 +134,23 @@ def heard(samples: np.ndarray, noise_power: float, run: Run) -> np.ndarray:
     received = np.array(sink.data(), dtype=np.complex64)
     del tb, source, air, noise, count, add, sink
     gc.collect()
-    # The channel's filters delay by less than a frame.
+    began = time.process_time()
     played = np.concatenate([receiver.push(received), receiver.flush()])
+    share = (time.process_time() - began) * receiver.profile.sample_rate / len(received)
+    # The channel's filters delay by less than a frame.
     late = receiver.delay_s - BURST_S
-    return played[round(late * SAMPLE_RATE_HZ) :]
+    return played[round(late * SAMPLE_RATE_HZ) :], share
 
 
 def analogue_scores(run: Run) -> list[dict]:
     """Measures of each utterance."""
     files = [one.file for one in run.utterances]
     samples, firsts, power = sent(files)
+    peak = float(np.abs(samples).max()) / math.sqrt(power)
     sender = AnalogueSender(AnalogueOptions())
     es_n0 = 10 ** (run.snr_db / 10) * NOISE_BANDWIDTH_HZ / sender.profile.symbol_rate
     noise_power = power * sender.profile.samples_per_symbol / es_n0
-    played, found = heard(samples, noise_power, run), []
+    (played, share), found = heard(samples, noise_power, run), []
     for one, first in zip(run.utterances, firsts, strict=True):
         speech = speech_of(one.file)
         begin = round(first * BURST_S * SAMPLE_RATE_HZ)
@@ -153,7 +158,8 @@ def analogue_scores(run: Run) -> list[dict]:
         there = played[begin : begin + len(speech)]
         part[: len(there)] = there
         values = measure(list(run.measures), speech, part, one.text)
-        found.append({name: rounded(value) for name, value in values.items()})
+        values = {name: rounded(value) for name, value in values.items()}
+        found.append(values | {"core_share": round(share, 3), "peak_by_rms": round(peak, 2)})
     return found
 
 
@@ -283,7 +289,9 @@ def study(args: argparse.Namespace) -> None:
     rows = packet_rows(chosen, args, names)
     if args.modem:
         return
-    rows = analogue_rows(chosen, args, names) + rows
+    rows = analogue_rows(chosen, args, names) + [
+        row | {"core_share": "", "peak_by_rms": ""} for row in rows
+    ]
     save_rows(args, "radio_analogue", rows)
     save_figure(args, "radio_analogue", draw(rows, names), dpi=80)
     print(markdown(means(rows, ["channel", "snr_db", "system"], ["lost", *names])))
