@@ -12,6 +12,7 @@ import torch
 from commands import Command
 from gnuradio.largesc.channel_codec import spread
 from gnuradio.largesc.channel_codec.analogue import load_analogue_code, save_analogue_code
+from gnuradio.largesc.channel_codec.joint import JointDecoder
 from gnuradio.largesc.channel_codec.spread import (
     LatentStatistics,
     SpreadCode,
@@ -25,7 +26,7 @@ from gnuradio.largesc.codec.load import load_codec
 from gnuradio.largesc.models.store import ModelError, write_sha256
 from gnuradio.largesc.options import AnalogueOptions
 from gnuradio.largesc.radio.air import SimulatedAir
-from gnuradio.largesc.radio.burst_reader import HeardSymbols, Place
+from gnuradio.largesc.radio.burst_reader import Place
 from gnuradio.largesc.radio.preamble import PREAMBLE_SYMBOLS, preamble_symbols
 from gnuradio.largesc.radio.speech_burst import (
     OVER_SYMBOLS,
@@ -274,7 +275,7 @@ def heard_of(bursts: list, snr_db: float | None, profile=SSB, offset_hz: float =
     receiver = SpeechBurstReceiver(profile, layout)
     quiet = np.zeros(OVER_SYMBOLS + layout.length, dtype=np.complex64)
     samples = air(np.concatenate([quiet, *bursts, quiet]), 0.0)
-    heard = [burst.heard for burst in receiver.push(samples)]
+    heard = receiver.push(samples)
     receiver.flush()
     return receiver, heard
 
@@ -385,8 +386,8 @@ def speech_read(model: object, snr_db: float) -> HeardSpeech:
     symbols = sent.ravel() + noise * complex_noise((LAYOUT.count,))
     received = burst + noise * complex_noise((LAYOUT.length,), 3)
     h = np.ones(LAYOUT.count, np.float32)
-    heard = HeardSymbols(symbols.astype(np.complex64), h, snr_db, Place(0, 0.0, 0.0))
-    return LatentReader(model, SSB, 4608).read(HeardBurst(heard, received))
+    heard = HeardBurst(symbols.astype(np.complex64), h, snr_db, Place(0, 0.0, 0.0), received)
+    return LatentReader(model, SSB, 4608).read(heard)
 
 
 def test_what_is_not_known_is_not_played(model):
@@ -409,8 +410,8 @@ def hour_of(receiver: AnalogueReceiver, monkeypatch, ppm: float) -> dict[str, in
             at += len(samples)
             late = at >= (count + 1) * 4608 / (1 + 1e-6 * ppm)
             count += late
-            heard = HeardSymbols(symbols, None, 9.0, Place(at, 0.0, 0.0))
-            return [HeardBurst(heard, symbols)] if late else []
+            heard = HeardBurst(symbols, None, 9.0, Place(at, 0.0, 0.0), symbols)
+            return [heard] if late else []
 
     at, latents = 0, np.zeros((8, 64), np.float32)
     heard = HeardSpeech(latents, np.ones(8), 0.1, 9.0, 0, False)
@@ -477,6 +478,18 @@ def test_echoes_are_taken_out(said, receiver):
         receiver.push((wave + echo * np.roll(wave, 8) + noise).astype(np.complex64))
         assert receiver.counters["bursts"] == 3 and receiver.counters["echoes"] == expected
         assert receiver.means()["unsure"] < 0.06
+
+
+@pytest.mark.parametrize("snr_db", [-12.0, -7.0, 0.0])
+def test_noise_is_no_echo(model, snr_db):
+    code, noise = analogue_speech.code_of(SSB, model), 10.0 ** (-snr_db / 20.0)
+    joint, latents = JointDecoder(code, LAYOUT), latents_of(model.statistics, 2)
+    sent = make_speech_burst(code.encode(latents).ravel(), LAYOUT.length)
+    shape = (2, code.block_symbols)
+    found, unsure = code.decode(noise * complex_noise(shape), np.ones(shape), snr_db)
+    for seed in range(4):
+        received = sent + noise * complex_noise((LAYOUT.length,), seed)
+        assert joint.decode(received, found, unsure) is None
 
 
 @pytest.mark.parametrize("kind", ["loud", "silent", "carrier", "mixed", "echoes"])

@@ -122,7 +122,9 @@ class JointDecoder:
         gains = found @ self._cosines.T
         strength = np.mean(np.abs(gains) ** 2, axis=1)
         # The pulses of both ends reach a little into the neighbours when time is not quite right.
-        echo = 1.0 - strength[MOST_ECHO] / max(strength.sum(), 1e-30)
+        # Noise alone gives gains as well: what it does on average is no echo.
+        sure = strength - (left * (1.0 - left / prior)).sum(axis=1)
+        echo = float((sure.sum() - sure[MOST_ECHO]) / max(strength.sum(), 1e-30))
         channel = _Channel(gains, max(noise, 1e-4 * power), strength.sum(), echo)
         return channel, np.maximum(np.abs(found) ** 2 + left, 1e-7 * power)
 
