@@ -117,9 +117,9 @@ class analogue_speech_rx(Renewed, gr.hier_block2):  # noqa: N801
     `symbols` (PDUs of each burst's complex symbols, upright), `status`.
 
     Bursts are found at any amplitude, at a carrier offset of up to 12 % of the symbol rate (`ssb`
-    216 Hz), down to about -6 dB a symbol. Echoes are not taken out; pilots follow fading of up to
-    some Hz. Speech comes 1.4 s behind the sender's: 0.64 s are a burst, and as long it takes on the
-    air. Between bursts comfort noise is played.
+    216 Hz), down to about -6 dB a symbol. Echoes of up to six symbols (`ssb` 3.3 ms) are taken into
+    account; pilots follow fading of up to some Hz. Speech comes 1.4 s behind the sender's: 0.64 s
+    are a burst, and as long it takes on the air. Between bursts comfort noise is played.
 
     Args:
         profile, codec, model: as at the sender.
@@ -167,6 +167,6 @@ class analogue_speech_rx(Renewed, gr.hier_block2):  # noqa: N801
         self.connect(self, *chain, self)
 
     def statistics(self) -> dict[str, int | float]:
-        """Counters: preambles, bursts, of them blind, cut; broken_samples; frames played, empty and
-        left_out; and snr_db, unsure, carrier_offset_hz of the last burst."""
+        """Counters: preambles, bursts, of them blind, cut, with echoes; broken_samples; frames
+        played, empty and left_out; and snr_db, unsure, carrier_offset_hz of the last burst."""
         return self.decoder.statistics()
