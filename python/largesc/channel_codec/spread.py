@@ -15,6 +15,7 @@ import numpy as np
 
 from ..radio.burst_reader import spread_order
 from ..radio.pulses import whitening
+from ..speech.format import FRAME_S
 
 BLOCK_FRAMES = 4
 # Amplitude of the greatest symbols, by the RMS before they are limited. Words at -3 to 6 dB do not
@@ -233,7 +234,7 @@ def fit_latents(latents: list[np.ndarray]) -> LatentStatistics:
     if frames < 4 * size:
         raise ValueError(
             f"{frames} frames of speech are too few: give at least {4 * size}, "
-            f"{4 * size * 0.08:.0f} s"
+            f"{4 * size * FRAME_S:.0f} s"
         )
     mean = sum(one.sum(axis=0, dtype=np.float64) for one in latents) / frames
     covariance, blocks = np.zeros((size, size)), 0

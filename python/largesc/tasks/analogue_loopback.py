@@ -90,20 +90,21 @@ class AnalogueLoopback:
         # While the first burst is said there is silence.
         now, at_s = np.concatenate([edge, np.zeros(self._length, np.complex64)]), 0.0
         behind = np.zeros(OVER_SYMBOLS + 2 * self._length, dtype=np.complex64)
-        for symbols in chain(self._slots(speech), [behind, edge]):
+        for symbols in chain(slots_of(self.sender, speech), [behind, edge]):
             wide = np.concatenate([now, symbols[:SILENCE_SYMBOLS]])
             yield self._air.piece(wide, at_s)
             at_s += (len(wide) - 2 * SILENCE_SYMBOLS) / self._rate
             now = np.concatenate([now[-SILENCE_SYMBOLS:], symbols])
 
-    def _slots(self, speech: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Symbols of each 0.64 s: a burst, or zeros in a pause."""
-        pauses = 0
-        for samples in speech:
-            for first in range(0, len(samples), FRAME_SAMPLES):
-                found = self.sender.push(samples[first : first + FRAME_SAMPLES])
-                if self.sender.counters["pauses"] > pauses:
-                    pauses += 1
-                    found = [np.zeros(self._length, dtype=np.complex64)]
-                yield from found
-        yield from self.sender.flush()
+
+def slots_of(sender: AnalogueSender, speech: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Symbols of each 0.64 s of 24 kHz speech: a burst, or zeros in a pause."""
+    pauses = sender.counters["pauses"]
+    for samples in speech:
+        for first in range(0, len(samples), FRAME_SAMPLES):
+            found = sender.push(samples[first : first + FRAME_SAMPLES])
+            if sender.counters["pauses"] > pauses:
+                pauses += 1
+                found = [np.zeros(sender.length, dtype=np.complex64)]
+            yield from found
+    yield from sender.flush()

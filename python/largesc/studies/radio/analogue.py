@@ -29,6 +29,7 @@ from ...radio.pulses import pulse_taps
 from ...radio.speech_burst import BURST_S, OVER_SYMBOLS
 from ...speech.format import SAMPLE_RATE_HZ
 from ...tables import markdown, means
+from ...tasks.analogue_loopback import slots_of
 from ...tasks.analogue_speech import AnalogueReceiver, AnalogueSender
 from ..processes import results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
@@ -91,22 +92,16 @@ def sent(files: list[str]) -> tuple[np.ndarray, list[int], float]:
         Samples, the first burst's number of each utterance, and the mean power while sending.
     """
     sender = AnalogueSender(AnalogueOptions())
-    sps, silence = sender.profile.samples_per_symbol, np.zeros(sender.length, np.complex64)
-    slots, firsts = [], []
+    sps, slots, firsts = sender.profile.samples_per_symbol, [], []
     for file in files:
         sender.reset()
         firsts.append(len(slots))
-        speech = speech_of(file)
-        for first in range(0, len(speech), 1920):
-            pauses = sender.counters["pauses"]
-            slots += sender.push(speech[first : first + 1920])
-            slots += [silence] * (sender.counters["pauses"] - pauses)
-        slots += sender.flush()
+        slots += slots_of(sender, [speech_of(file)])
     symbols = np.concatenate([*slots, np.zeros(OVER_SYMBOLS + 2 * sender.length, np.complex64)])
     spread_out = np.zeros(len(symbols) * sps, dtype=np.complex64)
     spread_out[::sps] = symbols
     samples = AMPLITUDE * np.convolve(spread_out, pulse_taps(sps), mode="same")
-    bursts = sum(slot is not silence for slot in slots)
+    bursts = sum(bool(np.any(slot)) for slot in slots)
     energy = float(np.sum(np.abs(samples) ** 2))
     return samples.astype(np.complex64), firsts, energy / (bursts * sender.length * sps)
 
@@ -143,7 +138,7 @@ def heard(samples: np.ndarray, noise_power: float, run: Run) -> tuple[np.ndarray
 
 
 def analogue_scores(run: Run) -> list[dict]:
-    """Measures of each utterance."""
+    """Measures of each utterance of a run, the receiver's share of a core and the peaks."""
     files = [one.file for one in run.utterances]
     samples, firsts, power = sent(files)
     peak = float(np.abs(samples).max()) / math.sqrt(power)
@@ -164,7 +159,7 @@ def analogue_scores(run: Run) -> list[dict]:
 
 
 def analogue_rows(chosen: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
-    """One row an utterance and SNR."""
+    """One row for each utterance and SNR, as analogue speech."""
     kept = Cache(args.output / "radio_analogue_cells")
     said = tuple(Utterance(row["file"], row.get("text")) for row in chosen)
     model = known_sha256(EMBEDDED)["analogue.safetensors"]
