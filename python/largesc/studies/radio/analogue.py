@@ -27,7 +27,7 @@ from ...models.store import EMBEDDED, known_sha256
 from ...options import AnalogueOptions
 from ...radio.pulses import pulse_taps
 from ...radio.speech_burst import BURST_S, OVER_SYMBOLS
-from ...speech.format import SAMPLE_RATE_HZ
+from ...speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from ...tables import markdown, means
 from ...tasks.analogue_speech import AnalogueReceiver, AnalogueSender
 from ..processes import results_of
@@ -97,9 +97,9 @@ def sent(files: list[str]) -> tuple[np.ndarray, list[int], float]:
         sender.reset()
         firsts.append(len(slots))
         speech = speech_of(file)
-        for first in range(0, len(speech), 1920):
+        for first in range(0, len(speech), FRAME_SAMPLES):
             pauses = sender.counters["pauses"]
-            slots += sender.push(speech[first : first + 1920])
+            slots += sender.push(speech[first : first + FRAME_SAMPLES])
             slots += [silence] * (sender.counters["pauses"] - pauses)
         slots += sender.flush()
     symbols = np.concatenate([*slots, np.zeros(OVER_SYMBOLS + 2 * sender.length, np.complex64)])
@@ -143,7 +143,7 @@ def heard(samples: np.ndarray, noise_power: float, run: Run) -> tuple[np.ndarray
 
 
 def analogue_scores(run: Run) -> list[dict]:
-    """Measures of each utterance."""
+    """Measures of each utterance, over the air and what was heard."""
     files = [one.file for one in run.utterances]
     samples, firsts, power = sent(files)
     peak = float(np.abs(samples).max()) / math.sqrt(power)
@@ -164,7 +164,7 @@ def analogue_scores(run: Run) -> list[dict]:
 
 
 def analogue_rows(chosen: list[dict], args: argparse.Namespace, names: list[str]) -> list[dict]:
-    """One row an utterance and SNR."""
+    """One row an utterance and SNR, kept from run to run."""
     kept = Cache(args.output / "radio_analogue_cells")
     said = tuple(Utterance(row["file"], row.get("text")) for row in chosen)
     model = known_sha256(EMBEDDED)["analogue.safetensors"]
