@@ -150,7 +150,8 @@ def train(config: dict, work: Path) -> AnalogueCode:
     model.deviation.copy_(torch.from_numpy(sample.std(axis=0)).clamp(min=1e-3))
     average = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=facts["rate"], weight_decay=1e-2)
-    run = Run(work / "analogue.pt", config, facts["minutes"])
+    told = {name: config[name] for name in ("refiner", "channel")}
+    run = Run(work / "analogue.pt", told, facts["minutes"])
     run.keep(model=model, average=average, optimiser=optimiser)
     air = Air(statistics, channel, config["seed"] + run.step)
     bursts, kept, kept_air = Bursts(train_set), Bursts(dev_set), Air(statistics, channel, 7)
