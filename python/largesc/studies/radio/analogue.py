@@ -50,8 +50,8 @@ from .speech import (
 )
 
 POINTS = {
-    "white noise": (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 6.0),
-    "Rayleigh, 1 Hz": (-3.0, 0.0, 3.0, 6.0, 10.0, 14.0),
+    "white noise": (-6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 3.0, 6.0),
+    "Rayleigh, 1 Hz": (-3.0, 0.0, 6.0, 12.0),
     "Two paths, 1 ms apart, 1 Hz": (0.0, 6.0, 12.0),
 }
 MEASURES = ("words_tiny", "stoi", "visqol")
@@ -268,7 +268,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the study."""
     add_common(parser)
     add = parser.add_argument
-    add("--utterances", type=at_least_one, default=18, help="of different speakers [18]")
+    add("--utterances", type=at_least_one, default=12, help="of different speakers [12]")
     add("--corpus", default="", help="those of which the name begins so [all]")
     add("--measures", default=",".join(MEASURES), help="[%(default)s]")
     add("--processes", type=at_least_one, default=1)

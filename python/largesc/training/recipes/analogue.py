@@ -150,7 +150,7 @@ def train(config: dict, work: Path) -> AnalogueCode:
     model.deviation.copy_(torch.from_numpy(sample.std(axis=0)).clamp(min=1e-3))
     average = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=facts["rate"], weight_decay=1e-2)
-    told = {name: config[name] for name in ("refiner", "channel")}
+    told = {name: config[name] for name in ("seed", "refiner", "channel")}
     run = Run(work / "analogue.pt", told, facts["minutes"])
     run.keep(model=model, average=average, optimiser=optimiser)
     air = Air(statistics, channel, config["seed"] + run.step)
