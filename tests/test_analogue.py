@@ -141,6 +141,22 @@ def test_bursts_that_are_cut_are_counted():
     assert receiver.counters["cut"] == 1 and receiver.counters["bursts"] == 0
 
 
+@pytest.mark.parametrize("strength", [0.5, 0.7, 1.4])
+def test_a_weaker_sender_does_not_break_off_a_stronger_one(strength):
+    """Both send bursts without end, the other one begins in the midst of the first."""
+    sent, bursts = drawn_bursts(8)
+    air = SimulatedAir(SSB, 20.0, None, 30.0, np.random.default_rng(0))
+    samples = air(np.concatenate([np.zeros(100), *bursts, np.zeros(LAYOUT.length)]), 0.0)
+    other = strength * np.exp(0.05j * np.arange(len(samples))) * np.roll(samples, 2400)
+    receiver = SpeechBurstReceiver(SSB, LAYOUT)
+    heard = receiver.push((samples + other).astype(np.complex64))
+    like = [max(abs(np.vdot(one.symbols, was)) for was in sent) / LAYOUT.count for one in heard]
+    offsets = [one.place.offset * SSB.symbol_rate for one in heard]
+    stronger = 30.0 if strength < 1.0 else 87.3
+    kept = [near for near, hz in zip(like, offsets, strict=True) if abs(hz - stronger) < 1.0]
+    assert len(kept) >= 7 and min(kept) > 0.7 and len(heard) <= len(kept) + 2
+
+
 @pytest.fixture(scope="module")
 def sender() -> AnalogueSender:
     return AnalogueSender(AnalogueOptions())
@@ -290,6 +306,44 @@ def test_echoes_are_taken_out(said, receiver):
         receiver.push((wave + echo * np.roll(wave, 8) + noise).astype(np.complex64))
         assert receiver.counters["bursts"] == 3 and receiver.counters["echoes"] == expected
         assert receiver.means()["unsure"] < 0.06
+
+
+@pytest.mark.parametrize("click", [30.0, 300.0, 3000.0])
+def test_a_click_does_not_spoil_a_burst(said, receiver, click):
+    noise = 0.3 * complex_noise((len(said),))
+    latents = []
+    for height in (0.0, click):
+        wave = said + noise
+        wave[1200 + 1500 + 4608 * np.arange(3)] += height
+        receiver.reset()
+        heard = receiver._bursts.push(wave.astype(np.complex64))
+        latents.append(np.stack([receiver._reader.read(one).latents for one in heard]))
+    error, size = np.square(latents[1] - latents[0]).mean(), latents[0].var()
+    assert error < 0.05 * size
+
+
+def test_a_burst_that_ends_with_the_stream_is_played_whole(said, receiver):
+    whole = []
+    # To the last sample without which it is not read.
+    for length in range(1200 + 4608, 1200 + 4608 + 400, 8):
+        receiver.reset()
+        receiver.push(said[:length])
+        read = receiver.counters["bursts"]
+        out = receiver.flush()
+        if receiver.counters["bursts"] == 1:
+            whole.append(read == 0)
+            assert read or len(out) == 9 * FRAME
+    assert any(whole)
+
+
+@pytest.mark.parametrize("gain", [1e-17, 1e-12, 1e8])
+def test_numbers_of_any_size_are_worked_with(said, receiver, gain):
+    receiver.reset()
+    wave = said.astype(complex) / np.abs(said).max() * gain
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        receiver.push(wave.astype(np.complex64))
+        receiver.flush()
+    assert receiver.counters["preambles"] == 3
 
 
 @pytest.mark.parametrize("kind", ["loud", "silent", "carrier", "mixed", "echoes"])

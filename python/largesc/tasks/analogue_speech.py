@@ -261,7 +261,8 @@ class AnalogueReceiver:
         self._take(self._rest)
         self._rest = self._rest[:0]
         self._bursts.flush()
-        return np.concatenate([np.zeros(0, np.float32), *(self._play() for _ in [*self._waiting])])
+        left = self._held + len(self._waiting) if self._waiting else 0
+        return np.concatenate([np.zeros(0, np.float32), *(self._play() for _ in range(left))])
 
     def _take(self, samples: np.ndarray) -> None:
         for heard in self._bursts.push(samples):
