@@ -142,12 +142,13 @@ def test_bursts_that_are_cut_are_counted():
 
 
 @pytest.mark.parametrize("strength", [0.5, 0.7, 1.4])
-def test_a_weaker_sender_does_not_break_off_a_stronger_one(strength):
-    """Both send bursts without end, the other one begins in the midst of the first."""
+@pytest.mark.parametrize("late", [-900, -400, 400, 900, 2400])
+def test_a_weaker_sender_does_not_break_off_a_stronger_one(strength, late):
+    """Both send bursts without end, the other's begin so many samples behind the first's."""
     sent, bursts = drawn_bursts(8)
     air = SimulatedAir(SSB, 20.0, None, 30.0, np.random.default_rng(0))
-    samples = air(np.concatenate([np.zeros(100), *bursts, np.zeros(LAYOUT.length)]), 0.0)
-    other = strength * np.exp(0.05j * np.arange(len(samples))) * np.roll(samples, 2400)
+    samples = air(np.concatenate([np.zeros(300), *bursts, np.zeros(LAYOUT.length)]), 0.0)
+    other = strength * np.exp(0.05j * np.arange(len(samples))) * np.roll(samples, late)
     receiver = SpeechBurstReceiver(SSB, LAYOUT)
     heard = receiver.push((samples + other).astype(np.complex64))
     like = [max(abs(np.vdot(one.symbols, was)) for was in sent) / LAYOUT.count for one in heard]

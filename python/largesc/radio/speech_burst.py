@@ -21,7 +21,13 @@ from .burst_reader import (
     pilot_symbols,
     spread_order,
 )
-from .preamble import GUARD_SYMBOLS, PREAMBLE_SYMBOLS, PreambleSearch, preamble_symbols
+from .preamble import (
+    APART_SYMBOLS,
+    GUARD_SYMBOLS,
+    PREAMBLE_SYMBOLS,
+    PreambleSearch,
+    preamble_symbols,
+)
 from .profiles import RadioProfile
 from .symbol_burst import MOST_SYMBOLS
 
@@ -105,7 +111,9 @@ class SpeechBurstReceiver:
 
     def __init__(self, profile: RadioProfile, layout: SpeechLayout) -> None:
         self._stands = laid_out(layout.count)
-        self._search = PreambleSearch(profile, behind=0, over=0, number=PREAMBLE)
+        # A second sender's preamble may reach into this one's: the search goes on within it.
+        inside = APART_SYMBOLS - PREAMBLE_SYMBOLS
+        self._search = PreambleSearch(profile, behind=0, over=inside, number=PREAMBLE)
         self._reader, self._sps = BurstReader(profile, self._search), profile.samples_per_symbol
         self._length = layout.length
         # Places of the burst that comes in, and of one that should follow.
