@@ -481,7 +481,17 @@ def test_bad_options_are_named(wav, tmp_path, capsys, options, said):
     assert said in capsys.readouterr().err and not out.exists()
 
 
+def test_the_command_says_when_nothing_was_read(wav, tmp_path, capsys):
+    assert main(["analogue", wav, str(tmp_path / "out.wav"), "--snr", "-60", "--json"]) == 0
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert facts["bursts"] == 0 and facts["symbol_snr_db"] is None and facts["unsure"] is None
+    assert "bursts was read, and nothing but comfort noise is heard: raise --snr" in said.err
+
+
 def test_files_that_cannot_be_are_named(wav, tmp_path, capsys):
+    assert main(["analogue", wav, "-"]) == 2
+    assert "the output - is no file: name a WAV file" in capsys.readouterr().err
     before = Path(wav).read_bytes()
     assert main(["analogue", wav, wav]) == 2
     assert "is the input as well: give another file" in capsys.readouterr().err

@@ -34,7 +34,7 @@ from ..speech.format import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 # A burst in which all frames are quieter is not sent, from the second such one on.
 PAUSE_DBFS = -55.0
-# Of a burst of which more is unknown less is heard, and nothing from the second value on.
+# Of a frame of which more is unknown less is heard, and nothing from the second value on.
 SURE, NOTHING = 0.45, 0.65
 # Frames that wait before the first one of an over is played, since clocks differ and bursts may
 # come a little late; and how many may wait before one is left out.
