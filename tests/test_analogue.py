@@ -141,6 +141,23 @@ def test_bursts_that_are_cut_are_counted():
     assert receiver.counters["cut"] == 1 and receiver.counters["bursts"] == 0
 
 
+@pytest.mark.parametrize("strength", [0.5, 0.7, 1.4])
+@pytest.mark.parametrize("late", [-900, -400, 400, 900, 2400])
+def test_a_weaker_sender_does_not_break_off_a_stronger_one(strength, late):
+    """Both send bursts without end, the other's begin so many samples behind the first's."""
+    sent, bursts = drawn_bursts(8)
+    air = SimulatedAir(SSB, 20.0, None, 30.0, np.random.default_rng(0))
+    samples = air(np.concatenate([np.zeros(300), *bursts, np.zeros(LAYOUT.length)]), 0.0)
+    other = strength * np.exp(0.05j * np.arange(len(samples))) * np.roll(samples, late)
+    receiver = SpeechBurstReceiver(SSB, LAYOUT)
+    heard = receiver.push((samples + other).astype(np.complex64))
+    like = [max(abs(np.vdot(one.symbols, was)) for was in sent) / LAYOUT.count for one in heard]
+    offsets = [one.place.offset * SSB.symbol_rate for one in heard]
+    stronger = 30.0 if strength < 1.0 else 87.3
+    kept = [near for near, hz in zip(like, offsets, strict=True) if abs(hz - stronger) < 1.0]
+    assert len(kept) >= 7 and min(kept) > 0.7 and len(heard) <= len(kept) + 2
+
+
 @pytest.fixture(scope="module")
 def sender() -> AnalogueSender:
     return AnalogueSender(AnalogueOptions())
@@ -292,6 +309,44 @@ def test_echoes_are_taken_out(said, receiver):
         assert receiver.means()["unsure"] < 0.06
 
 
+@pytest.mark.parametrize("click", [30.0, 300.0, 3000.0])
+def test_a_click_does_not_spoil_a_burst(said, receiver, click):
+    noise = 0.3 * complex_noise((len(said),))
+    latents = []
+    for height in (0.0, click):
+        wave = said + noise
+        wave[1200 + 1500 + 4608 * np.arange(3)] += height
+        receiver.reset()
+        heard = receiver._bursts.push(wave.astype(np.complex64))
+        latents.append(np.stack([receiver._reader.read(one).latents for one in heard]))
+    error, size = np.square(latents[1] - latents[0]).mean(), latents[0].var()
+    assert error < 0.05 * size
+
+
+def test_a_burst_that_ends_with_the_stream_is_played_whole(said, receiver):
+    whole = []
+    # To the last sample without which it is not read.
+    for length in range(1200 + 4608, 1200 + 4608 + 400, 8):
+        receiver.reset()
+        receiver.push(said[:length])
+        read = receiver.counters["bursts"]
+        out = receiver.flush()
+        if receiver.counters["bursts"] == 1:
+            whole.append(read == 0)
+            assert read or len(out) == 9 * FRAME
+    assert any(whole)
+
+
+@pytest.mark.parametrize("gain", [1e-17, 1e-12, 1e8])
+def test_numbers_of_any_size_are_worked_with(said, receiver, gain):
+    receiver.reset()
+    wave = said.astype(complex) / np.abs(said).max() * gain
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        receiver.push(wave.astype(np.complex64))
+        receiver.flush()
+    assert receiver.counters["preambles"] == 3
+
+
 @pytest.mark.parametrize("kind", ["loud", "silent", "carrier", "mixed", "echoes"])
 def test_whatever_lies_in_a_burst_gives_numbers(said, receiver, kind):
     for seed in range(3):
@@ -426,7 +481,17 @@ def test_bad_options_are_named(wav, tmp_path, capsys, options, said):
     assert said in capsys.readouterr().err and not out.exists()
 
 
+def test_the_command_says_when_nothing_was_read(wav, tmp_path, capsys):
+    assert main(["analogue", wav, str(tmp_path / "out.wav"), "--snr", "-60", "--json"]) == 0
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert facts["bursts"] == 0 and facts["symbol_snr_db"] is None and facts["unsure"] is None
+    assert "bursts was read, and nothing but comfort noise is heard: raise --snr" in said.err
+
+
 def test_files_that_cannot_be_are_named(wav, tmp_path, capsys):
+    assert main(["analogue", wav, "-"]) == 2
+    assert "the output - is no file: name a WAV file" in capsys.readouterr().err
     before = Path(wav).read_bytes()
     assert main(["analogue", wav, wav]) == 2
     assert "is the input as well: give another file" in capsys.readouterr().err

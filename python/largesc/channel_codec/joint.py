@@ -78,9 +78,12 @@ class JointDecoder:
             latents: ``[frames, dimension]``, as they are found without echoes.
             unsure: of these, ``[frames]``.
         """
-        code = self._code
+        code, size = self._code, float(np.sqrt(np.mean(np.abs(received) ** 2)))
+        if not size > 0.0:
+            return None
+        received = received / size
         sent, doubts = code.along(latents), unsure.reshape(self._blocks, -1).mean(axis=1)
-        noise, prior = float(np.mean(np.abs(received) ** 2)), None
+        noise, prior = 1.0, None
         for _ in range(TURNS):
             channel, prior = self._channel(received, sent, doubts, noise, prior)
             if not channel.echo >= LEAST_ECHO:

@@ -61,6 +61,8 @@ def analogue(arguments: list[str]) -> int:
     check_range("--snr", args.snr_db, -100, 100)
     check_range("--doppler", args.doppler_hz, 0, MOST_DOPPLER_HZ)
     check_range("--seed", args.seed, 0, MOST_SEED)
+    if args.output == "-":
+        raise ValueError("the output - is no file: name a WAV file")
     check_two_files(args.input, args.output)
     writable_file(Path(args.output))
     reader = opened(args.input, args.raw)
@@ -77,6 +79,12 @@ def analogue(arguments: list[str]) -> int:
     facts = link.figures()
     if args.json:
         print(json.dumps(facts), flush=True)
+    if not facts["bursts"]:
+        say(
+            f"none of {facts['bursts_sent']} bursts was read, and nothing but comfort noise is "
+            "heard: raise --snr, or try another --seed"
+        )
+        return 0
     say(
         f"{facts['bursts']} of {facts['bursts_sent']} bursts read, {facts['bandwidth_hz']:g} Hz, "
         f"SNR of a symbol {facts['symbol_snr_db']:g} dB as measured, {100 * facts['unsure']:.0f} % "

@@ -108,6 +108,11 @@ class BurstReader:
         offset = self._search.finer(self.symbols(Place(start, 0.0, 0.0), n), offset)
         return self._timed(Place(start, 0.0, offset))
 
+    def strength(self, place: Place) -> float:
+        """The power with which the preamble of a burst is received."""
+        heard = self.symbols(place, np.arange(PREAMBLE_SYMBOLS))
+        return float(np.abs(np.vdot(self._known, heard) / PREAMBLE_SYMBOLS) ** 2)
+
     def read(self, place: Place, stands: Layout, skipped: int = 0) -> HeardSymbols:
         """All symbols of a burst in the order of the sender.
 

@@ -48,7 +48,8 @@ class PreambleSearch:
     Args:
         profile: of single carrier.
         behind: symbols that must lie behind a preamble when it is found.
-        over: symbols behind a preamble within which no other is searched.
+        over: symbols behind a preamble within which no other is searched; less than 0: others are
+            searched that begin so long before it ends.
         number: of the preamble, as of :func:`preamble_symbols`.
 
     Attributes:

@@ -21,7 +21,13 @@ from .burst_reader import (
     pilot_symbols,
     spread_order,
 )
-from .preamble import GUARD_SYMBOLS, PREAMBLE_SYMBOLS, PreambleSearch, preamble_symbols
+from .preamble import (
+    APART_SYMBOLS,
+    GUARD_SYMBOLS,
+    PREAMBLE_SYMBOLS,
+    PreambleSearch,
+    preamble_symbols,
+)
 from .profiles import RadioProfile
 from .symbol_burst import MOST_SYMBOLS
 
@@ -31,6 +37,12 @@ PREAMBLE = 7
 NEAR_SYMBOLS = 4
 # Bursts in a row that are read without a preamble, and the SNR from which one counts.
 MOST_BLIND, LEAST_BLIND_DB = 2, -7.0
+# A preamble in the midst of a burst is that of another one, unless it has less than this of the
+# power of the burst's own: then it is a second sender's, and is passed over.
+WEAKER = 0.7
+# Symbols are sent no greater than this, times their RMS. What is received beyond it and so many
+# times the noise is a click, of which one would spoil all of the burst: nothing is known there.
+GREATEST_SENT, CLICK = 1.5, 5.0
 # Behind the last burst of an over, so that receivers see it whole.
 OVER_SYMBOLS = GUARD_SYMBOLS
 
@@ -99,13 +111,17 @@ class SpeechBurstReceiver:
 
     def __init__(self, profile: RadioProfile, layout: SpeechLayout) -> None:
         self._stands = laid_out(layout.count)
-        self._search = PreambleSearch(profile, behind=0, over=0, number=PREAMBLE)
+        # A second sender's preamble may reach into this one's: the search goes on within it.
+        inside = APART_SYMBOLS - PREAMBLE_SYMBOLS
+        self._search = PreambleSearch(profile, behind=0, over=inside, number=PREAMBLE)
         self._reader, self._sps = BurstReader(profile, self._search), profile.samples_per_symbol
         self._length = layout.length
         # Places of the burst that comes in, and of one that should follow.
         self._open: Place | None = None
         self._next: Place | None = None
         self._blind = 0
+        # Of the last burst with a preamble: the sample behind it, and its power.
+        self._until, self._strength = 0, 0.0
         self.counters = self._search.counters
         self.counters |= {"preambles": 0, "bursts": 0, "blind": 0, "cut": 0}
 
@@ -130,8 +146,12 @@ class SpeechBurstReceiver:
         self._open = self._next = None
 
     def _begin(self, place: Place) -> None:
+        strength = self._reader.strength(place)
+        if place.start < self._until - self._near and strength < WEAKER * self._strength:
+            return
         self.counters["cut"] += self._open is not None and not self._blind
         self._open, self._next, self._blind = place, None, 0
+        self._until, self._strength = place.start + self._length * self._sps, strength
 
     @property
     def _near(self) -> int:
@@ -162,7 +182,14 @@ class SpeechBurstReceiver:
         self.counters["blind"] += self._blind > 0
         if self._blind < MOST_BLIND:
             self._next = self._behind(heard.place)
-        return [HeardBurst(**vars(heard), received=received)]
+        return [self._without_clicks(HeardBurst(**vars(heard), received=received))]
+
+    def _without_clicks(self, heard: HeardBurst) -> HeardBurst:
+        noise = 10.0 ** (-heard.snr_db / 20.0)
+        clicks = np.abs(heard.symbols) > GREATEST_SENT * heard.h + CLICK * noise
+        data = PREAMBLE_SYMBOLS + self._stands.data[clicks[spread_order(len(clicks))]]
+        heard.received[data] = heard.symbols[clicks] = heard.h[clicks] = 0.0
+        return heard
 
     def _behind(self, place: Place) -> Place:
         """The place of the burst that follows."""

@@ -65,20 +65,21 @@ class AnalogueLoopback:
             left -= len(heard)
             yield heard
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float | None]:
         """What was sent and received: counters of both ends, and means over the bursts read.
 
         Returns:
             ``bursts_sent``, ``pauses`` and the receiver's counters; ``symbol_snr_db`` as measured,
-            ``unsure``; ``bandwidth_hz``, ``symbols_per_s``, ``delay_s``.
+            ``unsure``, None where no burst was read; ``bandwidth_hz``, ``symbols_per_s``,
+            ``delay_s``.
         """
         sent, profile = self.sender.counters, self.sender.profile
-        means = self.receiver.means()
+        read, means = self.receiver.counters["bursts"], self.receiver.means()
         return self.receiver.counters | {
             "bursts_sent": sent["bursts"],
             "pauses": sent["pauses"],
-            "symbol_snr_db": round(means["snr_db"], 2),
-            "unsure": round(means["unsure"], 4),
+            "symbol_snr_db": round(means["snr_db"], 2) if read else None,
+            "unsure": round(means["unsure"], 4) if read else None,
             "bandwidth_hz": profile.bandwidth_hz,
             "symbols_per_s": profile.symbol_rate,
             "delay_s": round(self.receiver.delay_s, 3),

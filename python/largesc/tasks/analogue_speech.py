@@ -34,7 +34,7 @@ from ..speech.format import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 # A burst in which all frames are quieter is not sent, from the second such one on.
 PAUSE_DBFS = -55.0
-# Of a burst of which more is unknown less is heard, and nothing from the second value on.
+# Of a frame of which more is unknown less is heard, and nothing from the second value on.
 SURE, NOTHING = 0.45, 0.65
 # Frames that wait before the first one of an over is played, since clocks differ and bursts may
 # come a little late; and how many may wait before one is left out.
@@ -261,7 +261,8 @@ class AnalogueReceiver:
         self._take(self._rest)
         self._rest = self._rest[:0]
         self._bursts.flush()
-        return np.concatenate([np.zeros(0, np.float32), *(self._play() for _ in [*self._waiting])])
+        left = self._held + len(self._waiting) if self._waiting else 0
+        return np.concatenate([np.zeros(0, np.float32), *(self._play() for _ in range(left))])
 
     def _take(self, samples: np.ndarray) -> None:
         for heard in self._bursts.push(samples):
