@@ -8,7 +8,7 @@ from gnuradio.largesc.radio.profiles import RadioProfile
 from radio_flowgraphs import Receiver, Sender
 from sigmf_files import ANALOGUE, Marked
 
-# Peaks are 2.6 times as high, below a full scale of 1.
+# Peaks are 2.4 times as high, below a full scale of 1.
 AMPLITUDE = 0.35
 # As radio amateurs quote an SNR.
 NOISE_BANDWIDTH_HZ = 3000.0

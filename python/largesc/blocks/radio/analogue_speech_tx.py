@@ -155,7 +155,7 @@ class analogue_speech_tx(Renewed, gr.hier_block2):  # noqa: N801
         profile: `ssb` (1800 symbols a second, 2.25 kHz), `medium` (4800, 6 kHz) or `narrow` (7200,
             9 kHz). More symbols bear more noise.
         codec, model: sources of the models, the same at both ends.
-        amplitude: RMS of a burst; peaks are 2.6 times as high.
+        amplitude: RMS of a burst; peaks are 2.4 times as high.
         sample_rate: of the stream in samples a second; 0 for the profile's own.
         continuous: silence between bursts, for sound cards and radios that want a steady stream;
             otherwise nothing comes out between them. A burst waits for the silence that lies in
