@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A linear channel code of speech latents with more symbols than directions: speech that fades
-with its SNR, and never breaks off.
+"""A linear channel code of speech latents with more symbols than directions: speech
+becomes rougher as the SNR falls.
 
 A block of four frames is turned to its strongest directions. Each gets a share of the power, and
 all are spread over all symbols of the block. Symbols are limited, so that an amplifier need not

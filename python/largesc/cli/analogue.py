@@ -24,8 +24,7 @@ def parser() -> argparse.ArgumentParser:
     default = AnalogueOptions()
     top = argparse.ArgumentParser(
         prog="largesc analogue",
-        description="Speech over simulated air as analogue symbols: rougher as the SNR falls, and "
-        "never broken off.",
+        description="Speech over simulated air as analogue symbols: rougher as the SNR falls.",
     )
     top.add_argument("input", help="audio file, - for stdin")
     top.add_argument("output", help="WAV file")

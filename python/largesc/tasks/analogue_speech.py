@@ -2,7 +2,7 @@
 """Speech on the air without bits: latents of the codec as analogue symbols, and speech of them.
 
 What comes is not right or lost, it is more or less sure. So speech becomes rougher as the SNR
-falls, and does not break off.
+falls, and does not stop at once.
 """
 
 from collections import deque

@@ -111,7 +111,7 @@ class analogue_speech_decoder(TokenBlock, gr.basic_block):  # noqa: N801
 
 
 class analogue_speech_rx(Renewed, gr.hier_block2):  # noqa: N801
-    """Speech from the air without bits: rougher where the SNR is low, and never broken off.
+    """Speech from the air without bits: rougher where the SNR is low.
 
     Input: complex stream. Output: float stream at 24 kHz, as many seconds as come in; message ports
     `symbols` (PDUs of each burst's complex symbols, upright), `status`.
