@@ -20,9 +20,10 @@ def test_words_of_the_page_are_those_of_the_study():
     for row in rows:
         row["words_tiny"] = float(row["words_tiny"]) if row["words_tiny"] else float("nan")
     for channel, snrs in POINTS.items():
-        head = f"words wrong, {channel[0].lower()}{channel[1:]}, at SNR"
-        cells = table(PAGE, head)
-        assert [line[0] for line in cells] == list(dict.fromkeys(row["system"] for row in rows))
+        said = channel if channel.startswith("Rayleigh") else channel[0].lower() + channel[1:]
+        cells = table(PAGE, f"words wrong, {said}, at SNR")
+        there = [row["system"] for row in rows if row["channel"] == channel]
+        assert [line[0] for line in cells] == list(dict.fromkeys(there))
         for system, *shown in cells:
             for snr_db, cell in zip(snrs, shown, strict=True):
                 of = [
@@ -32,6 +33,14 @@ def test_words_of_the_page_are_those_of_the_study():
                     and float(row["snr_db"]) == snr_db
                 ]
                 assert cell == f"{pooled(of, 'words_tiny'):.2f}", (channel, system, snr_db)
+
+
+def test_words_wrong_of_the_original_are_those_of_the_study():
+    rows = read_csv(RESULTS / "radio_analogue.csv")
+    of = [r for r in rows if r["channel"] == "none" and r["words_tiny"]]
+    wrong = sum(float(r["words_tiny"]) * float(r["words_tiny_of"]) for r in of)
+    share = wrong / sum(float(r["words_tiny_of"]) for r in of)
+    assert f"Of the original {share:.2f} are wrong." in PAGE
 
 
 def test_what_is_left_of_the_latent_is_that_of_the_curve():

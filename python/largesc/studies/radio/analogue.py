@@ -230,9 +230,23 @@ def packet_rows(chosen: list[dict], args: argparse.Namespace, names: list[str]) 
     return [row | of for row, of in zip(rows, values, strict=True)]
 
 
+def original_rows(chosen: list[dict], names: list[str]) -> list[dict]:
+    """Of each utterance as it was said, the words that the recogniser has wrong."""
+    found = []
+    for row in chosen:
+        speech = speech_of(row["file"])
+        words = [name for name in names if name.startswith("words")]
+        values = measure(words, speech, speech, row.get("text"))
+        facts = {"channel": "none", "system": "original speech", "snr_db": "", "lost": ""}
+        found.append(
+            facts | {"utterance": row["path"]} | {k: rounded(v) for k, v in values.items()}
+        )
+    return found
+
+
 def draw(rows: list[dict], names: list[str]) -> plt.Figure:
     """Means over the utterances against SNR, a column a channel."""
-    systems = list(dict.fromkeys(row["system"] for row in rows))
+    systems = list(dict.fromkeys(row["system"] for row in rows if row["channel"] in POINTS))
     shape = (len(names), len(POINTS))
     figure, grid = plt.subplots(*shape, figsize=(12, 3.2 * len(names) + 0.6), squeeze=False)
     for line, name in zip(grid, names, strict=True):
