@@ -7,7 +7,6 @@ A fifth of the packets is lost. Each method of each depacketizer is timed where 
 way into C++ and back included, and so is the whole tick with its packets: processor time, ms.
 """
 
-import csv
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from gnuradio.largesc.gateway import call
 from gnuradio.largesc.gateway.gateway import Gateway
 from gnuradio.largesc.options import GatewayOptions, LinkOptions, ReceiverOptions, ReportOptions
 from gnuradio.largesc.speech.files import read_audio
+from gnuradio.largesc.tables import write_csv
 
 CALLS, WARM_UP, TICKS, LOST = (4, 16, 64), 10, 100, 0.2
 TICK_NS = 80_000_000
@@ -110,10 +110,7 @@ def main() -> None:
     for row in rows:
         print(", ".join(f"{name} {value}" for name, value in row.items()))
     if len(sys.argv) > 1:
-        with Path(sys.argv[1]).open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(rows, Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

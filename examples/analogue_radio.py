@@ -4,14 +4,13 @@
 import argparse
 
 from gnuradio import largesc
+from gnuradio.largesc.radio.air import NOISE_BANDWIDTH_HZ
 from gnuradio.largesc.radio.profiles import RadioProfile
 from radio_flowgraphs import Receiver, Sender
 from sigmf_files import ANALOGUE, Marked
 
 # Peaks are 2.4 times as high, below a full scale of 1.
 AMPLITUDE = 0.35
-# As radio amateurs quote an SNR.
-NOISE_BANDWIDTH_HZ = 3000.0
 
 
 class AnalogueSender(Sender):

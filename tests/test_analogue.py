@@ -240,7 +240,7 @@ def hour_of(receiver: AnalogueReceiver, monkeypatch, ppm: float) -> dict[str, in
             return [heard] if late else []
 
     at, latents = 0, np.zeros((8, 64), np.float32)
-    heard = HeardSpeech(latents, np.ones(8), 0.1, 9.0, 0, False)
+    heard = HeardSpeech(latents, np.ones(8), 0.1, 9.0, False)
     symbols = np.zeros(0, np.complex64)
     frame = np.zeros(FRAME, np.float32)
     monkeypatch.setattr(receiver, "_bursts", Bursts())

@@ -10,6 +10,7 @@ import torch
 import yaml
 from commands import Command, main_of, set_environment
 from gnuradio.largesc.channel_codec.analogue import load_analogue_code
+from gnuradio.largesc.channel_codec.refiner import LatentRefiner
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.training.config import read_config
 from gnuradio.largesc.training.recipes import analogue
@@ -74,7 +75,7 @@ def test_it_begins_with_the_linear_estimate_and_does_not_fall_behind_it(work):
     sets = made_up(FRAMES)
     statistics = analogue.fit_latents([sets.latents.astype(np.float32)])
     air = analogue.Air(statistics, {}, 1)
-    model = analogue.LatentRefiner(analogue.RefinerConfig(16, 8, 1, 8))
+    model = LatentRefiner(analogue.RefinerConfig(16, 8, 1, 8))
     model.mean.copy_(torch.from_numpy(statistics.mean))
     found = analogue.development(model, analogue.Bursts(sets), air)
     for snr_db in analogue.DEV_SNR_DB:

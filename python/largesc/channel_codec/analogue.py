@@ -1,36 +1,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The model of analogue speech, from its source: ``embedded`` or a folder of `largesc train`."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from ..files import replacing
 from ..models.store import (
     ModelError,
-    check_sha256,
+    load_weights,
     made_by_others,
-    pack,
     read_config,
     resolve,
-    unpack,
+    save_model,
 )
 from .refiner import LatentRefiner, RefinerConfig
-from .spread import LatentStatistics
+from .spread import BLOCK_FRAMES, LatentStatistics
 
 PART = "analogue"
-OF_CODE = ("mean", "basis", "variance")
 
 
-@dataclass(frozen=True)
-class AnalogueCode:
-    """Statistics of the channel code, and the network behind it."""
+class AnalogueCode(nn.Module):
+    """Statistics of the channel code, and the network behind it.
 
-    statistics: LatentStatistics
-    refiner: LatentRefiner
+    Args:
+        config: sizes of the network.
+    """
+
+    def __init__(self, config: RefinerConfig) -> None:
+        super().__init__()
+        size = BLOCK_FRAMES * config.dimension
+        self.register_buffer("mean", torch.zeros(config.dimension))
+        self.register_buffer("basis", torch.eye(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.refiner = LatentRefiner(config)
+
+    @property
+    def statistics(self) -> LatentStatistics:
+        """Returns what the channel code is made from."""
+        return LatentStatistics(*(getattr(self, n).numpy() for n in ("mean", "basis", "variance")))
+
+    def fit(self, found: LatentStatistics) -> None:
+        """Takes over statistics of latents of the same dimension."""
+        for name, value in vars(found).items():
+            getattr(self, name).copy_(torch.from_numpy(np.float32(value)))
 
 
 def load_analogue_code(source: str = "embedded") -> AnalogueCode:
@@ -42,35 +56,16 @@ def load_analogue_code(source: str = "embedded") -> AnalogueCode:
     Raises:
         ModelError: nothing usable is there.
     """
-    from safetensors.torch import load_file
-
     folder = resolve(source, PART)
-    config, path = read_config(folder, PART), folder / f"{PART}.safetensors"
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: is {folder} a complete model folder?")
-    check_sha256(path)
+    config = read_config(folder, PART)
     with made_by_others(source):
-        state = unpack(load_file(path))
-        statistics = LatentStatistics(**{name: state.pop(name).numpy() for name in OF_CODE})
-        refiner = LatentRefiner(RefinerConfig(**config))
-        refiner.load_state_dict({n.removeprefix("refiner."): v for n, v in state.items()})
-        size = len(statistics.variance)
-        if statistics.basis.shape != (size, size) or len(refiner.mean) != statistics.dimension:
-            raise ModelError(f"{path} and {PART}.json do not belong together")
-    if not all(torch.isfinite(value).all() for value in refiner.state_dict().values()):
+        model = AnalogueCode(RefinerConfig(**config))
+        load_weights(model, folder, PART)
+    if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise ModelError(f"{source!r} has weights that are no numbers: train it again")
-    return AnalogueCode(statistics, refiner.requires_grad_(False).eval())
+    return model.requires_grad_(False).eval()
 
 
-def save_analogue_code(found: AnalogueCode, folder: Path) -> None:
+def save_analogue_code(model: AnalogueCode, folder: Path) -> None:
     """Writes ``analogue.json`` and ``analogue.safetensors``, matrices in 8 bit."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    fitted = {name: np.float32(getattr(found.statistics, name)) for name in OF_CODE}
-    state = {name: torch.from_numpy(value.copy()) for name, value in fitted.items()}
-    state |= {f"refiner.{name}": value for name, value in found.refiner.state_dict().items()}
-    with replacing(folder / f"{PART}.safetensors") as partial:
-        save_file(pack(state, int8=True), partial)
-    with replacing(folder / f"{PART}.json") as partial:
-        partial.write_text(json.dumps(found.refiner.config.as_dict(), indent=2) + "\n")
+    save_model(model, model.refiner.config.as_dict(), folder, PART, int8=True)

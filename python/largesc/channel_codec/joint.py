@@ -28,7 +28,7 @@ LEAST_TAP = 1e-3
 
 @dataclass(frozen=True)
 class _Channel:
-    """Gains of echoes ``[lags, length]``; noise power of a sample; share of what is no echo."""
+    """Gains of echoes ``[lags, length]``, and power of all; noise of a sample; share of echoes."""
 
     gains: np.ndarray
     noise: float
@@ -66,6 +66,9 @@ class JointDecoder:
         cosines[:, 1:] *= np.sqrt(2.0)
         self._cosines = cosines
         self._lags = np.arange(-MOST_ECHO, MOST_ECHO + 1)
+        # What is received is brought to power 1.
+        share = TERMS / TERMS.sum() / len(self._lags)
+        self._prior = np.tile(share, (len(self._lags), 1))
 
     def decode(
         self, received: np.ndarray, latents: np.ndarray, unsure: np.ndarray
@@ -83,7 +86,7 @@ class JointDecoder:
             return None
         received = received / size
         sent, doubts = code.along(latents), unsure.reshape(self._blocks, -1).mean(axis=1)
-        noise, prior = 1.0, None
+        noise, prior = 1.0, self._prior
         for _ in range(TURNS):
             channel, prior = self._channel(received, sent, doubts, noise, prior)
             if not channel.echo >= LEAST_ECHO:
@@ -101,18 +104,16 @@ class JointDecoder:
         sent: np.ndarray,
         doubts: np.ndarray,
         noise: float,
-        prior: np.ndarray | None,
+        prior: np.ndarray,
     ) -> tuple[_Channel, np.ndarray]:
         """Gains that fit what is known of the symbols, and how strong each may be next time."""
-        code, power = self._code, float(np.mean(np.abs(received) ** 2))
-        if prior is None:
-            prior = power / len(self._lags) * np.tile(TERMS / TERMS.sum(), (len(self._lags), 1))
+        code = self._code
         symbols = self._known + self._mix @ sent.ravel()
         blurred = np.where(self._block >= 0, doubts[self._block] * code.kept + code.broken, 0.0)
         shifted = self.shifted(symbols)
         each = (shifted[:, None] * self._cosines.T[None]).reshape(-1, len(received)).T
         # What is not known of the symbols is noise here, as strong as all paths together.
-        weight = 1.0 / (noise + power * self.shifted(blurred).max(axis=0))
+        weight = 1.0 / (noise + self.shifted(blurred).max(axis=0))
         sharpness = (each.conj().T * weight) @ each
         sharpness[np.diag_indices_from(sharpness)] += 1.0 / prior.ravel()
         covariance = np.linalg.inv(sharpness)
@@ -128,8 +129,8 @@ class JointDecoder:
         # Noise alone gives gains as well: what it does on average is no echo.
         sure = strength - (left * (1.0 - left / prior)).sum(axis=1)
         echo = float((sure.sum() - sure[MOST_ECHO]) / max(strength.sum(), 1e-30))
-        channel = _Channel(gains, max(noise, 1e-4 * power), strength.sum(), echo)
-        return channel, np.maximum(np.abs(found) ** 2 + left, 1e-7 * power)
+        channel = _Channel(gains, max(noise, 1e-4), strength.sum(), echo)
+        return channel, np.maximum(np.abs(found) ** 2 + left, 1e-7)
 
     def _latents(self, received: np.ndarray, channel: _Channel) -> tuple[np.ndarray, np.ndarray]:
         """Directions ``[blocks, directions]`` of least mean squared error, and their covariance."""

@@ -16,7 +16,16 @@ from ..packages import BINDINGS, GNURADIO, PACKAGES, REQUIREMENTS
 from .process import home_error
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
-PARTS = ("codec", "lm", "controller", "estimator", "task")
+PARTS = (
+    "codec",
+    "lm",
+    "controller",
+    "estimator",
+    "context",
+    "task",
+    "channel_code",
+    "analogue",
+)
 
 
 def _gnuradio() -> str:

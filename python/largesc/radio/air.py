@@ -8,6 +8,8 @@ from .pulses import pulse_taps
 
 # Paths of a fading signal, and silence around what is sent, in symbols.
 PATHS, SILENCE_SYMBOLS = 16, 64
+# Band of the noise that radio amateurs quote an SNR for.
+NOISE_BANDWIDTH_HZ = 3000.0
 
 
 class Fading:

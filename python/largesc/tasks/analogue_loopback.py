@@ -7,13 +7,10 @@ from itertools import chain
 import numpy as np
 
 from ..options import AnalogueOptions
-from ..radio.air import SILENCE_SYMBOLS, SimulatedAir
+from ..radio.air import NOISE_BANDWIDTH_HZ, SILENCE_SYMBOLS, SimulatedAir
 from ..radio.speech_burst import OVER_SYMBOLS
 from ..speech.format import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .analogue_speech import AnalogueReceiver, AnalogueSender
-
-# Band of the noise that radio amateurs quote an SNR for.
-NOISE_BANDWIDTH_HZ = 3000.0
 
 
 class AnalogueLoopback:

@@ -15,7 +15,7 @@ from ..channel_codec.analogue import AnalogueCode, load_analogue_code
 from ..channel_codec.joint import JointDecoder
 from ..channel_codec.refiner import BURST_FRAMES
 from ..channel_codec.spread import BLOCK_FRAMES, SpreadCode
-from ..codec.load import load_codec
+from ..codec.load import Codec, load_codec
 from ..codec.speech_decoder import SpeechDecoder
 from ..codec.speech_encoder import SpeechEncoder
 from ..models.store import ModelError
@@ -49,13 +49,22 @@ def code_of(profile: RadioProfile, model: AnalogueCode) -> SpreadCode:
     return SpreadCode(model.statistics, count // BURST_FRAMES)
 
 
-def check_together(model: AnalogueCode, dimension: int, codec: str) -> None:
-    """Raises ModelError where the code is one of another codec's latents."""
-    if model.statistics.dimension != dimension:
+def parts_of(options: AnalogueOptions) -> tuple[RadioProfile, AnalogueCode, Codec]:
+    """Profile and models of an end.
+
+    Raises:
+        ModelError: a model is not there, or the code is for another codec's latents.
+        ValueError: an option is out of range.
+    """
+    options.checked()
+    model, codec = load_analogue_code(options.model), load_codec(options.codec)
+    if len(model.mean) != codec.dimension:
         raise ModelError(
-            f"the analogue code is for latents of {model.statistics.dimension} numbers, those of "
-            f"codec {codec!r} have {dimension}: use the model that was trained with this codec"
+            f"the analogue code is for latents of {len(model.mean)} numbers, those of codec "
+            f"{options.codec!r} have {codec.dimension}: use the model that was trained with this "
+            "codec"
         )
+    return find_symbol_profile(options.profile), model, codec
 
 
 class AnalogueSender:
@@ -75,10 +84,7 @@ class AnalogueSender:
     """
 
     def __init__(self, options: AnalogueOptions) -> None:
-        options.checked()
-        self.profile = find_symbol_profile(options.profile)
-        model, codec = load_analogue_code(options.model), load_codec(options.codec)
-        check_together(model, codec.dimension, options.codec)
+        self.profile, model, codec = parts_of(options)
         self._code = code_of(self.profile, model)
         self.length = speech_layout(self.profile, BURST_FRAMES).length
         self._encoder = SpeechEncoder(codec)
@@ -133,7 +139,6 @@ class HeardSpeech:
         gains: of the frames, ``[8]``, 0 to 1.
         unsure: what of the latents' variance is not known, mean of the burst.
         snr_db: mean of a symbol.
-        start: sample of the stream at which the burst begins.
         echoes: whether there were any.
     """
 
@@ -141,7 +146,6 @@ class HeardSpeech:
     gains: np.ndarray
     unsure: float
     snr_db: float
-    start: int
     echoes: bool
 
 
@@ -189,7 +193,7 @@ class LatentReader:
         self._latents, self._unsure, self._start = found, unsure, start
         gains = np.clip((NOTHING - unsure) / (NOTHING - SURE), 0.0, 1.0)
         doubt = float(unsure.mean())
-        return HeardSpeech(refined.numpy(), gains, doubt, heard.snr_db, start, jointly is not None)
+        return HeardSpeech(refined.numpy(), gains, doubt, heard.snr_db, jointly is not None)
 
 
 class AnalogueReceiver:
@@ -213,10 +217,7 @@ class AnalogueReceiver:
     """
 
     def __init__(self, options: AnalogueOptions) -> None:
-        options.checked()
-        self.profile = find_symbol_profile(options.profile)
-        model, codec = load_analogue_code(options.model), load_codec(options.codec)
-        check_together(model, codec.dimension, options.codec)
+        self.profile, model, codec = parts_of(options)
         self._layout = speech_layout(self.profile, BURST_FRAMES)
         spacing = self._layout.length * self.profile.samples_per_symbol
         self._reader = LatentReader(model, self.profile, spacing)

@@ -14,6 +14,7 @@ import gc
 import math
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from gnuradio import analog, blocks, gr
@@ -25,8 +26,9 @@ from ...evaluation.measures import measure, usable
 from ...evaluation.utterances import spread, utterances
 from ...models.store import EMBEDDED, known_sha256
 from ...options import AnalogueOptions
-from ...radio.pulses import pulse_taps
+from ...radio.air import NOISE_BANDWIDTH_HZ, SILENCE_SYMBOLS, SimulatedAir
 from ...radio.speech_burst import BURST_S, OVER_SYMBOLS
+from ...radio.symbol_burst import find_symbol_profile
 from ...speech.format import SAMPLE_RATE_HZ
 from ...tables import markdown, means
 from ...tasks.analogue_loopback import slots_of
@@ -36,7 +38,6 @@ from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .runs import AMPLITUDE, Setting
 from .speech import (
     CLOCK_PPM,
-    NOISE_BANDWIDTH_HZ,
     OFFSET_HZ,
     Contestant,
     Job,
@@ -60,7 +61,6 @@ FIXED = Contestant("ours, 8 tokens", Setting("ssb"), 160, policy="fixed")
 EXACT = Contestant("ours, exact", Setting("ssb"), 160, policy="exact")
 SLOW = Contestant("ours, 4 tokens, BPSK", Setting("ssb", "bpsk"), 320, policy="fixed", tokens=4)
 CODEC2 = Contestant("Codec 2 700C, BPSK", Setting("ssb", "bpsk"), 400, "700C")
-PACKETS = (EXACT, SLOW, CODEC2)
 # As it comes.
 CONCEALER = "interpolate"
 
@@ -85,12 +85,26 @@ class Run:
     model: str
 
 
-def sent(files: list[str]) -> tuple[np.ndarray, list[int], float]:
-    """Samples of all utterances one behind the other, as the modem has them.
+@dataclass(frozen=True)
+class Sent:
+    """All utterances one behind the other, as the modem has them.
 
-    Returns:
-        Samples, the first burst's number of each utterance, and the mean power while sending.
+    Attributes:
+        samples: complex64 ``[n]``.
+        firsts: number of the first burst or pause of each utterance.
+        bursts: that are sent.
+        power: mean of a sample while sending.
     """
+
+    samples: np.ndarray
+    firsts: list[int]
+    bursts: int
+    power: float
+
+
+@cache
+def sent(files: tuple[str, ...]) -> Sent:
+    """What is sent of these files, made once a process."""
     sender = AnalogueSender(AnalogueOptions())
     sps, slots, firsts = sender.profile.samples_per_symbol, [], []
     for file in files:
@@ -98,16 +112,20 @@ def sent(files: list[str]) -> tuple[np.ndarray, list[int], float]:
         firsts.append(len(slots))
         slots += slots_of(sender, [speech_of(file)])
     symbols = np.concatenate([*slots, np.zeros(OVER_SYMBOLS + 2 * sender.length, np.complex64)])
-    spread_out = np.zeros(len(symbols) * sps, dtype=np.complex64)
-    spread_out[::sps] = symbols
-    samples = AMPLITUDE * np.convolve(spread_out, pulse_taps(sps), mode="same")
+    plain = SimulatedAir(sender.profile, None, None, 0.0, np.random.default_rng())
+    samples = AMPLITUDE * plain.piece(np.pad(symbols, SILENCE_SYMBOLS), 0.0)
     bursts = sum(bool(np.any(slot)) for slot in slots)
     energy = float(np.sum(np.abs(samples) ** 2))
-    return samples.astype(np.complex64), firsts, energy / (bursts * sender.length * sps)
+    return Sent(samples, firsts, bursts, energy / (bursts * sender.length * sps))
 
 
-def heard(samples: np.ndarray, noise_power: float, run: Run) -> tuple[np.ndarray, float]:
-    """What a receiver plays of samples, on the clock of what was said; and its share of a core."""
+def heard(what: Sent, noise_power: float, run: Run) -> tuple[np.ndarray, dict[str, float]]:
+    """What a receiver plays, on the clock of what was said.
+
+    Returns:
+        Speech; and ``lost`` bursts by those sent, ``core_share`` of the receiver.
+    """
+    samples = what.samples
     receiver = AnalogueReceiver(AnalogueOptions())
     tb = gr.top_block("analogue", catch_exceptions=False)
     source = blocks.vector_source_c(samples.tolist())
@@ -132,21 +150,22 @@ def heard(samples: np.ndarray, noise_power: float, run: Run) -> tuple[np.ndarray
     began = time.process_time()
     played = np.concatenate([receiver.push(received), receiver.flush()])
     share = (time.process_time() - began) * receiver.profile.sample_rate / len(received)
+    lost = 1.0 - receiver.counters["bursts"] / what.bursts
     # The channel's filters delay by less than a frame.
     late = receiver.delay_s - BURST_S
-    return played[round(late * SAMPLE_RATE_HZ) :], share
+    facts = {"lost": round(lost, 4), "core_share": round(share, 3)}
+    return played[round(late * SAMPLE_RATE_HZ) :], facts
 
 
 def analogue_scores(run: Run) -> list[dict]:
-    """Measures of each utterance of a run, the receiver's share of a core and the peaks."""
-    files = [one.file for one in run.utterances]
-    samples, firsts, power = sent(files)
-    peak = float(np.abs(samples).max()) / math.sqrt(power)
-    sender = AnalogueSender(AnalogueOptions())
-    es_n0 = 10 ** (run.snr_db / 10) * NOISE_BANDWIDTH_HZ / sender.profile.symbol_rate
-    noise_power = power * sender.profile.samples_per_symbol / es_n0
-    (played, share), found = heard(samples, noise_power, run), []
-    for one, first in zip(run.utterances, firsts, strict=True):
+    """Measures of each utterance of a run, and what the receiver and the sender were like."""
+    what = sent(tuple(one.file for one in run.utterances))
+    profile = find_symbol_profile(AnalogueOptions.profile)
+    es_n0 = 10 ** (run.snr_db / 10) * NOISE_BANDWIDTH_HZ / profile.symbol_rate
+    noise_power = what.power * profile.samples_per_symbol / es_n0
+    (played, facts), found = heard(what, noise_power, run), []
+    peak = float(np.abs(what.samples).max()) / math.sqrt(what.power)
+    for one, first in zip(run.utterances, what.firsts, strict=True):
         speech = speech_of(one.file)
         begin = round(first * BURST_S * SAMPLE_RATE_HZ)
         part = np.zeros(len(speech), dtype=np.float32)
@@ -154,7 +173,7 @@ def analogue_scores(run: Run) -> list[dict]:
         part[: len(there)] = there
         values = measure(list(run.measures), speech, part, one.text)
         values = {name: rounded(value) for name, value in values.items()}
-        found.append(values | {"core_share": round(share, 3), "peak_by_rms": round(peak, 2)})
+        found.append(values | facts | {"peak_by_rms": round(peak, 2)})
     return found
 
 
@@ -175,7 +194,7 @@ def analogue_rows(chosen: list[dict], args: argparse.Namespace, names: list[str]
     for key, values in zip(missing, found, strict=True):
         kept.add(key, values)
     return [
-        {"channel": run.channel, "system": ANALOGUE, "snr_db": run.snr_db, "lost": 0.0}
+        {"channel": run.channel, "system": ANALOGUE, "snr_db": run.snr_db}
         | {"utterance": row["path"]}
         | values
         for key, run in of.items()

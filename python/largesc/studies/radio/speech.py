@@ -29,6 +29,7 @@ from ...evaluation.systems.own import OwnSystem, encoded
 from ...evaluation.systems.system import Packets
 from ...evaluation.utterances import spread, utterances
 from ...options import METHODS
+from ...radio.air import NOISE_BANDWIDTH_HZ
 from ...speech.files import read_audio
 from ...speech.format import FRAME_MS
 from ...tables import markdown, mean_half, means
@@ -37,7 +38,6 @@ from ..study import add_common, at_least_one, plt, save_figure, save_rows
 from .per import decibels
 from .runs import Setting, energies, in_time, receive, transmit
 
-NOISE_BANDWIDTH_HZ = 3000.0
 BUDGET_BPS = 1100.0
 # What Codec 2 needs to see a gap; the CRC is the modem's.
 SEQUENCE_BITS = 4

@@ -15,21 +15,20 @@ import torch
 from torch import nn
 
 from ...channel_codec.analogue import AnalogueCode, save_analogue_code
-from ...channel_codec.refiner import BURST_FRAMES, LatentRefiner, RefinerConfig
+from ...channel_codec.refiner import BURST_FRAMES, RefinerConfig
 from ...channel_codec.spread import BLOCK_FRAMES, LatentStatistics, SpreadCode, fit_latents
 from ...models.store import write_sha256
 from ...speech.format import FRAME_S
 from ..config import recipe_parser, start
 from ..run import Run, average_into, descend
 from ..token_sets import TokenSet, load
+from .context import loudness_of, start_from_statistics, weight_of
 
 DEFAULT_CONFIG = Path(__file__).parent / "analogue.yaml"
 CONFIG_KEYS = ("seed", "refiner", "channel", "training")
 # Complex symbols a frame, of the profile `ssb`. What is fitted serves any number.
 SYMBOLS = 105
 AVERAGE_SHARE = 0.01
-# Frames count by loudness (the power's 0.3), on top of this much of the loudest.
-LEAST_WEIGHT, LOUDEST_DBFS = 0.2, -18.0
 # Paths of a fading signal.
 PATHS = 8
 # Of development speech, and the SNR of a symbol there.
@@ -94,10 +93,9 @@ class Bursts:
     def at(self, first: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
         """Latents ``[B, 16, dimension]`` from frames ``first`` on, and the last ones' weights."""
         rows = first[:, None] + np.arange(2 * BURST_FRAMES)
-        levels = self._found.levels[rows[:, -BURST_FRAMES:]].astype(np.float32)
-        weight = LEAST_WEIGHT + 10.0 ** (0.03 * (levels - LOUDEST_DBFS))
         latents = self._found.latents[rows].astype(np.float32)
-        return latents, torch.from_numpy(weight.clip(max=1.5))
+        loudness = loudness_of(self._found.levels[rows[:, -BURST_FRAMES:]])
+        return latents, torch.from_numpy(weight_of(loudness))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, torch.Tensor]:
         """As :meth:`at`, of ``count`` places."""
@@ -143,12 +141,11 @@ def train(config: dict, work: Path) -> AnalogueCode:
     ends = zip(starts[:-1], starts[1:], strict=True)
     statistics = fit_latents([train_set.latents[a:b].astype(np.float32) for a, b in ends])
     facts, channel = config["training"], config["channel"]
-    sizes = RefinerConfig(statistics.dimension, **config["refiner"])
-    model = LatentRefiner(sizes).train()
-    model.mean.copy_(torch.from_numpy(statistics.mean))
-    sample = train_set.latents[:: max(1, len(train_set.latents) // 200_000)].astype(np.float32)
-    model.deviation.copy_(torch.from_numpy(sample.std(axis=0)).clamp(min=1e-3))
-    average = copy.deepcopy(model)
+    code = AnalogueCode(RefinerConfig(statistics.dimension, **config["refiner"]))
+    code.fit(statistics)
+    average = code.refiner
+    start_from_statistics(average, train_set.latents)
+    model = copy.deepcopy(average).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=facts["rate"], weight_decay=1e-2)
     told = {name: config[name] for name in ("seed", "refiner", "channel")}
     run = Run(work / "analogue.pt", told, facts["minutes"])
@@ -160,6 +157,7 @@ def train(config: dict, work: Path) -> AnalogueCode:
     def look() -> dict[str, float]:
         return development(average, kept, kept_air)
 
+    first = run.step
     for _ in run.steps(optimiser, facts["rate"], look):
         latents, weight = bursts.draw(facts["batch"], air.rng)
         heard, unsure = air.through(latents, air.draw(facts["batch"], blocks))
@@ -168,8 +166,10 @@ def train(config: dict, work: Path) -> AnalogueCode:
         descend(optimiser, loss)
         average_into(average, model, max(AVERAGE_SHARE, 1.0 / (run.step + 2)))
         run.now = {"loss": float(loss.detach())}
-    print(look(), flush=True)
-    return AnalogueCode(statistics, average.eval())
+    if run.step > first:
+        run.report(**run.now, **look())
+        run.save()
+    return code.eval()
 
 
 def main(arguments: list[str] | None = None) -> None:

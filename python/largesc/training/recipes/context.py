@@ -81,7 +81,7 @@ class ReceivedCrops:
         """
         latent = self.found.latents[rows].astype(np.float32)
         sums = prefix_sums(self.found.tokens[rows], self.books)
-        loudness = 10.0 ** (0.03 * (self.found.levels[rows].astype(np.float32) - LOUDEST_DBFS))
+        loudness = loudness_of(self.found.levels[rows])
         if counts is None:
             weighted = distortions(latent, sums) * loudness[..., None]
             counts = self.patterns.draw(weighted[:, :-1])
@@ -93,9 +93,19 @@ class ReceivedCrops:
             "following": sums[crop, frame + 1, behind],
             "following_count": behind.astype(np.int64),
             "latent": latent[:, :-1],
-            "weight": (LEAST_WEIGHT + loudness[:, :-1]).clip(max=1.5),
+            "weight": weight_of(loudness[:, :-1]),
         }
         return {name: torch.from_numpy(value) for name, value in found.items()}
+
+
+def loudness_of(levels_dbfs: np.ndarray) -> np.ndarray:
+    """Power's 0.3 by that of a loud frame, float32 as the levels are shaped."""
+    return 10.0 ** (0.03 * (levels_dbfs.astype(np.float32) - LOUDEST_DBFS))
+
+
+def weight_of(loudness: np.ndarray) -> np.ndarray:
+    """What the error of a frame counts, 0.2 to 1.5."""
+    return (LEAST_WEIGHT + loudness).clip(max=1.5)
 
 
 def prefix_sums(tokens: np.ndarray, books: np.ndarray) -> np.ndarray:
@@ -151,8 +161,8 @@ class Development:
         return found
 
 
-def start_from_statistics(model: ContextModel, latents: np.ndarray) -> None:
-    """Centres the model on the training latents."""
+def start_from_statistics(model: nn.Module, latents: np.ndarray) -> None:
+    """Sets ``mean`` and ``deviation`` of a model to those of the training latents."""
     sample = latents[:: max(1, len(latents) // 200_000)].astype(np.float32)
     model.mean.copy_(torch.from_numpy(sample.mean(axis=0)))
     model.deviation.copy_(torch.from_numpy(sample.std(axis=0)).clamp(min=1e-3))
