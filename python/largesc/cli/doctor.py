@@ -16,16 +16,7 @@ from ..packages import BINDINGS, GNURADIO, PACKAGES, REQUIREMENTS
 from .process import home_error
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
-PARTS = (
-    "codec",
-    "lm",
-    "controller",
-    "estimator",
-    "context",
-    "task",
-    "channel_code",
-    "analogue",
-)
+PARTS = ("codec", "lm", "controller", "estimator", "task")
 
 
 def _gnuradio() -> str:
@@ -103,14 +94,16 @@ def _version(name: str) -> Callable[[], str]:
 def _models() -> str:
     """Sizes of the embedded weights, each of which is there and has its checksum."""
     sums = json.loads((EMBEDDED / "sha256.json").read_text())
-    for name in sorted({*sums, *(f"{part}.safetensors" for part in PARTS)}):
+    names = sorted({*sums, *(f"{part}.safetensors" for part in PARTS)})
+    for name in names:
         path = EMBEDDED / name
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing")
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != sums.get(name):
             raise ValueError(f"{path} is corrupt: its sha256 is {found[:12]}...")
-    sizes = (f"{p} {(EMBEDDED / f'{p}.safetensors').stat().st_size / 2**20:.1f} MiB" for p in PARTS)
+    files = [EMBEDDED / name for name in names]
+    sizes = (f"{file.stem} {file.stat().st_size / 2**20:.1f} MiB" for file in files)
     return ", ".join(sizes) + ", checksums right"
 
 
