@@ -45,7 +45,9 @@ def test_the_command_reads_raw_speech_from_stdin(tmp_path):
     [
         (["--snr", "nan"], "--snr nan is out of range: use -100 to 100"),
         (["--snr", "1000"], "--snr 1000 is out of range"),
-        (["--doppler", "-1"], "--doppler -1 is out of range"),
+        (["--channel", "rayleigh", "--doppler", "-1"], "--doppler -1 is out of range"),
+        (["--doppler", "1"], "--doppler would do nothing with --channel awgn: use --channel rayl"),
+        (["--channel", "none", "--snr", "0", "--seed", "1"], "--snr and --seed would do nothing"),
         (["--seed", "-1"], "--seed -1 is out of range"),
         (["--codec", "/nowhere"], "unknown model '/nowhere'"),
         (["--model", "/nowhere"], "unknown model '/nowhere'"),

@@ -64,6 +64,7 @@ def test_say_without_a_command_says_why(models, tmp_path, capsys):
         (["--confidence", "2"], "confidence 2.0 is out of range"),
         (["--seed", "-1"], "--seed -1 is out of range"),
         (["--model", "/nowhere"], "unknown model"),
+        (["--to", "127.0.0.1:1"], "--symbols would do nothing with --to, which has no channel"),
     ],
 )
 def test_bad_options_are_named(models, hums, options, said):
@@ -115,12 +116,12 @@ def test_say_sends_packets(models, hums, capsys):
         heard.bind(("127.0.0.1", 0))
         heard.settimeout(30)
         to = f"127.0.0.1:{heard.getsockname()[1]}"
-        assert cli.task(["say", hums, "--model", models, "--symbols", "32", "--to", to]) == 0
+        assert cli.task(["say", hums, "--model", models, "--to", to]) == 0
         packets = [heard.recv(2048) for _ in range(2)]
     assert all(len(p) == 9 for p in packets)
     assert [f["sent"] for f in lines_of(capsys.readouterr().out)] == [True, True]
     with pytest.raises(ValueError, match="host:port"):
-        cli.task(["say", hums, "--model", models, "--symbols", "32", "--to", "nowhere"])
+        cli.task(["say", hums, "--model", models, "--to", "nowhere"])
 
 
 def test_programs_that_fail_or_hang_do_not_stop_it(tmp_path, capsys):

@@ -405,6 +405,28 @@ def test_options_that_cannot_be_are_refused(option, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--doppler", "5"], "--doppler would do nothing without --radio: give --radio medium as"),
+        (["--radio", "medium", "--doppler", "1", "--channel", "awgn"], "use --channel rayleigh"),
+        (["--channel", "none", "--snr", "5"], "--snr would do nothing with --channel none: use"),
+        (["--channel", "none", "--radio", "medium", "--seed", "2"], "--seed would do nothing with"),
+        (
+            ["--channel", "none", "--symbols", "64", "--channel-code", "x"],
+            "--symbols and --channel",
+        ),
+        (["--voice", "joe"], "--voice would do nothing without speech: name an OUTPUT.wav"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options, said, tmp_path, capsys):
+    assert main(["translate", "loopback", str(tmp_path / "in.wav"), *options]) == 2
+    assert said in capsys.readouterr().err
+    if "--voice" not in options:
+        assert main(["translate", "demo", "--output", str(tmp_path), *options]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_output_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys, monkeypatch):
     from gnuradio.largesc.tasks import translation_loopback
 

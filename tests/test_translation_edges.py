@@ -41,6 +41,7 @@ from helpers import free_port, wait_until
 from test_translation import WORDS, SmallModel, code_of, quiet, voice
 from test_two_hosts import SOON_S, Program
 
+SPEAKER = ["edge", "--speaker", "--listen", "*:1", "--to", "*:1"]
 PHRASE = Text(0, " four words of speech", "", 1.0, True, False)
 
 
@@ -423,9 +424,21 @@ def test_a_text_that_cannot_be_used_is_counted():
         (["device", "--listen", "*:1", "--output", "no/out.wav"], "out.wav cannot be written"),
         (["device", "--listen", "*:1", "--srt", "no/out.srt"], "out.srt cannot be written"),
         (["edge", "--speaker", "--listen", "x", "--to", "*:1"], "address 'x' is not of the form"),
-        (["edge", "--speaker", "--listen", "*:1", "--to", "*:1", "--symbols", "0"], "symbols 0 is"),
-        (["edge", "--speaker", "--listen", "*:1", "--to", "*:1", "--calls", "0"], "calls 0 is"),
+        ([*SPEAKER, "--symbols", "0"], "symbols 0 is"),
+        ([*SPEAKER, "--calls", "0"], "calls 0 is"),
         (["device", "in.wav", "--to", "*:1", "--call", "65536"], "--call 65536: use 0 to 65535"),
+        (
+            ["device", "in.wav", "--to", "*:1", "--output", "x.wav", "--srt", "x.srt"],
+            "--output and --srt would do nothing at a speaker's device: give them to the l",
+        ),
+        (["device", "--listen", "*:1", "--call", "0"], "--call would do nothing at a listener's"),
+        (["device", "--listen", "*:1", "--voice", "joe"], "--voice would do nothing without spee"),
+        ([*SPEAKER, "--language", "fr"], "--language would do nothing at the speaker's edge"),
+        ([*SPEAKER, "--channel", "none", "--snr", "3"], "--snr would do nothing with --channel n"),
+        (
+            ["edge", "--listener", "--listen", "*:1", "--to", "*:1", "--seed", "2"],
+            "--seed would do nothing at the listener's edge: give it to the speaker's",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(given, said, tmp_path, capsys, monkeypatch):

@@ -17,6 +17,9 @@ from ..options import (
 from ..speech.format import SAMPLE_RATE_HZ
 from .audio import check_two_files, opened
 from .say import say
+from .unused import fill, refuse_unused
+
+SNR_DB, DOPPLER_HZ, SEED = 0.0, 1.0, 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,13 +32,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("input", help="audio file, - for stdin")
     top.add_argument("output", help="WAV file")
     top.add_argument(
-        "--snr", dest="snr_db", type=float, default=0.0, metavar="DB",
-        help="power while sending over the noise in 3 kHz [%(default)g]",
+        "--snr", dest="snr_db", type=float, metavar="DB",
+        help=f"power while sending over the noise in 3 kHz [{SNR_DB:g}]",
     )  # fmt: skip
     top.add_argument("--channel", choices=SYMBOL_CHANNELS, default="awgn", help="[%(default)s]")
     top.add_argument(
-        "--doppler", dest="doppler_hz", type=float, default=1.0, metavar="HZ",
-        help="greatest shift of rayleigh [%(default)g]",
+        "--doppler", dest="doppler_hz", type=float, metavar="HZ",
+        help=f"greatest shift of rayleigh [{DOPPLER_HZ:g}]",
     )  # fmt: skip
     top.add_argument(
         "--profile", choices=ANALOGUE_PROFILES, default=default.profile, help="[%(default)s]"
@@ -44,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--model", default=default.model, help="source of the channel code [%(default)s]"
     )
-    top.add_argument("--seed", type=int, default=1, help="of the air [%(default)s]")
+    top.add_argument("--seed", type=int, help=f"of the air [{SEED}]")
     top.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
     top.add_argument("--json", action="store_true", help="statistics as a line of JSON on stdout")
     return top
@@ -57,6 +60,13 @@ def analogue(arguments: list[str]) -> int:
     from ..tasks.analogue_loopback import AnalogueLoopback
 
     args = parser().parse_args(arguments)
+    if args.channel != "rayleigh":
+        air = f"with --channel {args.channel}"
+        refuse_unused(args, ["doppler_hz"], air, "use --channel rayleigh")
+    if args.channel == "none":
+        noisy = "use --channel awgn or rayleigh"
+        refuse_unused(args, ["snr_db", "seed"], "with --channel none", noisy)
+    fill(args, snr_db=SNR_DB, doppler_hz=DOPPLER_HZ, seed=SEED)
     check_range("--snr", args.snr_db, -100, 100)
     check_range("--doppler", args.doppler_hz, 0, MOST_DOPPLER_HZ)
     check_range("--seed", args.seed, 0, MOST_SEED)

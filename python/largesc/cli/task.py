@@ -17,8 +17,9 @@ from ..tasks.model import load_task
 from .audio import opened
 from .process import ending
 from .say import say
+from .unused import fill, refuse_unused
 
-NOTHING = 1
+NOTHING, SEED = 1, 1
 POLL_S = 0.1
 MOST_BYTES = 2048
 # Programs of `--exec` that run at a time; a decision that comes meanwhile is passed over.
@@ -37,14 +38,12 @@ def parser() -> argparse.ArgumentParser:
     speak = parts.add_parser("say", help="send the commands of a recording, and print what came")
     speak.add_argument("input", help="audio file, - for stdin")
     speak.add_argument(
-        "--snr", dest="snr_db", type=float, default=default.snr_db, metavar="DB",
-        help="of a symbol [%(default)g]",
+        "--snr", dest="snr_db", type=float, metavar="DB",
+        help=f"of a symbol [{default.snr_db:g}]",
     )  # fmt: skip
-    speak.add_argument("--channel", choices=KINDS, default=KINDS[0], help="[%(default)s]")
-    speak.add_argument(
-        "--symbols", type=int, default=default.symbols, help="a command [%(default)s]"
-    )
-    speak.add_argument("--seed", type=int, default=1, help="of the channel [%(default)s]")
+    speak.add_argument("--channel", choices=KINDS, help=f"[{KINDS[0]}]")
+    speak.add_argument("--symbols", type=int, help=f"a command [{default.symbols}]")
+    speak.add_argument("--seed", type=int, help=f"of the channel [{SEED}]")
     speak.add_argument("--raw", type=int, metavar="HZ", help="raw 16-bit mono PCM at this rate")
     speak.add_argument(
         "--to", metavar="HOST:PORT", help="send packets over UDP to `task listen`, without noise"
@@ -58,15 +57,15 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     show = parts.add_parser("demo", help="ten recorded commands at -5 dB, and a picture")
     show.add_argument("--output", default="task-output", help="folder [%(default)s]")
-    show.add_argument("--seed", type=int, default=1, help="of the channel [%(default)s]")
+    show.add_argument("--seed", type=int, default=SEED, help="of the channel [%(default)s]")
     show.add_argument("--model", default=default.model, help="embedded, or a folder [%(default)s]")
     for part in (speak, hear):
         part.add_argument(
             "--model", default=default.model, help="embedded, or a folder [%(default)s]"
         )
         part.add_argument(
-            "--confidence", type=float, default=default.confidence, metavar="P",
-            help="least probability of a command that is understood [%(default)g]",
+            "--confidence", type=float, metavar="P",
+            help=f"least probability of a command that is understood [{default.confidence:g}]",
         )  # fmt: skip
     return top
 
@@ -94,11 +93,19 @@ def task(arguments: list[str]) -> int:
 
 def spoken(args: argparse.Namespace) -> int:
     """Sends the commands of a recording through a channel, or over UDP."""
+    if args.to:
+        theirs = ["snr_db", "channel", "symbols", "seed"]
+        refuse_unused(args, theirs, "with --to, which has no channel between")
+        refuse_unused(args, ["confidence"], "with --to", "give {it} to `largesc task listen`")
+    default = TaskOptions()
+    fill(args, snr_db=default.snr_db, symbols=default.symbols, confidence=default.confidence)
+    fill(args, channel=KINDS[0], seed=SEED)
     check_range("--snr", args.snr_db, -100, 100)
     check_range("--seed", args.seed, 0, MOST_SEED)
     reader = opened(args.input, args.raw)
     model = load_task(args.model)
-    checked_symbols(model, args.symbols)
+    if not args.to:
+        checked_symbols(model, args.symbols)
     encoder, decider = CommandEncoder(model), CommandDecider(model, args.confidence)
     channel = SymbolChannel(args.channel, args.snr_db, args.seed)
     send, count = sender_to(args.to) if args.to else None, 0
@@ -204,6 +211,7 @@ def listened(args: argparse.Namespace) -> int:
     from ..packets.address import bind, resolved
 
     programs = Programs(args.program) if args.program else None
+    fill(args, confidence=TaskOptions.confidence)
     decider = CommandDecider(load_task(args.model), args.confidence)
     family, where = resolved(args.listen, True)
     heard = socket.socket(family, socket.SOCK_DGRAM)

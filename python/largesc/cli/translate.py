@@ -9,6 +9,7 @@ from collections.abc import Container
 from dataclasses import fields
 from pathlib import Path
 
+from ..features.log_mel import BANDS
 from ..files import replacing, writable_file
 from ..options import (
     SEGMENT_RULES,
@@ -22,6 +23,7 @@ from .audio import check_two_files, opened
 from .facts import rounded
 from .say import say
 from .translate_peers import CALLS, MOST_CALLS
+from .unused import refuse_unused
 
 ADDRESS = "HOST:PORT"
 # Of a terminal: to the begin of the line, which is emptied.
@@ -29,14 +31,13 @@ CLEAR = "\r\x1b[K"
 
 
 def add_options(parser: argparse.ArgumentParser, names: Container[str] | None = None) -> None:
-    """Adds the options of the link, or those of them with these ``names``."""
+    """Adds the options of the link, or those of them with these ``names``; None: not given."""
     default = TranslationOptions()
 
     def add(name: str, text: str, **kind: object) -> None:
         field = kind.setdefault("dest", name.removeprefix("--").replace("-", "_"))
         if names is None or field in names:
-            value = getattr(default, field)
-            parser.add_argument(name, default=value, help=f"{text} [%(default)s]", **kind)
+            parser.add_argument(name, help=f"{text} [{getattr(default, field)}]", **kind)
 
     add("--language", "that is spoken, as Whisper names it")
     add("--model", "Whisper: base, or a folder in CTranslate2's format")
@@ -51,7 +52,13 @@ def add_options(parser: argparse.ArgumentParser, names: Container[str] | None = 
     add("--seed", "of the channel", type=int)
     text = "profile of a modem that the symbols go through, ssb, medium or narrow; '': without one"
     add("--radio", text, metavar="PROFILE")
-    add("--doppler", "with --radio: of rayleigh", dest="doppler_hz", type=float, metavar="HZ")
+    add(
+        "--doppler",
+        "with --radio: greatest shift of rayleigh",
+        dest="doppler_hz",
+        type=float,
+        metavar="HZ",
+    )
 
 
 def options_of(args: argparse.Namespace) -> TranslationOptions:
@@ -60,9 +67,24 @@ def options_of(args: argparse.Namespace) -> TranslationOptions:
     Raises:
         ValueError: one is out of range.
     """
-    names = [field.name for field in fields(TranslationOptions) if field.name in args]
-    given = {name: getattr(args, name) for name in names}
-    return TranslationOptions(**given).checked()
+    given = {field.name: getattr(args, field.name, None) for field in fields(TranslationOptions)}
+    return TranslationOptions(**{k: v for k, v in given.items() if v is not None}).checked()
+
+
+def check_used(args: argparse.Namespace, options: TranslationOptions) -> None:
+    """Raises ValueError for an option of loopback or demo that would do nothing."""
+    if not options.radio:
+        refuse_unused(args, ["doppler_hz"], "without --radio", "give --radio medium as well")
+    if options.channel != "rayleigh":
+        air = f"with --channel {options.channel}"
+        refuse_unused(args, ["doppler_hz"], air, "use --channel rayleigh")
+    if options.channel != "none":
+        return
+    noisy = "use --channel awgn or rayleigh"
+    refuse_unused(args, ["snr_db", "seed"], "with --channel none", noisy)
+    if not options.radio:
+        # Features go as they are.
+        refuse_unused(args, ["symbols", "channel_code"], "with --channel none", noisy)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,14 +118,14 @@ def add_device(commands: object) -> None:
     part.add_argument("--to", metavar=ADDRESS, help="speaker: where the edge listens")
     part.add_argument("--listen", metavar=ADDRESS, help="listener: where text comes to")
     part.add_argument(
-        "--call", type=int, default=0, metavar="N",
-        help="speaker: a number for an edge that serves others as well, 0 to 65535 [%(default)s]",
+        "--call", type=int, metavar="N",
+        help="speaker: a number for an edge that serves others as well, 0 to 65535 [0]",
     )  # fmt: skip
     part.add_argument("--output", metavar="FILE", help="listener: WAV of the English; - for stdout")
     part.add_argument("--srt", type=Path, metavar="FILE", help="listener: subtitles as well")
     part.add_argument(
-        "--bands", type=int, choices=(80, 128), default=80, help="of the edge's Whisper; large-v3: "
-        "128 [%(default)s]",
+        "--bands", type=int, choices=(80, 128),
+        help=f"speaker: of the edge's Whisper; large-v3: 128 [{BANDS}]",
     )  # fmt: skip
     add_end(part)
     add_options(part, ("segments", "segment_s", "voice"))
@@ -162,8 +184,11 @@ def loopback(args: argparse.Namespace) -> int:
     from ..tasks.translation_loopback import Lags, TranslationLoopback
 
     options = options_of(args)
+    check_used(args, options)
     if args.output:
         check_two_files(args.input, args.output)
+    else:
+        refuse_unused(args, ["voice"], "without speech", "name an OUTPUT.wav")
     for path in filter(None, (args.output, args.srt)):
         writable_file(Path(path))
     speech = opened(args.input)

@@ -16,7 +16,7 @@ from ..studies.study import plt
 from ..studies.translation_picture import draw_translation
 from ..tasks.translation_loopback import Lags, TranslationLoopback
 from .say import say
-from .translate import Screen, options_of, subtitles
+from .translate import Screen, check_used, options_of, subtitles
 
 # Short ones, of those that no model was fitted to. The table of the study has all.
 PROMPTS = ("conf-getpin", "cannot-complete-as-dialed", "confbridge-conf-begin")
@@ -25,7 +25,9 @@ PAUSE_S = 1.0
 
 def demo(args: argparse.Namespace) -> int:
     """Writes speech, subtitles and a picture to ``args.output``, and prints what was understood."""
-    options, output = options_of(args), writable_folder(Path(args.output))
+    options = options_of(args)
+    check_used(args, options)
+    output = writable_folder(Path(args.output))
     held = prompts(options.language, fitted=False)
     chosen = [p for p in held if p.name in PROMPTS] or held[:3]
     pause = np.zeros(int(PAUSE_S * SAMPLE_RATE_HZ), dtype=np.float32)

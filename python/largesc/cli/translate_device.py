@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..features.log_mel import BANDS
 from ..features.text import Text
 from ..features.voice import Phrases, Voice, length_at
 from ..files import replacing, writable_file
@@ -31,6 +32,7 @@ from .process import ending, stdout_for_data
 from .say import say
 from .translate import Screen, options_of, subtitles
 from .translate_peers import Listener, Sender, is_old
+from .unused import fill, refuse_unused
 from .watches import wait_for
 
 # What came longer ago is shown, and not said: the text of a long window is said for so long.
@@ -45,10 +47,14 @@ def device(args: argparse.Namespace) -> int:
             "device is a speaker's with an input and --to HOST:PORT, or a listener's with --listen "
             "HOST:PORT"
         )
-    if not 0 <= args.call <= MOST_CALL:
-        raise ValueError(f"--call {args.call}: use 0 to {MOST_CALL}")
     if args.to:
+        theirs = ["output", "srt", "voice"]
+        refuse_unused(args, theirs, "at a speaker's device", "give {it} to the listener's")
         return speaker(args, options)
+    theirs = ["call", "bands", "segments", "segment_s"]
+    refuse_unused(args, theirs, "at a listener's device", "give {it} to the speaker's")
+    if args.output is None:
+        refuse_unused(args, ["voice"], "without speech", "give --output FILE")
     if args.json and args.output == "-":
         raise ValueError("--json: speech goes to stdout: give --output a file")
     with stdout_for_data() if args.output == "-" else nullcontext() as stdout:
@@ -65,6 +71,9 @@ def tell_facts(args: argparse.Namespace, facts: dict) -> None:
 
 def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
     """Sends speech to an edge, in real time."""
+    fill(args, call=0, bands=BANDS)
+    if not 0 <= args.call <= MOST_CALL:
+        raise ValueError(f"--call {args.call}: use 0 to {MOST_CALL}")
     reader, own = opened(args.input), SpeakerDevice(options, args.bands)
     told = Sender(args.to)
     watches, begin = (told.watch("the edge"),), time.monotonic()

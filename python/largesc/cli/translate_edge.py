@@ -33,6 +33,7 @@ from .process import ending
 from .say import say
 from .translate import options_of
 from .translate_peers import MOST_CALLS, Devices, Listener, Sender, is_old
+from .unused import refuse_unused
 
 
 class SpeakerSide:
@@ -218,9 +219,22 @@ class Edge:
             self._told.send(self._calls[call].side.gives, message, call)
 
 
+def check_used(args: argparse.Namespace, options: TranslationOptions) -> None:
+    """Raises ValueError for an option that would do nothing at this edge."""
+    if args.listener:
+        theirs = ["policy", "channel", "seed"]
+        refuse_unused(args, theirs, "at the listener's edge", "give {it} to the speaker's")
+        return
+    refuse_unused(args, ["language"], "at the speaker's edge", "give {it} to the listener's")
+    if options.channel == "none":
+        noisy = "use --channel awgn or rayleigh"
+        refuse_unused(args, ["snr_db", "seed"], "with --channel none", noisy)
+
+
 def edge(args: argparse.Namespace) -> int:
     """Runs an edge until a signal, or for ``args.seconds``."""
     options = options_of(args)
+    check_used(args, options)
     check_range("calls", args.calls, 1, MOST_CALLS)
     check_free(args.listen)
     kind = SpeakerSide if args.speaker else ListenerSide
