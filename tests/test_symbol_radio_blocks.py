@@ -177,7 +177,7 @@ def test_bad_arguments_are_named(block, wrong, said):
 def test_a_loopback_over_a_radio_gives_the_text_without_one(monkeypatch):
     from gnuradio.largesc.tasks import translation_loopback as loopback
 
-    monkeypatch.setattr(loopback, "whisper", lambda source: SmallModel())
+    monkeypatch.setattr(loopback, "large_model", lambda source: SmallModel())
     monkeypatch.setattr(loopback, "load_channel_code", lambda source, symbols: code_of())
     speech, texts = np.concatenate([voice(2.5), quiet(1.0), voice(1.0)]), []
     for radio in ("", "ssb"):

@@ -18,9 +18,10 @@ from gnuradio.largesc.channel_codec.load import load_channel_code, save_channel_
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.cli.translate import srt_time
 from gnuradio.largesc.features.log_mel import BANDS, LogMel, as_bytes, as_whisper, from_bytes
+from gnuradio.largesc.features.model import Hypothesis, LargeModel
 from gnuradio.largesc.features.text import SemanticDecoder, shared
 from gnuradio.largesc.features.voice import Phrases, length_at
-from gnuradio.largesc.features.whisper import STRIDE, Hypothesis
+from gnuradio.largesc.features.whisper import STRIDE
 from gnuradio.largesc.features.window import Features, SemanticEncoder
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.models.store import ModelError, write_sha256
@@ -39,20 +40,16 @@ RATE_HZ, WIDTH = 24000, 6
 WORDS = "the quick brown fox jumps over the lazy dog .".split()
 
 
-class SmallModel:
+class SmallModel(LargeModel):
     """Stands in for Whisper: a feature frame each two log-mel frames, a word each ten frames."""
 
-    name, width, bands = "small", WIDTH, BANDS
+    kind, name, width, languages = "Whisper", "small", WIDTH, ("fr",)
     silence = np.zeros((10, WIDTH), dtype=np.float32)
     confidence = -0.5
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         found = frames[: len(frames) // 2 * 2].reshape(-1, 2, BANDS).mean(axis=1)
         return np.repeat(found.mean(axis=1, keepdims=True), WIDTH, axis=1).astype(np.float32)
-
-    def check_language(self, language: str) -> None:
-        if language != "fr":
-            raise ValueError(f"language {language!r} is unknown to Whisper small: use one of fr")
 
     def decode(self, features, language, forced=(), beam=1, task="translate") -> Hypothesis:
         words = (len(features) - len(self.silence)) // 10

@@ -60,7 +60,7 @@ def test_the_end_of_the_stream_ends_a_window():
     (text,) = receiver.flush()
     assert text.last and receiver.flush() == []
     assert "".join(t.committed for t in [*said, text]).split() == WORDS
-    assert receiver.patience_s == pytest.approx(2.0 + 2.0 * bursts[-2].seconds)
+    assert receiver.patience_s == pytest.approx(2.0 + 2.0 * bursts[-2].seconds(50))
 
 
 def test_a_burst_knows_when_speech_ended():
@@ -111,7 +111,7 @@ def test_latency_is_a_number_where_each_segment_is_a_window():
 
 
 def test_a_loopback_keeps_no_symbols(monkeypatch):
-    monkeypatch.setattr(translation_loopback, "whisper", lambda source: SmallModel())
+    monkeypatch.setattr(translation_loopback, "large_model", lambda source: SmallModel())
     monkeypatch.setattr(translation_loopback, "load_channel_code", lambda *_: code_of())
     link, lags = TranslationLoopback(TranslationOptions(symbols=3), voiced=False), Lags()
     for said in link.run([np.concatenate([voice(3.0), quiet(1.0)])] * 3):

@@ -140,7 +140,7 @@ class Mail:
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(translate_edge, "whisper", lambda source: SmallModel())
+    monkeypatch.setattr(translate_edge, "large_model", lambda source: SmallModel())
     monkeypatch.setattr(translate_edge, "load_channel_code", lambda *_: code_of())
 
 
@@ -235,7 +235,7 @@ def test_a_segment_that_is_too_long_does_no_harm(small):
 def test_messages_of_other_kinds_are_counted(small, capsys):
     now = time.monotonic()
     wrong = [Whole(1, BURST, b"x", now), Whole(1, SEGMENT, b"x", now), Whole(1, 77, b"", now)]
-    wide = SpeakerDevice(OPTIONS, 128)
+    wide = SpeakerDevice(OPTIONS, "whisper-128")
     wrong += [Whole(1, SEGMENT, segment_bytes(s), now) for s in wide.push(voice(1.0))]
     edge, air = through(SpeakerSide, wrong)
     assert edge.counters["unusable"] == 4 and air.told == []

@@ -28,7 +28,7 @@ class Beep:
 def use_small_models(monkeypatch: object) -> None:
     """Small models in place of Whisper, its code and Piper."""
     for module in (tx_module, rx_module):
-        monkeypatch.setattr(module, "whisper", lambda source: SmallModel())
+        monkeypatch.setattr(module, "large_model", lambda source: SmallModel())
         monkeypatch.setattr(module, "load_channel_code", lambda source, symbols: code_of())
     monkeypatch.setattr(rx_module, "Voice", Beep)
 

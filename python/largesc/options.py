@@ -301,14 +301,14 @@ class TranslationOptions:
     """Of the translation link, both ends and the channel between them.
 
     Attributes:
-        language: that is spoken, as Whisper names it.
-        model: Whisper, ``base`` or a folder.
+        language: that is spoken, as the model names it.
+        model: Whisper ``base``, a folder of Whisper or SeamlessM4T v2, or ``hf://owner/name``.
         channel_code: source of the channel code.
         voice: of Piper, ``joe`` or a path.
         segments: lengths, ``fixed``, or eq. 8 ``printed`` or in its ``prose``.
         segment_s: length of a segment in seconds, 0.1 to 10.
         policy: ``agreement``, or ``segment``: each alone.
-        symbols: complex symbols a feature frame of 20 ms.
+        symbols: complex symbols a feature frame, 20 ms with Whisper.
         channel: ``awgn``, ``rayleigh``, or ``none``: features go as they are.
         snr_db: mean SNR of a symbol.
         seed: of the channel.

@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import fields
 from pathlib import Path
 
-from ..features.log_mel import BANDS
+from ..features.fronts import FRONTS
 from ..files import replacing, writable_file
 from ..options import (
     SEGMENT_RULES,
@@ -39,14 +39,14 @@ def add_options(parser: argparse.ArgumentParser, names: Container[str] | None = 
         if names is None or field in names:
             parser.add_argument(name, help=f"{text} [{getattr(default, field)}]", **kind)
 
-    add("--language", "that is spoken, as Whisper names it")
-    add("--model", "Whisper: base, or a folder in CTranslate2's format")
+    add("--language", "that is spoken, as the model names it")
+    add("--model", "Whisper base, a folder of Whisper or SeamlessM4T v2, or hf://OWNER/NAME")
     add("--channel-code", "embedded, or a folder")
     add("--voice", "of Piper: joe, or a path")
     add("--segments", "lengths: fixed, or by the amplitude", choices=SEGMENT_RULES)
     add("--segment-s", "length of a segment", type=float, metavar="S")
     add("--policy", "what is translated together", choices=TRANSLATION_POLICIES)
-    add("--symbols", "complex symbols a frame of 20 ms", type=int, metavar="N")
+    add("--symbols", "complex symbols a frame, of 20 ms with Whisper", type=int, metavar="N")
     add("--channel", "between the ends", choices=SYMBOL_CHANNELS)
     add("--snr", "mean SNR of a symbol in dB", dest="snr_db", type=float, metavar="DB")
     add("--seed", "of the channel", type=int)
@@ -124,8 +124,8 @@ def add_device(commands: object) -> None:
     part.add_argument("--output", metavar="FILE", help="listener: WAV of the English; - for stdout")
     part.add_argument("--srt", type=Path, metavar="FILE", help="listener: subtitles as well")
     part.add_argument(
-        "--bands", type=int, choices=(80, 128),
-        help=f"speaker: of the edge's Whisper; large-v3: 128 [{BANDS}]",
+        "--front", choices=FRONTS,
+        help="speaker: that the edge's model takes; Whisper large-v3: whisper-128 [whisper]",
     )  # fmt: skip
     add_end(part)
     add_options(part, ("segments", "segment_s", "voice"))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from ..features.log_mel import UPLINK_BPS
-from ..features.whisper import FEATURES_PER_S
 from ..files import writable_folder
 from ..speech.files import resampled, write_audio
 from ..speech.format import SAMPLE_RATE_HZ
@@ -38,8 +37,9 @@ def demo(args: argparse.Namespace) -> int:
     for prompt in chosen:
         print(f"said ({prompt.language}):  {prompt.text}\nreference:  {prompt.reference}")
     air = "no channel" if options.channel == "none" else f"{options.channel}, {options.snr_db:g} dB"
+    symbols_per_s = options.symbols * link.model.features_per_s
     air = f"radio {options.radio}, {air}" if options.radio else air
-    print(f"\nunderstood ({air}, {options.symbols * FEATURES_PER_S} symbols a second):")
+    print(f"\nunderstood ({air}, {symbols_per_s:g} symbols a second):")
     screen, steps, lags = Screen(False), [], Lags()
     for step in link.run(np.array_split(source, max(1, len(source) // 960))):
         steps.append(step)
@@ -52,7 +52,7 @@ def demo(args: argparse.Namespace) -> int:
     (output / "english.srt").write_text(
         subtitles([phrase for step in steps for phrase in step.phrases])
     )
-    title = f"{options.language} to English, {air}, {options.symbols} symbols a frame of 20 ms"
+    title = f"{options.language} to English, {air}, {symbols_per_s:g} symbols a second"
     figure = draw_translation(title, source, steps, speech)
     figure.savefig(output / "translation.png", dpi=80)
     plt.close(figure)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..features.log_mel import BANDS
 from ..features.text import Text
 from ..features.voice import Phrases, Voice, length_at
 from ..files import replacing, writable_file
@@ -51,7 +50,7 @@ def device(args: argparse.Namespace) -> int:
         theirs = ["output", "srt", "voice"]
         refuse_unused(args, theirs, "at a speaker's device", "give {it} to the listener's")
         return speaker(args, options)
-    theirs = ["call", "bands", "segments", "segment_s"]
+    theirs = ["call", "front", "segments", "segment_s"]
     refuse_unused(args, theirs, "at a listener's device", "give {it} to the speaker's")
     if args.output is None:
         refuse_unused(args, ["voice"], "without speech", "give --output FILE")
@@ -71,10 +70,10 @@ def tell_facts(args: argparse.Namespace, facts: dict) -> None:
 
 def speaker(args: argparse.Namespace, options: TranslationOptions) -> int:
     """Sends speech to an edge, in real time."""
-    fill(args, call=0, bands=BANDS)
+    fill(args, call=0, front="whisper")
     if not 0 <= args.call <= MOST_CALL:
         raise ValueError(f"--call {args.call}: use 0 to {MOST_CALL}")
-    reader, own = opened(args.input), SpeakerDevice(options, args.bands)
+    reader, own = opened(args.input), SpeakerDevice(options, args.front)
     told = Sender(args.to)
     watches, begin = (told.watch("the edge"),), time.monotonic()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ..channel_codec.load import load_channel_code
+from ..features.load import large_model
 from ..flowgraphs.transport import check_free
 from ..options import MOST_SEED, TranslationOptions, check_range
 from ..packets.pieces import CALL_OVER_S, END, Whole
@@ -17,7 +18,6 @@ from ..tasks.translation import (
     Air,
     SpeakerEdge,
     TranslationReceiver,
-    whisper,
 )
 from ..tasks.translation_packets import (
     BURST,
@@ -49,7 +49,7 @@ class SpeakerSide:
 
     def __init__(self, options: TranslationOptions) -> None:
         code = load_channel_code(options.channel_code, options.symbols)
-        self._edge = SpeakerEdge(options, whisper(options.model), code)
+        self._edge = SpeakerEdge(options, large_model(options.model), code)
         self._air, self.patience_s = Air(options), PATIENCE_S
 
     def take(self, message: bytes) -> Iterator[bytes]:
@@ -86,7 +86,7 @@ class ListenerSide:
 
     def __init__(self, options: TranslationOptions) -> None:
         code = load_channel_code(options.channel_code, options.symbols)
-        self._receiver = TranslationReceiver(options, whisper(options.model), code)
+        self._receiver = TranslationReceiver(options, large_model(options.model), code)
 
     @property
     def patience_s(self) -> float:

@@ -78,10 +78,14 @@ class LogMel:
         if not count:
             return np.zeros((0, self._filters.shape[1]), dtype=np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(self._rest, self._size)
-        spectrum = np.fft.rfft(windows[: count * self.hop : self.hop] * self._window)[:, :BINS]
-        power = np.square(np.abs(spectrum)).astype(np.float32) * self._scale
+        power = self._power(windows[: count * self.hop : self.hop]) * self._scale
         self._rest = self._rest[count * self.hop :]
         return np.log10(np.maximum(power @ self._filters, 10.0**LEAST))
+
+    def _power(self, windows: np.ndarray) -> np.ndarray:
+        """Of each bin that the filters take, ``[n, bins]``."""
+        spectrum = np.fft.rfft(windows * self._window)[:, :BINS]
+        return np.square(np.abs(spectrum)).astype(np.float32)
 
 
 def as_bytes(frames: np.ndarray) -> np.ndarray:

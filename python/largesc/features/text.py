@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .whisper import FEATURES_PER_S, Whisper
+from .model import LargeModel
 from .window import Features
 
 # docs/results/translation/confidence.csv: 4 % of windows lie below without noise, 45 % at -5 dB.
 LEAST_CONFIDENCE = -1.55
 # Nothing is decoded before so much has come.
-FIRST_FRAMES = 50
+FIRST_S = 1.0
 # Of a window. The sender's are of up to 22.5 s; Whisper takes 30 s, silence behind among them.
-MOST_FRAMES = 1250
+MOST_S = 25.0
 LAST_BEAM = 5
 
 
@@ -71,7 +71,7 @@ class SemanticDecoder:
 
     def __init__(
         self,
-        model: Whisper,
+        model: LargeModel,
         language: str,
         task: str = "translate",
         least_confidence: float = LEAST_CONFIDENCE,
@@ -102,11 +102,11 @@ class SemanticDecoder:
             self._now = Window(features.window)
         self.counters["bursts"] += 1
         heard = sum(map(len, self._now.pieces)) + len(frames)
-        if heard > MOST_FRAMES:
+        if heard > MOST_S * self._model.features_per_s:
             self.counters["refused"] += 1
             return found + (self.flush() if features.last else [])
         self._now.pieces.append(np.nan_to_num(frames).astype(np.float32))
-        if features.last or heard >= FIRST_FRAMES:
+        if features.last or heard >= FIRST_S * self._model.features_per_s:
             found.append(self._decoded(features.last))
         return found
 
@@ -134,7 +134,7 @@ class SemanticDecoder:
         else:
             agreed = self._whole_words(tokens, shared(tokens, now.before))
         committed = self._text_behind(now.said, tokens[:agreed])
-        heard_s = len(speech) / FEATURES_PER_S
+        heard_s = len(speech) / self._model.features_per_s
         self.counters["doubtful"] += doubtful
         now.said, now.before = now.said + tokens[:agreed], tokens[agreed:]
         tentative = self._text_behind(now.said, now.before)

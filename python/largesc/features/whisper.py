@@ -4,14 +4,15 @@
 It runs by CTranslate2, on the CPU, in 8 bit.
 """
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from ..models.store import ModelError, made_by_others
 from ..models.whisper import MOST_TOKENS, most_tokens, open_whisper
+from .fronts import whisper_front
 from .log_mel import FRAMES_PER_S, LEAST, WHISPER_HZ, LogMel, as_whisper
+from .model import Hypothesis, LargeModel
 
 INSTALL = "install it: ./bootstrap translate, or as requirements-translation*.txt say"
 FEATURES_PER_S = 50
@@ -23,20 +24,7 @@ HUM_HZ = 120.0
 NO_REPEAT = 4
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """What the decoder makes of features.
-
-    Attributes:
-        tokens: behind the forced ones.
-        confidence: mean log probability of a token.
-    """
-
-    tokens: tuple[int, ...]
-    confidence: float
-
-
-class Whisper:
+class Whisper(LargeModel):
     """A Whisper model of CTranslate2's format.
 
     Args:
@@ -46,13 +34,10 @@ class Whisper:
     Raises:
         ModelError: it is not there, or not what it should be.
 
-    Attributes:
-        name: the source.
-        width: numbers a feature frame, 50 of which come a second.
-        bands: mel bands that its front takes.
-        languages: that it understands.
-        silence: features of silence behind speech, ``[100, width]``.
+    Attributes are those of every :class:`LargeModel`; 50 feature frames come a second.
     """
+
+    kind, stride = "Whisper", STRIDE
 
     def __init__(self, source: str = "base", threads: int = 1) -> None:
         loaded = open_whisper(source, INSTALL, threads)
@@ -61,6 +46,7 @@ class Whisper:
         with made_by_others(source):
             self._model, self._words = loaded.model, loaded.hf_tokenizer
             self.name, self.bands = source, self._model.n_mels
+            self.front = whisper_front(self.bands)
             self.languages = tuple(sorted(loaded.supported_languages))
             if not self._model.is_multilingual:
                 raise ModelError(f"Whisper model {source!r} knows English only: give another")
@@ -88,14 +74,6 @@ class Whisper:
         view = ctranslate2.StorageView.from_array(window)
         return np.array(self._model.encode(view, to_cpu=True))[0].astype(np.float32)
 
-    def check_language(self, language: str) -> None:
-        """Raises :class:`ValueError` for a language that the model does not know."""
-        if language not in self.languages:
-            raise ValueError(
-                f"language {language!r} is unknown to Whisper {self.name}: use one of "
-                f"{', '.join(self.languages)}"
-            )
-
     def decode(
         self,
         features: np.ndarray,
@@ -104,15 +82,7 @@ class Whisper:
         beam: int = 1,
         task: str = "translate",
     ) -> Hypothesis:
-        """Text of features ``[n, width]``, which end with silence, as tokens.
-
-        Args:
-            features: of at most 30 s.
-            language: that is spoken.
-            forced: tokens that the text begins with.
-            beam: hypotheses that are followed.
-            task: ``translate`` into English, or ``transcribe``.
-        """
+        """Text of features, see :meth:`LargeModel.decode`; with 100 frames of silence behind."""
         import ctranslate2
 
         prompt = [*self._tokenizer(language, task).sot_sequence, self._no_times(language), *forced]
@@ -136,7 +106,7 @@ class Whisper:
         return Hypothesis(tokens, float(found.scores[0]))
 
     def text(self, tokens: tuple[int, ...]) -> str:
-        """Returns the text that tokens stand for."""
+        """Returns the text that tokens stand for, by its tokenizer."""
         return self._words.decode(list(tokens))
 
     def _no_times(self, language: str) -> int:

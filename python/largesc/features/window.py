@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge's encoder on a growing window of speech: each feature frame is sent once.
 
-Whisper's encoder looks both ways, so that frames change while speech goes on. They are sent
+Encoders of large models look both ways, so that frames change while speech goes on. They are sent
 half a second late: by then they have heard what follows them.
+
+Steps are frames of the front, 100 a second; the model makes a feature frame of a few of them.
 """
 
 from dataclasses import dataclass
@@ -10,13 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .log_mel import FRAMES_PER_S, LEAST, from_bytes
-from .whisper import STRIDE, Whisper
+from .model import LargeModel
 
 POLICIES = ("agreement", "segment")
 BLOCK_FRAMES = 4
-# The same in log-mel frames.
-BLOCK_STEPS = BLOCK_FRAMES * STRIDE
-LOOK_AHEAD_FRAMES = 24
+LOOK_AHEAD_STEPS = 48
 TAIL = FRAMES_PER_S // 2
 # A window ends at a pause; from the first length on at a quiet place, at the second anywhere.
 LONG_S, LONGEST_S = 10.0, 15.0
@@ -57,7 +57,7 @@ class SemanticEncoder:
         ValueError: the policy is unknown.
     """
 
-    def __init__(self, model: Whisper, policy: str = "agreement") -> None:
+    def __init__(self, model: LargeModel, policy: str = "agreement") -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy {policy!r} is unknown: use one of {', '.join(POLICIES)}")
         self._model, self.policy = model, policy
@@ -97,13 +97,14 @@ class SemanticEncoder:
         return self._out(len(self._heard), over=False)
 
     def _quiet_place(self) -> int:
-        """Where in what was not sent yet the window may end, in log-mel frames; 0: nowhere.
+        """Where in what was not sent yet the window may end, in steps; 0: nowhere.
 
         A whole number of blocks: filled up blocks would take longer on the air than the speech,
         and where there is no pause nothing would catch up.
         """
         level = self._heard.max(axis=1)
-        first = self._sent * STRIDE + QUIET_FRAMES
+        stride = self._model.stride
+        first = self._sent * stride + QUIET_FRAMES
         if first + 2 * QUIET_FRAMES > len(level):
             return 0
         around = np.convolve(level, np.ones(2 * QUIET_FRAMES) / (2 * QUIET_FRAMES), "same")
@@ -111,14 +112,15 @@ class SemanticEncoder:
         long = len(level) >= FRAMES_PER_S * LONGEST_S
         if not long and around[place] >= level.mean() - QUIET_DECADES:
             return 0
-        return max(round(place / BLOCK_STEPS), self._sent // BLOCK_FRAMES + 1) * BLOCK_STEPS
+        block = BLOCK_FRAMES * stride
+        return max(round(place / block), self._sent // BLOCK_FRAMES + 1) * block
 
     def _out(self, end: int, over: bool) -> list[Features]:
-        """Encodes up to the log-mel frame ``end`` and gives out what may go."""
+        """Encodes up to the step ``end`` and gives out what may go."""
         quiet = np.full((TAIL, self._model.bands), LEAST, dtype=np.float32)
         found = self._model.encode(np.concatenate([self._heard[:end], quiet]))
-        heard = -(-end // STRIDE)
-        until = heard if over else heard - LOOK_AHEAD_FRAMES
+        heard = -(-end // self._model.stride)
+        until = heard if over else heard - LOOK_AHEAD_STEPS // self._model.stride
         count = max(0, until - self._sent)
         # Whole blocks: of the silence behind where the window is over, else what is left waits.
         blocks = -(-count // BLOCK_FRAMES) if over else count // BLOCK_FRAMES

@@ -21,6 +21,8 @@ from ..files import replacing
 EMBEDDED = Path(__file__).parent / "embedded"
 # Float32 in every file: an entry is a sum over its usage, both large.
 CODEBOOK_BUFFERS = ("cluster_usage", "embedding_sum", "_initialized")
+# Of a repository on the hub: configs and official checkpoints.
+FILES = ("*.json", "tokenizer-*.safetensors", "model.safetensors", "*.model")
 SCALE_SUFFIX = ".int8_scale"
 
 
@@ -48,15 +50,23 @@ def resolve(source: str, part: str) -> Path:
     return path
 
 
-def download(source: str) -> Path:
-    """Snapshot of a hub repository, from the local cache when there is no network."""
+def download(source: str, files: tuple[str, ...] = FILES) -> Path:
+    """Snapshot of a hub repository, from the local cache when there is no network.
+
+    Args:
+        source: ``hf://owner/name[@revision]``.
+        files: patterns of those that are wanted.
+
+    Raises:
+        ModelError: it cannot be fetched, or the source is of another form.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = source.removeprefix("hf://").partition("@")
-    patterns = ["*.json", "tokenizer-*.safetensors", "model.safetensors", "*.model"]
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+        found = snapshot_download(name, revision=revision or None, allow_patterns=list(files))
+        return Path(found)
     except HFValidationError as error:
         raise ModelError(f"{source!r} is not of the form hf://owner/name[@revision]") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -31,6 +31,7 @@ from ..channel_codec.load import PART, load_channel_code
 from ..evaluation.cache import Cache, key_of
 from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.own import OwnSystem
+from ..features.load import large_model
 from ..features.text import LAST_BEAM, LEAST_CONFIDENCE
 from ..models.packaged import sha256_of
 from ..models.store import resolve
@@ -39,7 +40,7 @@ from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 from ..speech.prompts import RATE_HZ, Prompt, prompts, speech_of
 from ..tables import markdown
-from ..tasks.translation import Air, Burst, TranslationReceiver, TranslationSender, whisper
+from ..tasks.translation import Air, Burst, TranslationReceiver, TranslationSender
 from ..tasks.translation_loopback import Lags, TranslationLoopback
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
@@ -88,7 +89,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def sent(prompt: Prompt, codec: str) -> list[Burst]:
     """Features of a prompt as it comes behind a codec; ``codec`` is empty for none."""
     options = TranslationOptions(language=prompt.language, channel="none", **WHOLE)
-    sender = TranslationSender(options, whisper(options.model), None)
+    sender = TranslationSender(options, large_model(options.model), None)
     speech = coded(padded(prompt), codec)
     return [*sender.push(speech), *sender.flush()]
 
@@ -114,7 +115,7 @@ def heard(prompt: Prompt, options: TranslationOptions, codec: str) -> str:
     code = None
     if options.channel != "none":
         code = load_code(options.symbols)
-    receiver = TranslationReceiver(options, whisper(options.model), code)
+    receiver = TranslationReceiver(options, large_model(options.model), code)
     air, texts = Air(options), []
     for burst in sent(prompt, codec):
         if code is not None:
@@ -297,7 +298,7 @@ def confidences(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> 
 
 def confidences_of(prompt: Prompt, snr_db: float | None, seed: int) -> list[float]:
     """Of each window of a prompt, behind AWGN where there is an SNR."""
-    model, code, found = whisper("base"), load_code(SYMBOLS[0]), []
+    model, code, found = large_model("base"), load_code(SYMBOLS[0]), []
     channel = None if snr_db is None else SymbolChannel("awgn", snr_db, seed)
     for burst in sent(prompt, ""):
         frames = burst.symbols

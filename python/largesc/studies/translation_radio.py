@@ -12,6 +12,8 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from ..evaluation.cache import Cache, key_of
+from ..features.load import large_model
+from ..features.whisper import FEATURES_PER_S
 from ..options import TranslationOptions
 from ..radio.air import Fading
 from ..radio.preamble import PREAMBLE_SYMBOLS
@@ -24,7 +26,7 @@ from ..radio.symbol_burst import (
     spread_order,
 )
 from ..speech.prompts import Prompt
-from ..tasks.translation import Burst, TranslationReceiver, whisper
+from ..tasks.translation import Burst, TranslationReceiver
 from ..tasks.translation_radio import (
     RadioAir,
     RadioReceiver,
@@ -90,11 +92,14 @@ class ToldAir:
 def over_radio(prompt: Prompt, options: TranslationOptions, told: bool) -> dict:
     """Text of a prompt, and what the modem counted."""
     code = load_code(options.symbols)
-    receiver = TranslationReceiver(options, whisper(options.model), code)
+    receiver = TranslationReceiver(options, large_model(options.model), code)
     air, texts, at_s = ToldAir(options) if told else RadioAir(options), [], 0.0
     for burst in sent(prompt, ""):
         symbols, gain = code.encode(burst.symbols)
-        burst, at_s = replace(burst, symbols=symbols, gain_steps=gain), at_s + burst.seconds
+        burst, at_s = (
+            replace(burst, symbols=symbols, gain_steps=gain),
+            at_s + burst.seconds(FEATURES_PER_S),
+        )
         received = air(burst, at_s)
         for one in received if told else received[0]:
             texts += receiver.push(one)

@@ -14,9 +14,10 @@ import torch
 
 from ..channel.symbols import SymbolChannel
 from ..channel_codec.linear import BLOCK_FRAMES, LinearCode
-from ..features.log_mel import BANDS, LogMel, as_bytes
+from ..features.fronts import FRONTS, open_front
+from ..features.log_mel import as_bytes
+from ..features.model import LargeModel
 from ..features.text import SemanticDecoder, Text
-from ..features.whisper import FEATURES_PER_S, Whisper
 from ..features.window import Features, SemanticEncoder
 from ..options import TranslationOptions, check_range
 from ..speech.format import SAMPLE_RATE_HZ
@@ -57,19 +58,18 @@ class Burst:
     speech_end: int
     snr_db: float | None = None
 
-    @property
-    def seconds(self) -> float:
-        """Returns the time in s that the burst takes on the air."""
-        return len(self.h) * BLOCK_FRAMES / FEATURES_PER_S
+    def seconds(self, features_per_s: float) -> float:
+        """How long it takes on the air, as long as the speech that so many features tell of."""
+        return len(self.h) * BLOCK_FRAMES / features_per_s
 
 
-def check_width(options: TranslationOptions, model: Whisper, code: LinearCode | None) -> None:
+def check_width(options: TranslationOptions, model: LargeModel, code: LinearCode | None) -> None:
     """Raises :class:`ValueError` for a channel code of another model's features."""
     if code is not None and code.width != model.width:
         raise ValueError(
             f"the channel code {options.channel_code!r} takes {code.width} numbers a frame, "
-            f"Whisper {options.model} gives {model.width}: fit one with "
-            "`largesc train channel-code`"
+            f"{model.kind} {options.model} gives {model.width}: fit one with "
+            f"`largesc train channel-code --whisper {options.model}`"
         )
 
 
@@ -78,16 +78,18 @@ class Sound:
     """A segment of speech as a device sends it to its edge.
 
     Attributes:
-        frames: log-mel in 8 bit, uint8 ``[n, bands]``, see :func:`.log_mel.as_bytes`.
+        frames: of the front in 8 bit, uint8 ``[n, bands]``, see :func:`.log_mel.as_bytes`.
         end: number of the sample, of 24 kHz speech, behind it.
         speech_end: number of the sample behind the last that sounds so far.
         last: a pause follows.
+        front: that made them.
     """
 
     frames: np.ndarray
     end: int
     speech_end: int
     last: bool
+    front: str = "whisper"
 
 
 class SpeakerDevice:
@@ -95,12 +97,15 @@ class SpeakerDevice:
 
     Args:
         options: of the link: lengths of segments.
-        bands: that the edge's model takes.
+        front: that the edge's model takes, one of :data:`.fronts.FRONTS`.
+
+    Raises:
+        ValueError: the front is unknown.
     """
 
-    def __init__(self, options: TranslationOptions, bands: int = BANDS) -> None:
+    def __init__(self, options: TranslationOptions, front: str = "whisper") -> None:
         self._segmenter = Segmenter(SAMPLE_RATE_HZ, options.segment_s, options.segments)
-        self._front = LogMel(SAMPLE_RATE_HZ, bands)
+        self._front, self._name = open_front(front, SAMPLE_RATE_HZ), front
         self.segments = 0
 
     @property
@@ -121,7 +126,7 @@ class SpeakerDevice:
         frames = as_bytes(self._front.push(segment.samples))
         if segment.last:
             self._front.reset()
-        return Sound(frames, segment.end, segment.speech_end, segment.last)
+        return Sound(frames, segment.end, segment.speech_end, segment.last, self._name)
 
 
 class SpeakerEdge:
@@ -137,12 +142,13 @@ class SpeakerEdge:
     """
 
     def __init__(
-        self, options: TranslationOptions, model: Whisper, code: LinearCode | None
+        self, options: TranslationOptions, model: LargeModel, code: LinearCode | None
     ) -> None:
         check_width(options, model, code)
         self._encoder = SemanticEncoder(model, options.policy)
-        self._code = code
-        self._newest = Sound(np.zeros((0, model.bands), dtype=np.uint8), 0, 0, True)
+        self._code, self._front = code, model.front
+        nothing = np.zeros((0, FRONTS[model.front]), dtype=np.uint8)
+        self._newest = Sound(nothing, 0, 0, True, model.front)
         self.bursts = 0
 
     def push(self, sound: Sound) -> Iterator[Burst]:
@@ -151,6 +157,11 @@ class SpeakerEdge:
         Raises:
             ValueError: it is not as the model takes it; see :meth:`SemanticEncoder.push`.
         """
+        if sound.front != self._front:
+            raise ValueError(
+                f"a segment of the front {sound.front}: the model takes that of "
+                f"`largesc translate device --front {self._front}`"
+            )
         found = self._encoder.push(sound.frames, sound.last)
         self._newest = sound
         return (self._burst(features, sound) for features in found)
@@ -194,9 +205,9 @@ class TranslationSender:
     """
 
     def __init__(
-        self, options: TranslationOptions, model: Whisper, code: LinearCode | None
+        self, options: TranslationOptions, model: LargeModel, code: LinearCode | None
     ) -> None:
-        self._device = SpeakerDevice(options, model.bands)
+        self._device = SpeakerDevice(options, model.front)
         self._edge = SpeakerEdge(options, model, code)
 
     @property
@@ -267,11 +278,12 @@ class TranslationReceiver:
     """
 
     def __init__(
-        self, options: TranslationOptions, model: Whisper, code: LinearCode | None
+        self, options: TranslationOptions, model: LargeModel, code: LinearCode | None
     ) -> None:
         check_width(options, model, code)
         self._decoder = SemanticDecoder(model, options.language)
         self._code, self._snr_db = code, options.snr_db
+        self._features_per_s = model.features_per_s
         self._order, self._refused, self.patience_s = BurstOrder(), 0, PATIENCE_S
 
     def set_snr_db(self, snr_db: float) -> None:
@@ -305,7 +317,7 @@ class TranslationReceiver:
         turn = self._order.take(burst.index)
         if turn == "late":
             return []
-        self.patience_s = PATIENCE_S + 2.0 * burst.seconds
+        self.patience_s = PATIENCE_S + 2.0 * burst.seconds(self._features_per_s)
         # Windows of a sender that began anew may have the numbers of old ones.
         texts = self.flush() if turn == "anew" else []
         return texts + self._decoder.push(Features(frames, burst.window, burst.first, burst.last))
@@ -324,7 +336,7 @@ class TranslationReceiver:
 
 
 class Air:
-    """y = h x + n of a burst, h one for each block of 80 ms.
+    """y = h x + n of a burst, h one for each block of four frames, with Whisper 80 ms.
 
     Args:
         options: of the link, checked.
@@ -353,13 +365,3 @@ class Air:
         self._channel.kind = self.kind
         y, h = self._channel(torch.from_numpy(burst.symbols))
         return Burst(**vars(burst) | {"symbols": y.numpy(), "h": h.numpy()})
-
-
-def whisper(source: str) -> Whisper:
-    """The model of ``source``, loaded once a process."""
-    if source not in _MODELS:
-        _MODELS[source] = Whisper(source)
-    return _MODELS[source]
-
-
-_MODELS: dict[str, Whisper] = {}

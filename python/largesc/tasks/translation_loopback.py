@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..channel_codec.load import load_channel_code
+from ..features.load import large_model
 from ..features.text import Text
 from ..features.voice import Phrases, Voice, length_at
 from ..options import TranslationOptions
 from ..speech.format import SAMPLE_RATE_HZ
-from .translation import Air, Burst, TranslationReceiver, TranslationSender, whisper
+from .translation import Air, Burst, TranslationReceiver, TranslationSender
 from .translation_radio import RadioAir
 
 
@@ -50,14 +51,14 @@ class TranslationLoopback:
 
     def __init__(self, options: TranslationOptions, voiced: bool = True) -> None:
         options.checked()
-        self.options, self.model = options, whisper(options.model)
+        self.options, self.model = options, large_model(options.model)
         self.code = None
         if options.channel != "none" or options.radio:
             self.code = load_channel_code(options.channel_code, options.symbols)
         self.sender = TranslationSender(options, self.model, self.code)
         self.receiver = TranslationReceiver(options, self.model, self.code)
         self._air, self._phrases = Air(options), Phrases()
-        self.radio = RadioAir(options) if options.radio else None
+        self.radio = RadioAir(options, self.model.features_per_s) if options.radio else None
         self._voice = Voice(options.voice) if voiced else None
         if self._voice is not None:
             # The first time takes seconds.
@@ -83,7 +84,7 @@ class TranslationLoopback:
             sent_s = self._done("sender", burst.spoken / SAMPLE_RATE_HZ, took)
             self.computing_s += took
             if self.radio is None:
-                received, air_s = [self._air(burst)], burst.seconds
+                received, air_s = [self._air(burst)], burst.seconds(self.model.features_per_s)
             else:
                 received, air_s = self.radio(burst, sent_s)
             there_s = self._done("air", sent_s, air_s)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What devices and edges of the translation link tell each other, as bytes.
 
-SEGMENT  device to edge: end and end of speech, samples as 64 bit; last, bands; frames, 8 bit each
+SEGMENT  device to edge: end and end of speech, samples as 64 bit; last, front; frames, 8 bit each
 BURST    edge to edge: index, window, first frame; last, gain, blocks, symbols a block; spoken and
          end of speech; h of each block, complex of 32 bit; symbols, complex of 16 bit
 TEXT     edge to device: a JSON object with the attributes of :class:`Text`
@@ -16,10 +16,13 @@ from dataclasses import asdict
 
 import numpy as np
 
+from ..features.fronts import FRONTS
 from ..features.text import Text
 from .translation import Burst, Sound
 
 SEGMENT, BURST, TEXT = 1, 2, 3
+# What the byte of the front says. Those of Whisper are as many as their bands.
+FRONT_BYTES = {"whisper": 80, "whisper-128": 128, "seamless": 208}
 SEGMENT_HEAD = struct.Struct(">QQBB")
 BURST_HEAD = struct.Struct(">QIIBbHHQQ")
 MOST_LETTERS = 10_000
@@ -27,7 +30,7 @@ MOST_LETTERS = 10_000
 
 def segment_bytes(sound: Sound) -> bytes:
     """Returns a segment of speech as the bytes of SEGMENT."""
-    head = SEGMENT_HEAD.pack(sound.end, sound.speech_end, sound.last, sound.frames.shape[1])
+    head = SEGMENT_HEAD.pack(sound.end, sound.speech_end, sound.last, FRONT_BYTES[sound.front])
     return head + sound.frames.tobytes()
 
 
@@ -39,12 +42,15 @@ def read_segment(message: bytes) -> Sound:
     """
     if len(message) < SEGMENT_HEAD.size:
         raise ValueError(f"a segment of {len(message)} bytes is cut")
-    end, speech_end, last, bands = SEGMENT_HEAD.unpack_from(message)
-    size = len(message) - SEGMENT_HEAD.size
-    if not bands or size % bands or last > 1:
+    end, speech_end, last, front = SEGMENT_HEAD.unpack_from(message)
+    names = {number: name for name, number in FRONT_BYTES.items()}
+    if front not in names:
+        raise ValueError(f"a segment of the unknown front {front}")
+    size, bands = len(message) - SEGMENT_HEAD.size, FRONTS[names[front]]
+    if size % bands or last > 1:
         raise ValueError(f"a segment of {size} bytes in {bands} bands")
     frames = np.frombuffer(message, dtype=np.uint8, offset=SEGMENT_HEAD.size)
-    return Sound(frames.reshape(-1, bands), end, speech_end, bool(last))
+    return Sound(frames.reshape(-1, bands), end, speech_end, bool(last), names[front])
 
 
 def burst_bytes(burst: Burst) -> bytes:

@@ -40,38 +40,50 @@ GREATEST = 3.5
 
 
 def check_fits(
-    profile: str, symbols: int, segment_s: float = TranslationOptions.segment_s
+    profile: str,
+    symbols: int,
+    segment_s: float = TranslationOptions.segment_s,
+    features_per_s: float = FEATURES_PER_S,
 ) -> RadioProfile:
     """The profile, where it carries ``symbols`` a frame as fast as they come.
 
     Args:
         profile, symbols: as of :class:`RadioSender`.
         segment_s: length of a segment of speech, each of which is a burst.
+        features_per_s: feature frames a second, Whisper's if nothing is said.
 
     Raises:
         ValueError: it does not, or there is no such profile.
     """
     found = find_symbol_profile(profile)
     check_range("symbols", symbols, 1, MOST_SYMBOLS // BLOCK_FRAMES)
-    if time_share(found, symbols, segment_s) > 1.0:
-        fewer = [n for n in range(1, symbols) if time_share(found, n, segment_s) <= 1.0]
-        wider = [n for n, p in SYMBOL_PROFILES.items() if time_share(p, symbols, segment_s) <= 1.0]
+
+    def fits(of: RadioProfile, count: int) -> bool:
+        return time_share(of, count, segment_s, features_per_s) <= 1.0
+
+    if not fits(found, symbols):
+        fewer = [n for n in range(1, symbols) if fits(found, n)]
+        wider = [n for n, p in SYMBOL_PROFILES.items() if fits(p, symbols)]
         # Short segments are mostly overhead.
         short = segment_s < TranslationOptions.segment_s
         ways = [f"at most {n}" for n in fewer[-1:]] + ["longer segments"] * short
         ways += [f"the profile {name}" for name in wider[:1]]
         raise ValueError(
-            f"symbols {symbols} a frame of 20 ms, in segments of {segment_s:g} s, are more than "
-            f"the profile {profile} carries as fast as they come: use {', or '.join(ways)}"
+            f"symbols {symbols} a frame of {1000 / features_per_s:g} ms, in segments of "
+            f"{segment_s:g} s, are more than the profile {profile} carries as fast as they come: "
+            f"use {', or '.join(ways)}"
         )
     return found
 
 
 def time_share(
-    profile: RadioProfile, symbols: int, segment_s: float = TranslationOptions.segment_s
+    profile: RadioProfile,
+    symbols: int,
+    segment_s: float = TranslationOptions.segment_s,
+    features_per_s: float = FEATURES_PER_S,
 ) -> float:
     """Time on the air of a segment, all overhead included, by its length."""
-    count = round(segment_s * FEATURES_PER_S * symbols)
+    count = round(segment_s * features_per_s * symbols)
     bursts = -(-count // most_burst(symbols))
     total = bursts * burst_symbols(-(-count // bursts))
     return total / profile.symbol_rate / segment_s
@@ -89,6 +101,7 @@ class RadioSender:
     Args:
         profile: ``ssb``, ``medium`` or ``narrow``.
         symbols: complex symbols a feature frame.
+        features_per_s: feature frames a second.
 
     Raises:
         ValueError: the profile is unknown, or too slow for so many symbols.
@@ -97,8 +110,8 @@ class RadioSender:
         sent: bursts on the air so far.
     """
 
-    def __init__(self, profile: str, symbols: int) -> None:
-        self.profile = check_fits(profile, symbols)
+    def __init__(self, profile: str, symbols: int, features_per_s: float = FEATURES_PER_S) -> None:
+        self.profile = check_fits(profile, symbols, features_per_s=features_per_s)
         self._symbols, self.sent = symbols, 0
 
     def push(self, burst: Burst) -> np.ndarray:
@@ -137,7 +150,7 @@ class RadioReceiver:
     """Samples from the air to bursts of the link, with their gain and SNR as measured.
 
     Args:
-        profile, symbols: as at the sender.
+        profile, symbols, features_per_s: as at the sender.
 
     Counters, in :attr:`counters`: those of :class:`SymbolBurstReceiver`, and ``other_symbols``,
     bursts of a sender with another number of symbols a frame.
@@ -146,8 +159,8 @@ class RadioReceiver:
         ValueError: the profile is unknown, or too slow for so many symbols.
     """
 
-    def __init__(self, profile: str, symbols: int) -> None:
-        self.profile = check_fits(profile, symbols)
+    def __init__(self, profile: str, symbols: int, features_per_s: float = FEATURES_PER_S) -> None:
+        self.profile = check_fits(profile, symbols, features_per_s=features_per_s)
         self._receiver, self._symbols = SymbolBurstReceiver(self.profile, self._count), symbols
         self.counters = self._receiver.counters
         self.counters["other_symbols"] = 0
@@ -206,16 +219,22 @@ class RadioAir:
 
     Args:
         options: of the link, checked; with ``rayleigh`` the signal fades.
+        features_per_s: feature frames a second.
         offset_hz: of the carrier.
 
     Raises:
         ValueError: the profile is unknown, or too slow for symbols and segments of the options.
     """
 
-    def __init__(self, options: TranslationOptions, offset_hz: float = 50.0) -> None:
-        check_fits(options.radio, options.symbols, options.segment_s)
-        self._sender = RadioSender(options.radio, options.symbols)
-        self.receiver = RadioReceiver(options.radio, options.symbols)
+    def __init__(
+        self,
+        options: TranslationOptions,
+        features_per_s: float = FEATURES_PER_S,
+        offset_hz: float = 50.0,
+    ) -> None:
+        check_fits(options.radio, options.symbols, options.segment_s, features_per_s)
+        self._sender = RadioSender(options.radio, options.symbols, features_per_s)
+        self.receiver = RadioReceiver(options.radio, options.symbols, features_per_s)
         self.profile = self._sender.profile
         self._air = SimulatedAir(
             self.profile,

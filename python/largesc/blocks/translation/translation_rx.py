@@ -11,11 +11,12 @@ from gnuradio import gr
 
 from ..._core import keys
 from ...channel_codec.load import load_channel_code
+from ...features.load import large_model
 from ...features.text import Text
 from ...features.voice import Phrases, Voice, length_at
 from ...options import MODES, TranslationOptions, check_choice
 from ...speech.format import SAMPLE_RATE_HZ
-from ...tasks.translation import TranslationReceiver, whisper
+from ...tasks.translation import TranslationReceiver
 from ..block_base import ThreadedBlock, setter
 from ..messages import to_pmt
 from .bursts import Burst, read_burst
@@ -39,8 +40,8 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
     or, live, when nothing has come for 2 s and twice the speech of the last burst.
 
     Args:
-        language: that is spoken, as Whisper names it.
-        model: Whisper, ``base`` or a folder.
+        language: that is spoken, as the model names it.
+        model: Whisper ``base``, a folder of Whisper or SeamlessM4T v2, or ``hf://owner/name``.
         channel_code: as the sender's.
         symbols: as the sender's.
         snr_db: mean SNR that the decoder reckons with, where a burst does not bring its own, as
@@ -78,7 +79,7 @@ class translation_rx(ThreadedBlock, gr.sync_block):  # noqa: N801
         self.begin()
 
     def begin(self) -> None:
-        model = whisper(self._options.model)
+        model = large_model(self._options.model)
         self._receiver = TranslationReceiver(self._options, model, self._code)
         self._bursts: queue.Queue = queue.Queue()
         self._speech: queue.Queue = queue.Queue()

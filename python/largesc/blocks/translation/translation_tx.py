@@ -9,9 +9,10 @@ from gnuradio import gr
 
 from ... import _blocks
 from ...channel_codec.load import load_channel_code
+from ...features.load import large_model
 from ...options import TranslationOptions
 from ...speech.format import SAMPLE_RATE_HZ
-from ...tasks.translation import TranslationSender, whisper
+from ...tasks.translation import TranslationSender
 from ..block_base import ThreadedBlock
 from .bursts import burst_pdu, end_of_bursts
 
@@ -23,16 +24,16 @@ IDLE_S = 0.002
 class translation_tx(ThreadedBlock, gr.basic_block):  # noqa: N801
     """24 kHz speech in another language to `symbols` PDUs, one a segment.
 
-    Segments are cut, features of Whisper found in a thread, and coded to complex symbols of mean
-    power 1. Silence is not sent. Up to 5 s of speech wait for the model; then the stream does.
+    Segments are cut, features of a large model found in a thread, and coded to complex symbols of
+    mean power 1. Silence is not sent. Up to 5 s of speech wait for the model; then the stream does.
 
     Input: float stream. Output: message ports `symbols` (complex; metadata: burst_index, window,
     first_frame, last, gain_steps, spoken_sample, speech_end_sample, fading), `status`.
 
     Args:
-        model: Whisper, ``base`` or a folder.
+        model: Whisper ``base``, a folder of Whisper or SeamlessM4T v2, or ``hf://owner/name``.
         channel_code: source of the channel code.
-        symbols: complex symbols a feature frame of 20 ms.
+        symbols: complex symbols a feature frame, with Whisper 20 ms.
         segments: lengths, ``fixed``, ``printed`` or ``prose``.
         segment_s: length of a segment in seconds.
         policy: ``agreement`` or ``segment``.
@@ -63,7 +64,9 @@ class translation_tx(ThreadedBlock, gr.basic_block):  # noqa: N801
         self.begin()
 
     def begin(self) -> None:
-        self._sender = TranslationSender(self._options, whisper(self._options.model), self._code)
+        self._sender = TranslationSender(
+            self._options, large_model(self._options.model), self._code
+        )
         self._pieces: queue.Queue = queue.Queue(MOST_PIECES)
         self._over = False
 

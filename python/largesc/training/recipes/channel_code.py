@@ -17,16 +17,18 @@ import numpy as np
 
 from ...channel_codec.linear import BLOCK_FRAMES, Statistics
 from ...channel_codec.load import save_channel_code
-from ...features.log_mel import LEAST, LogMel
-from ...features.whisper import FEATURES_PER_S, INSTALL, Whisper
+from ...features.fronts import FRONTS, open_front
+from ...features.load import loaded
+from ...features.log_mel import LEAST
+from ...features.model import LargeModel
 from ...files import writable_folder
-from ...models.packaged import whisper_folder
 from ...models.store import write_sha256
 from ...speech.files import read_audio, rows_of
 from ...speech.format import SAMPLE_RATE_HZ
 from ...speech.prompts import PACKAGE, RATE_HZ, Prompt, prompts, speech_of
 from ..config import read_config
-from ..whisper_weights import layers_of, read_variables
+from ..large_model import variables_of
+from ..whisper_weights import layers_of
 
 DEFAULT_CONFIG = Path(__file__).parent / "channel_code.yaml"
 CONFIG_KEYS = ("seed", "minutes", "least_s", "prompts", "symbols")
@@ -71,11 +73,11 @@ def fitted_prompts(languages: list[str]) -> list[Prompt]:
     return [prompt for language in languages for prompt in prompts(language, fitted=True)]
 
 
-def features_of(model: Whisper, samples: np.ndarray, rate_hz: int) -> np.ndarray:
+def features_of(model: LargeModel, samples: np.ndarray, rate_hz: int) -> np.ndarray:
     """Whole blocks of features of an utterance, at most 15 s."""
-    frames = LogMel(rate_hz, model.bands).push(samples)[:LONGEST_FRAMES]
-    quiet = np.full((TAIL_FRAMES, model.bands), LEAST, dtype=np.float32)
-    blocks = len(frames) // 2 // BLOCK_FRAMES
+    frames = open_front(model.front, rate_hz).push(samples)[:LONGEST_FRAMES]
+    quiet = np.full((TAIL_FRAMES, FRONTS[model.front]), LEAST, dtype=np.float32)
+    blocks = len(frames) // model.stride // BLOCK_FRAMES
     return model.encode(np.concatenate([frames, quiet]))[: blocks * BLOCK_FRAMES]
 
 
@@ -88,8 +90,7 @@ def fit(features: list[np.ndarray], variables: dict[str, np.ndarray], symbols: i
     frames, width = sum(map(len, features)), features[0].shape[1]
     if frames < 4 * BLOCK_FRAMES * width:
         raise ValueError(
-            f"{frames} frames of features are too few: give at least {4 * BLOCK_FRAMES * width}, "
-            f"{4 * BLOCK_FRAMES * width // 50} s of speech"
+            f"{frames} frames of features are too few: give at least {4 * BLOCK_FRAMES * width}"
         )
     mean = sum(f.sum(axis=0, dtype=np.float64) for f in features) / frames
     weight = weight_of(variables)
@@ -112,18 +113,19 @@ def fit(features: list[np.ndarray], variables: dict[str, np.ndarray], symbols: i
 
 def train(config: dict, source: Path, whisper: str, output: Path) -> Statistics:
     """Fits the code to speech, writes it to ``output`` and returns its statistics."""
-    model = Whisper(whisper)
+    model = loaded(whisper)
     features, frames = [], Counter()
     for samples, rate_hz, corpus in speech(config, source):
         features.append(features_of(model, samples, rate_hz))
         frames[corpus] += len(features[-1])
-    variables = read_variables(whisper_folder(whisper, INSTALL) / "model.bin")
-    found = fit(features, variables, config["symbols"])
+    found = fit(features, variables_of(model), config["symbols"])
     facts = {
         "model": whisper if whisper == "base" else Path(whisper).name,
         "width": model.width,
         "directions": found.basis.shape[1],
-        "minutes": {corpus: round(frames[corpus] / FEATURES_PER_S / 60, 1) for corpus in frames},
+        "minutes": {
+            corpus: round(frames[corpus] / model.features_per_s / 60, 1) for corpus in frames
+        },
     }
     save_channel_code(found, facts, output)
     write_sha256(output)
@@ -137,7 +139,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="YAML [%(default)s]")
     parser.add_argument("--speech", type=Path, required=True, help="folder, or a table of speech")
-    parser.add_argument("--whisper", default="base", help="base, or a folder [%(default)s]")
+    parser.add_argument(
+        "--whisper",
+        default="base",
+        help="Whisper base, a folder of Whisper or SeamlessM4T v2, or hf://OWNER/NAME [base]",
+    )
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     args = parser.parse_args(arguments)
     # Before the work, which takes an hour.
