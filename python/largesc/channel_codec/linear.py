@@ -94,10 +94,7 @@ class LinearCode:
             )
         if not len(features):
             raise ValueError("features of no frame: there is nothing to send")
-        clean = np.nan_to_num(features, posinf=0.0, neginf=0.0)
-        weighed = (clean - self._of.mean) @ self._of.weight
-        along = weighed.reshape(-1, BLOCK_FRAMES * self.width) @ self._basis
-        reals = (along * self._amplitude)[:, self._order]
+        reals = self._numbers(np.nan_to_num(features, posinf=0.0, neginf=0.0))[:, self._order]
         x = reals[:, 0::2] + 1j * reals[:, 1::2]
         power = max(float(np.mean(np.abs(x) ** 2)), 1e-12)
         steps = round(-10.0 * np.log10(power) / GAIN_STEP_DB)
@@ -105,7 +102,11 @@ class LinearCode:
         return (x * gain_of(steps)).astype(np.complex64), steps
 
     def decode(self, y: np.ndarray, h: np.ndarray, snr_db: float, gain_steps: int) -> np.ndarray:
-        """Features of received symbols.
+        """Features ``[4 n, width]`` of a burst alone, given as in :meth:`heard`."""
+        return self.features(self.heard(y, h, snr_db, gain_steps))
+
+    def heard(self, y: np.ndarray, h: np.ndarray, snr_db: float, gain_steps: int) -> np.ndarray:
+        """What is known of each block of a burst; :meth:`features` makes features of it.
 
         Args:
             y: complex ``[n, block_symbols]``.
@@ -114,10 +115,10 @@ class LinearCode:
             gain_steps: from the sender.
 
         Returns:
-            Features ``[4 n, width]``.
+            Float32 ``[n, m]``. Bursts of a window may be put one behind the other.
 
         Raises:
-            ValueError: symbols of another shape.
+            ValueError: symbols of another shape, or an SNR that is no finite number.
         """
         if y.ndim != 2 or y.shape[1] != self.block_symbols or len(h) != len(y):
             raise ValueError(
@@ -127,8 +128,9 @@ class LinearCode:
         h = h.reshape(len(y), -1)
         if h.shape[1] not in (1, self.block_symbols):
             raise ValueError(f"fading of shape {h.shape}: use one a block, or one a symbol")
-        gain = gain_of(gain_steps)
-        fade = np.maximum(np.abs(h) ** 2, LEAST_FADE)
+        if not np.isfinite(snr_db):
+            raise ValueError(f"snr_db {snr_db} is no finite number: use one in dB")
+        fade = np.maximum(np.nan_to_num(np.abs(h)) ** 2, LEAST_FADE)
         straight = np.nan_to_num(y * np.conj(h) / fade)
         reals = np.empty((len(y), 2 * self.block_symbols))
         reals[:, 0::2], reals[:, 1::2] = straight.real, straight.imag
@@ -136,11 +138,24 @@ class LinearCode:
         noise = 0.5 * 10.0 ** (-snr_db / 10.0) / fade
         if noise.shape[1] > 1:
             noise = np.repeat(noise, 2, axis=1)[:, self._back]
+        return self._estimate(reals[:, self._back], noise, gain_of(gain_steps))
+
+    def features(self, heard: np.ndarray) -> np.ndarray:
+        """Features ``[4 n, width]`` of what :meth:`heard` knows of n blocks in a row."""
+        weighed = (heard @ self._basis.T).reshape(-1, self.width)
+        return self._normed(weighed @ self._unweigh + self._of.mean)
+
+    def _numbers(self, features: np.ndarray) -> np.ndarray:
+        """Numbers ``[n, reals]`` of features that are finite, before the burst is scaled."""
+        weighed = (features - self._of.mean) @ self._of.weight
+        along = weighed.reshape(-1, BLOCK_FRAMES * self.width) @ self._basis
+        return along * self._amplitude
+
+    def _estimate(self, received: np.ndarray, noise: np.ndarray, gain: float) -> np.ndarray:
+        """What :meth:`heard` gives of numbers ``[n, reals]`` and the noise in them."""
         amplitude = gain * self._amplitude
         share = amplitude * self._variance / (amplitude**2 * self._variance + noise)
-        along = (reals[:, self._back] * share).astype(np.float32)
-        weighed = (along @ self._basis.T).reshape(-1, self.width)
-        return self._normed(weighed @ self._unweigh + self._of.mean)
+        return (received * share).astype(np.float32)
 
     def _normed(self, features: np.ndarray) -> np.ndarray:
         """Features as the encoder's last layer norm leaves them: of a known mean and power.

@@ -34,6 +34,7 @@ RECIPES = (
     "task-logits",
     "task",
     "channel-code",
+    "trained-code",
     "card",
 )
 

@@ -101,11 +101,12 @@ class SemanticDecoder:
             found += self.flush()
             self._now = Window(features.window)
         self.counters["bursts"] += 1
-        heard = sum(map(len, self._now.pieces)) + len(frames)
+        before = [] if features.whole else self._now.pieces
+        heard = sum(map(len, before)) + len(frames)
         if heard > MOST_S * self._model.features_per_s:
             self.counters["refused"] += 1
             return found + (self.flush() if features.last else [])
-        self._now.pieces.append(np.nan_to_num(frames).astype(np.float32))
+        self._now.pieces = [*before, np.nan_to_num(frames).astype(np.float32)]
         if features.last or heard >= FIRST_S * self._model.features_per_s:
             found.append(self._decoded(features.last))
         return found

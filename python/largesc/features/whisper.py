@@ -85,7 +85,7 @@ class Whisper(LargeModel):
         """Text of features, see :meth:`LargeModel.decode`; with 100 frames of silence behind."""
         import ctranslate2
 
-        prompt = [*self._tokenizer(language, task).sot_sequence, self._no_times(language), *forced]
+        prompt = [*self.prompt(language, task), *forced]
         seconds = len(features) / FEATURES_PER_S
         longest = len(prompt) + max(2, most_tokens(seconds) - len(forced))
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None], np.float32))
@@ -109,8 +109,15 @@ class Whisper(LargeModel):
         """Returns the text that tokens stand for, by its tokenizer."""
         return self._words.decode(list(tokens))
 
-    def _no_times(self, language: str) -> int:
-        return self._tokenizer(language, "translate").no_timestamps
+    def prompt(self, language: str, task: str = "translate") -> tuple[int, ...]:
+        """Returns the tokens that every text of a language and a task begins with."""
+        words = self._tokenizer(language, task)
+        return (*words.sot_sequence, words.no_timestamps)
+
+    @property
+    def end(self) -> int:
+        """Returns the token behind a text."""
+        return self._tokenizer("en", "translate").eot
 
     def _tokenizer(self, language: str, task: str) -> object:
         return tokenizer(self._words, language, task)

@@ -36,6 +36,7 @@ class Features:
         first: number of the first frame within the window.
         last: the window is over.
         left_s: seconds of speech that came with them and are of the next window.
+        whole: the frames are all of the window so far, those that came before among them.
     """
 
     frames: np.ndarray
@@ -43,6 +44,7 @@ class Features:
     first: int
     last: bool
     left_s: float = 0.0
+    whole: bool = False
 
 
 class SemanticEncoder:

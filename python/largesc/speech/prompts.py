@@ -87,8 +87,18 @@ def is_fitted(reference: str) -> bool:
     Some prompts say the same under two names: they are on the same side. Capitals, marks and spaces
     do not count. Voices are the same on both sides.
     """
+    return digest_of(reference)[0] % 2 == 0
+
+
+def is_kept(reference: str) -> bool:
+    """Whether of the half that models may be fitted to, a text is for choosing; a sixth of it."""
+    return digest_of(reference)[1] % 6 == 0
+
+
+def digest_of(reference: str) -> bytes:
+    """Returns a digest of a text, without capitals, marks and spaces."""
     words = re.sub(r"[^a-z0-9]+", " ", reference.lower()).strip()
-    return hashlib.sha256(words.encode()).digest()[0] % 2 == 0
+    return hashlib.sha256(words.encode()).digest()
 
 
 def texts_of(language: str) -> dict[str, str]:

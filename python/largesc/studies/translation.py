@@ -11,7 +11,8 @@ frame, beside no channel, and our speech codec and Codec 2 translated at the rec
 ``--long`` instead ``long.csv``: how far the listener is behind in each minute of French that goes
 on without a pause, at 10 dB Rayleigh. With ``--radio`` instead ``radio.csv``: the symbols through
 the modem, ``radio_noise.csv``: what it takes for bursts in noise, and ``radio_peaks.csv``: how far
-the peaks of a burst stand out. Results are kept in ``cache`` of ``--work``, and a run that was
+the peaks of a burst stand out. With ``--codes`` instead ``codes.csv``: channel codes side by side.
+Results are kept in ``cache`` of ``--work``, and a run that was
 killed goes on.
 """
 
@@ -26,15 +27,11 @@ import torch
 
 from ..channel.loss_timeline import LossChannel
 from ..channel.symbols import SymbolChannel
-from ..channel_codec.linear import LinearCode
-from ..channel_codec.load import PART, load_channel_code
 from ..evaluation.cache import Cache, key_of
 from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.own import OwnSystem
 from ..features.load import large_model
 from ..features.text import LAST_BEAM, LEAST_CONFIDENCE
-from ..models.packaged import sha256_of
-from ..models.store import resolve
 from ..options import TranslationOptions
 from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
@@ -42,6 +39,7 @@ from ..speech.prompts import RATE_HZ, Prompt, prompts, speech_of
 from ..tables import markdown
 from ..tasks.translation import Air, Burst, TranslationReceiver, TranslationSender
 from ..tasks.translation_loopback import Lags, TranslationLoopback
+from .channel_codes import code_sum, dense_folder, load_code
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 LANGUAGES = ("fr", "es", "it", "ru")
@@ -76,10 +74,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_common(parser, speech=False)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--prompts", type=at_least_one, default=10, help="a language [%(default)s]")
+    parser.add_argument(
+        "--code",
+        default="embedded",
+        help="embedded, linear, or a folder [%(default)s]",
+    )
+    parser.add_argument(
+        "--dense",
+        type=dense_folder,
+        metavar="FOLDER",
+        help="with --codes: the paper's code as well",
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--streaming", action="store_true", help="segments and policies instead")
     instead.add_argument("--confidence", action="store_true", help="of the model, instead")
     instead.add_argument("--radio", action="store_true", help="through the modem, instead")
+    instead.add_argument("--codes", action="store_true", help="channel codes instead")
     instead.add_argument(
         "--long", type=at_least_one, metavar="MINUTES", help="speech without pauses"
     )
@@ -110,11 +120,11 @@ def coded(speech: np.ndarray, codec: str) -> np.ndarray:
     return system.decode(packets, lost, len(speech)).speech
 
 
-def heard(prompt: Prompt, options: TranslationOptions, codec: str) -> str:
-    """Text of a prompt behind the channel of ``options``."""
+def heard(prompt: Prompt, options: TranslationOptions, codec: str, source: str = "embedded") -> str:
+    """Text of a prompt behind the channel of ``options`` and the channel code of ``source``."""
     code = None
     if options.channel != "none":
-        code = load_code(options.symbols)
+        code = load_code(source, options.symbols)
     receiver = TranslationReceiver(options, large_model(options.model), code)
     air, texts = Air(options), []
     for burst in sent(prompt, codec):
@@ -123,18 +133,6 @@ def heard(prompt: Prompt, options: TranslationOptions, codec: str) -> str:
             burst = Burst(**vars(burst) | {"symbols": symbols, "gain_steps": gain})
         texts += receiver.push(air(burst))
     return "".join(text.committed for text in texts).strip()
-
-
-@cache
-def load_code(symbols: int) -> LinearCode:
-    """Loads the embedded channel code for ``symbols`` a frame."""
-    return load_channel_code("embedded", symbols)
-
-
-@cache
-def code_sum() -> str:
-    """Of the embedded channel code: what was found with another one does not count."""
-    return sha256_of(resolve("embedded", PART) / f"{PART}.safetensors")
 
 
 def scores(texts: list[str], references: list[str]) -> dict[str, float]:
@@ -182,9 +180,9 @@ def whole(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[d
             options = TranslationOptions(
                 language=prompt.language, seed=args.seed + number, **(WHOLE | setting)
             )
-            key = key_of("whole", prompt.name, codec, asdict(options), code_sum())
+            key = key_of("whole", prompt.name, codec, asdict(options), code_sum(args.code))
             if key not in done:
-                done.add(key, heard(prompt, options, codec))
+                done.add(key, heard(prompt, options, codec, args.code))
             texts.append(done[key])
         empty = {"channel": "none", "snr_db": "", "symbols": ""}
         found = scores(texts, [prompt.reference for prompt in chosen])
@@ -201,8 +199,10 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
         texts, references, facts = [], [], []
         for language in LANGUAGES:
             own = [prompt for prompt in chosen if prompt.language == language]
-            options = TranslationOptions(language=language, seed=args.seed, **setting)
-            key = key_of("stream", [p.name for p in own], asdict(options), code_sum())
+            options = TranslationOptions(
+                language=language, seed=args.seed, channel_code=args.code, **setting
+            )
+            key = key_of("stream", [p.name for p in own], asdict(options), code_sum(args.code))
             if key not in done:
                 link = TranslationLoopback(options)
                 text, lags = "", Lags()
@@ -223,8 +223,10 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
 
 def long_speech(args: argparse.Namespace, done: Cache) -> list[dict]:
     """Returns a row a minute: how far text and voice are behind the ends of windows."""
-    options = TranslationOptions(language="fr", channel="rayleigh", snr_db=10.0, seed=args.seed)
-    key = key_of("long", args.long, asdict(options), code_sum())
+    options = TranslationOptions(
+        language="fr", channel="rayleigh", snr_db=10.0, seed=args.seed, channel_code=args.code
+    )
+    key = key_of("long", args.long, asdict(options), code_sum(args.code))
     if key not in done:
         link, windows = TranslationLoopback(options), []
         source_end_s: dict[int, float] = {}
@@ -281,9 +283,11 @@ def confidences(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> 
     for snr_db in (None, *CONFIDENCE_SNRS_DB):
         found = []
         for number, prompt in enumerate(chosen):
-            key = key_of("confidence", prompt.name, prompt.language, snr_db, args.seed, code_sum())
+            key = key_of(
+                "confidence", prompt.name, prompt.language, snr_db, args.seed, code_sum(args.code)
+            )
             if key not in done:
-                done.add(key, confidences_of(prompt, snr_db, args.seed + number))
+                done.add(key, confidences_of(prompt, snr_db, args.seed + number, args.code))
             found += done[key]
         low, quarter, middle = (round(float(x), 2) for x in np.quantile(found, (0, 0.25, 0.5)))
         rows.append(
@@ -296,9 +300,9 @@ def confidences(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> 
     return rows
 
 
-def confidences_of(prompt: Prompt, snr_db: float | None, seed: int) -> list[float]:
+def confidences_of(prompt: Prompt, snr_db: float | None, seed: int, source: str) -> list[float]:
     """Of each window of a prompt, behind AWGN where there is an SNR."""
-    model, code, found = large_model("base"), load_code(SYMBOLS[0]), []
+    model, code, found = large_model("base"), load_code(source, SYMBOLS[0]), []
     channel = None if snr_db is None else SymbolChannel("awgn", snr_db, seed)
     for burst in sent(prompt, ""):
         frames = burst.symbols
@@ -342,6 +346,10 @@ def study(args: argparse.Namespace) -> None:
         rows = radio(args, done)
         noise_alone(args, done)
         peaks(args)
+    elif args.codes:
+        from .translation_codes import codes
+
+        rows = codes(args, chosen_prompts(args.prompts), done)
     elif args.confidence:
         rows = confidences(args, chosen_prompts(args.prompts, fitted=True), done)
     elif args.streaming:

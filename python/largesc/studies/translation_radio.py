@@ -34,8 +34,9 @@ from ..tasks.translation_radio import (
     limited,
     most_burst,
 )
+from .channel_codes import code_sum, load_code
 from .study import save_rows
-from .translation import WHOLE, chosen_prompts, code_sum, load_code, scores, sent
+from .translation import WHOLE, chosen_prompts, scores, sent
 
 SNRS_DB = (19.0, 10.0, 5.0)
 # Channel and greatest Doppler shift.
@@ -91,7 +92,7 @@ class ToldAir:
 
 def over_radio(prompt: Prompt, options: TranslationOptions, told: bool) -> dict:
     """Text of a prompt, and what the modem counted."""
-    code = load_code(options.symbols)
+    code = load_code(options.channel_code, options.symbols)
     receiver = TranslationReceiver(options, large_model(options.model), code)
     air, texts, at_s = ToldAir(options) if told else RadioAir(options), [], 0.0
     for burst in sent(prompt, ""):
@@ -124,9 +125,10 @@ def radio(args: argparse.Namespace, done: Cache) -> list[dict]:
             for number, prompt in enumerate(chosen):
                 options = TranslationOptions(
                     language=prompt.language, seed=args.seed + number, radio=PROFILE,
+                    channel_code=args.code,
                     **(WHOLE | setting),
                 )  # fmt: skip
-                key = key_of("radio", prompt.name, told, asdict(options), code_sum())
+                key = key_of("radio", prompt.name, told, asdict(options), code_sum(args.code))
                 if key not in done:
                     done.add(key, over_radio(prompt, options, told))
                 found.append(done[key])
@@ -153,7 +155,7 @@ def _sums(figures: list[dict]) -> dict:
 
 def peaks(args: argparse.Namespace) -> list[dict]:
     """One row: the greatest peak of bursts, and what it costs that symbols are limited."""
-    code, cut, all_power, samples = load_code(SYMBOLS), 0.0, 0.0, []
+    code, cut, all_power, samples = load_code(args.code, SYMBOLS), 0.0, 0.0, []
     for prompt in chosen_prompts(args.prompts):
         sender = RadioSender(PROFILE, SYMBOLS)
         for burst in sent(prompt, ""):

@@ -17,7 +17,7 @@ from ..channel_codec.linear import BLOCK_FRAMES, LinearCode
 from ..features.fronts import FRONTS, open_front
 from ..features.log_mel import as_bytes
 from ..features.model import LargeModel
-from ..features.text import SemanticDecoder, Text
+from ..features.text import MOST_S, SemanticDecoder, Text
 from ..features.window import Features, SemanticEncoder
 from ..options import TranslationOptions, check_range
 from ..speech.format import SAMPLE_RATE_HZ
@@ -285,6 +285,8 @@ class TranslationReceiver:
         self._code, self._snr_db = code, options.snr_db
         self._features_per_s = model.features_per_s
         self._order, self._refused, self.patience_s = BurstOrder(), 0, PATIENCE_S
+        # Of the window that is being heard, what the channel code knows of its blocks.
+        self._window, self._heard = -1, []
 
     def set_snr_db(self, snr_db: float) -> None:
         """SNR that the channel decoder reckons with, where a burst has none of its own.
@@ -310,7 +312,7 @@ class TranslationReceiver:
             frames = burst.symbols
             if self._code is not None:
                 snr_db = self._snr_db if burst.snr_db is None else burst.snr_db
-                frames = self._code.decode(frames, burst.h, snr_db, burst.gain_steps)
+                frames = self._code.heard(frames, burst.h, snr_db, burst.gain_steps)
         except ValueError:
             self._refused += 1
             return []
@@ -320,7 +322,28 @@ class TranslationReceiver:
         self.patience_s = PATIENCE_S + 2.0 * burst.seconds(self._features_per_s)
         # Windows of a sender that began anew may have the numbers of old ones.
         texts = self.flush() if turn == "anew" else []
-        return texts + self._decoder.push(Features(frames, burst.window, burst.first, burst.last))
+        if self._code is not None:
+            frames = self._of_window(burst, frames)
+        whole = self._code is not None
+        features = Features(frames, burst.window, burst.first, burst.last, whole=whole)
+        return texts + self._decoder.push(features)
+
+    def _of_window(self, burst: Burst, heard: np.ndarray) -> np.ndarray:
+        """Features of all of the burst's window that has come.
+
+        What comes later changes those before, as the channel code may look both ways.
+        """
+        if burst.window != self._window:
+            self._window, self._heard = burst.window, []
+        if not len(heard):
+            return np.zeros((0, self._code.width), dtype=np.float32)
+        found = [*self._heard, heard]
+        # The decoder refuses what is too long for a window, and counts it.
+        if sum(map(len, found)) * BLOCK_FRAMES <= MOST_S * self._features_per_s:
+            self._heard = found
+        if burst.last:
+            self._heard = []
+        return self._code.features(np.concatenate(found))
 
     def restart(self) -> list[Text]:
         """For a sender that is known to have begun anew; text that its last window still gives."""
@@ -332,6 +355,7 @@ class TranslationReceiver:
 
         For the end of the stream, and where nothing has come for ``patience_s``.
         """
+        self._window, self._heard = -1, []
         return self._decoder.flush()
 
 
