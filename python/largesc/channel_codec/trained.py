@@ -29,8 +29,6 @@ class TrainedCode(LinearCode):
         self._network = network.requires_grad_(False).eval()
 
     def features(self, heard: np.ndarray) -> np.ndarray:
-        if not len(heard):
-            return np.zeros((0, self.width), dtype=np.float32)
         given = torch.from_numpy(heard)[None]
         return self._network.features(given[..., :-FACTS], given[..., -FACTS:])[0].numpy()
 

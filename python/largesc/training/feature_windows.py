@@ -109,25 +109,14 @@ def sources_of(config: dict, speech: Path) -> list[tuple[Prompt | Path, str, str
         for prompt in prompts(language, fitted=True):
             found.append((prompt, corpus, language, is_kept(prompt.reference)))
     folder, rows = rows_of(speech)
-    listed = [
-        Utterance(
-            r["path"], r["corpus"], r["speaker"], 0, int(float(r["seconds"]) * SAMPLE_RATE_HZ)
-        )
-        for r in rows
-    ]
+    listed = [Utterance(row["path"], row["corpus"], row["speaker"], 0, 0) for row in rows]
     learned, kept = split(listed)
     apart, every = {u.path for u in kept}, [*learned, *kept]
     for number in np.random.default_rng(config["seed"]).permutation(len(every)):
         u = every[number]
-        if u.samples >= config["least_s"] * SAMPLE_RATE_HZ:
-            language = config["languages"].get(u.corpus, ENGLISH)
-            found.append((folder / u.path, u.corpus, language, u.path in apart))
+        language = config["languages"].get(u.corpus, ENGLISH)
+        found.append((folder / u.path, u.corpus, language, u.path in apart))
     return found
-
-
-def samples_of(row: dict[str, str]) -> int:
-    """Returns the samples at 24 kHz of a recording, as its table says."""
-    return int(float(row["seconds"]) * SAMPLE_RATE_HZ)
 
 
 def cut(frames: np.ndarray) -> Iterator[np.ndarray]:
@@ -188,6 +177,8 @@ def prepare_windows(work: Path, speech: Path, config: dict, model: Whisper) -> F
             where, corpus, language, kept = sources[number]
             prompt = isinstance(where, Prompt)
             samples = speech_of(where) if prompt else read_audio(where)
+            if not prompt and len(samples) < config["least_s"] * SAMPLE_RATE_HZ:
+                continue
             for found in windows_of(model, samples, RATE_HZ if prompt else SAMPLE_RATE_HZ):
                 tokens, begin, confidence = written(model, found, language)
                 row = FeatureWindow(

@@ -32,7 +32,7 @@ class translation_tx(ThreadedBlock, gr.basic_block):  # noqa: N801
 
     Args:
         model: Whisper ``base``, a folder of Whisper or SeamlessM4T v2, or ``hf://owner/name``.
-        channel_code: source of the channel code.
+        channel_code: ``embedded``, ``linear``, or a folder, as the receiver's.
         symbols: complex symbols a feature frame, with Whisper 20 ms.
         segments: lengths, ``fixed``, ``printed`` or ``prose``.
         segment_s: length of a segment in seconds.

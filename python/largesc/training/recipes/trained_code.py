@@ -44,17 +44,24 @@ DEV_AIR = ((48, 10.0), (64, 5.0), (64, 0.0), (128, 0.0))
 DEV_WINDOWS = 16
 DENSE_SNR_DB = (-11.0, 19.0)
 DENSE_STEP_DB = 3.0
+# Mean and deviation are of every so many of the windows.
+SAMPLE_EACH = 20
 
 
 class Development:
-    """Error and divergence that are left on windows kept apart, one in four of them no prompts.
+    """Error and divergence that are left on windows that are kept apart.
 
     Args:
         found: windows.
         words: None: errors alone.
+
+    Raises:
+        ValueError: no window is kept.
     """
 
     def __init__(self, found: FeatureWindows, words: Words | None) -> None:
+        if not found.kept:
+            raise ValueError("no speech could be kept for development: give more speech")
         self._found, self._words = found, words
         usable = [w for w in found.kept if teaches(w)] or found.kept
         places = np.linspace(0, len(usable) - 1, min(DEV_WINDOWS, len(usable))).astype(int)
@@ -151,9 +158,9 @@ def train_dense(found: FeatureWindows, config: dict, run: Run) -> DenseCode:
     """Stage ``dense``: Algorithm 1 of the paper, the squared error of plain features (eq. 6)."""
     facts, rng = config["stages"]["dense"], np.random.default_rng(config["seed"] + run.step)
     code = DenseCode(found.width, facts["symbols"], facts["units"])
-    sample = np.concatenate([found.features(w, 0, 4) for w in found.learned])
+    sample = np.concatenate([found.features(w) for w in found.learned[::SAMPLE_EACH]])
     code.mean.copy_(torch.from_numpy(sample.mean(axis=0)))
-    code.deviation.copy_(torch.from_numpy(sample.std(axis=0)).clamp(min=1e-3))
+    code.deviation.copy_(torch.from_numpy(sample.std(axis=0)).clamp(min=1e-2))
     optimiser = torch.optim.AdamW(code.parameters(), lr=facts["rate"])
     run.keep(model=code, optimiser=optimiser)
     crops = Crops(found, 1.0, facts["frames"] // 4, rng)
@@ -171,8 +178,9 @@ def train_dense(found: FeatureWindows, config: dict, run: Run) -> DenseCode:
         y = h * x + noise.sqrt() * torch.randn(x.shape, dtype=torch.cfloat)
         with torch.autocast("cpu", torch.bfloat16):
             received = code.received(y, h, noise).float()
-        loss = ((received - frames) / code.deviation).square().mean()
-        descend(optimiser, loss)
+        # As a share of the features' variance, which changes nothing else.
+        error = (received - frames).square().sum(dim=1).mean()
+        descend(optimiser, loss := error / code.deviation.square().sum())
         run.now = {"loss": float(loss.detach())}
     return code.eval()
 
