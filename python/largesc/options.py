@@ -303,7 +303,7 @@ class TranslationOptions:
     Attributes:
         language: that is spoken, as the model names it.
         model: Whisper ``base``, a folder of Whisper or SeamlessM4T v2, or ``hf://owner/name``.
-        channel_code: of Whisper base ``embedded``, or ``linear``, the closed form alone; or a folder.
+        channel_code: ``embedded``; ``linear``, the closed form of it alone; or a folder.
         voice: of Piper, ``joe`` or a path.
         segments: lengths, ``fixed``, or eq. 8 ``printed`` or in its ``prose``.
         segment_s: length of a segment in seconds, 0.1 to 10.
