@@ -3,6 +3,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,30 @@ from gnuradio.largesc.channel_codec.linear import (
 from gnuradio.largesc.channel_codec.load import load_channel_code, save_channel_code
 from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.cli.translate import srt_time
-from gnuradio.largesc.features.log_mel import BANDS, LogMel, as_bytes, as_whisper, from_bytes
-from gnuradio.largesc.features.model import Hypothesis, LargeModel
+from gnuradio.largesc.features.load import large_model
+from gnuradio.largesc.features.log_mel import (
+    BANDS,
+    LEAST,
+    LogMel,
+    as_bytes,
+    as_whisper,
+    from_bytes,
+)
+from gnuradio.largesc.features.model import (
+    Asking,
+    Hypothesis,
+    LargeModel,
+    Question,
+    answered,
+    answered_together,
+)
 from gnuradio.largesc.features.text import SemanticDecoder, shared
 from gnuradio.largesc.features.voice import Phrases, length_at
 from gnuradio.largesc.features.whisper import STRIDE
 from gnuradio.largesc.features.window import Features, SemanticEncoder
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.models.store import ModelError, write_sha256
+from gnuradio.largesc.models.whisper import most_tokens
 from gnuradio.largesc.options import TranslationOptions
 from gnuradio.largesc.speech import prompts as prompts_of
 from gnuradio.largesc.speech.files import write_audio
@@ -36,6 +53,8 @@ from gnuradio.largesc.tasks.translation import (
     TranslationSender,
 )
 
+SHARED = Path(__file__).parents[2] / "shared"
+GERMAN = SHARED / "speech" / "eval" / "kerstin-de" / "kerstin" / "de_rhasspy-0317.flac"
 RATE_HZ, WIDTH = 24000, 6
 WORDS = "the quick brown fox jumps over the lazy dog .".split()
 
@@ -172,8 +191,9 @@ def test_each_frame_is_sent_once_in_whole_blocks():
     assert encoder.push(compressed[:100], last=True)[0].window == 1
 
 
-def test_speech_without_a_pause_is_no_longer_on_the_air_than_it_was_spoken():
-    encoder, frames = SemanticEncoder(SmallModel()), 0
+@pytest.mark.parametrize("policy", ["agreement", "segment"])
+def test_speech_without_a_pause_is_no_longer_on_the_air_than_it_was_spoken(policy):
+    encoder, frames = SemanticEncoder(SmallModel(), policy), 0
     # No whole number of blocks, in windows of no whole number either.
     compressed = as_bytes(LogMel(RATE_HZ).push(voice(1.17)))
     for number in range(60):
@@ -284,6 +304,30 @@ def test_what_is_committed_stays():
             assert (said + text.tentative).split() == WORDS[: len((said + text.tentative).split())]
     assert said.split() == WORDS
     assert shared((1, 2, 3), (1, 2, 4)) == 2
+
+
+def test_questions_of_several_are_answered_together():
+    def asking(count: int) -> Asking:
+        found = []
+        for number in range(count):
+            found.append((yield Question(np.zeros(1), "fr", (number,))).confidence)
+        if count == 2:
+            raise ValueError("two")
+        return found
+
+    groups = []
+
+    def answer(questions: list[Question]) -> list[Hypothesis]:
+        groups.append(len(questions))
+        if len(groups) == 4:
+            raise RuntimeError("bad luck")
+        return [Hypothesis((), float(question.forced[0])) for question in questions]
+
+    none, one, two, three, five = answered_together([asking(n) for n in (0, 1, 2, 3, 5)], answer)
+    assert (none, one, three) == ([], [0.0], [0.0, 1.0, 2.0]) and groups == [4, 3, 2, 1]
+    assert str(two) == "two" and str(five) == "bad luck"
+    with pytest.raises(ValueError, match="two"):
+        answered(asking(2), SmallModel())
 
 
 def test_a_window_whose_end_was_lost_is_finished():
@@ -493,6 +537,55 @@ def test_the_study_judges_nothing_that_a_code_was_fitted_to():
 
 def test_times_of_subtitles():
     assert srt_time(3661.5) == "01:01:01,500"
+
+
+def test_whisper_decodes_several_as_one_by_one():
+    """Real weights: of different lengths, languages and forced words."""
+    if lacking := absent(["ctranslate2", "faster_whisper", "av", *MODELS["base"].packages]):
+        pytest.skip(f"{lacking[0]} is not installed")
+    try:
+        chosen = [prompts_of.prompts(language, False)[30] for language in ("fr", "es", "it", "ru")]
+    except prompts_of.PromptsError as error:
+        pytest.skip(str(error))
+    model = large_model("base")
+    features = []
+    for prompt in chosen:
+        frames = LogMel(prompts_of.RATE_HZ).push(prompts_of.speech_of(prompt))[:800]
+        quiet_frames = np.full((50, BANDS), LEAST, dtype=np.float32)
+        spoken = model.encode(np.concatenate([frames, quiet_frames]))[: len(frames) // STRIDE]
+        features.append(np.concatenate([spoken, model.silence]))
+    plain = [Question(f, p.language) for f, p in zip(features, chosen, strict=True)]
+    alone = [model.decode(**vars(question)) for question in plain]
+    # Of one length nothing is padded.
+    same = model.decode_all([plain[0]] * 3)
+    assert [found.tokens for found in same] == [alone[0].tokens] * 3
+    forced = [
+        replace(question, forced=found.tokens[:number])
+        for number, (question, found) in enumerate(zip(plain, alone, strict=True))
+    ]
+    both = model.decode_all([*forced, *(replace(q, beam=5) for q in plain)])
+    assert len(both) == 8
+    for question, found in zip([*forced, *plain], both, strict=True):
+        bound = most_tokens(len(question.features) / 50) - len(question.forced)
+        assert 0 < len(found.tokens) <= bound and -2.0 < found.confidence < 0.0
+    for found, one in zip(both[4:], alone, strict=True):
+        said, wanted = (set(model.text(h.tokens).lower().split()) for h in (found, one))
+        assert len(said & wanted) >= 0.4 * len(wanted)
+
+
+def test_german_is_translated(capsys):
+    """Real speech that is at hand where this project is built, and nowhere else."""
+    if not GERMAN.is_file():
+        pytest.skip("no German speech")
+    wanted = ["ctranslate2", "faster_whisper", *MODELS["base"].packages]
+    if lacking := absent(wanted):
+        pytest.skip(f"{lacking[0]} is not installed")
+    given = ["translate", "loopback", str(GERMAN), "--language", "de", "--channel", "awgn"]
+    assert main([*given, "--snr", "19", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = "".join(line.get("committed", "") for line in lines).lower()
+    # On the castle there is a hunting museum and a restaurant with a guest house.
+    assert "museum" in said and "restaurant" in said
 
 
 def test_a_prompt_is_translated(tmp_path, capsys):

@@ -110,6 +110,30 @@ def test_latency_is_a_number_where_each_segment_is_a_window():
     assert np.isnan(Lags().figures()["average_latency_s"])
 
 
+class Slow:
+    """A voice that says each phrase in four seconds, however it is asked."""
+
+    def __init__(self, source: str) -> None:
+        pass
+
+    def say(self, text: str, length: float = 1.0) -> np.ndarray:
+        return np.full(4 * 24000, 0.5, dtype=np.float32)
+
+
+@pytest.mark.parametrize("policy", ["agreement", "segment"])
+def test_a_voice_that_is_too_slow_leaves_out_what_is_old(monkeypatch, policy):
+    monkeypatch.setattr(translation_loopback, "large_model", lambda source: SmallModel())
+    monkeypatch.setattr(translation_loopback, "load_channel_code", lambda *_: code_of())
+    monkeypatch.setattr(translation_loopback, "Voice", Slow)
+    link, most_s, said = TranslationLoopback(TranslationOptions(symbols=3, policy=policy)), 0.0, 0
+    for step in link.run([np.concatenate([voice(2.5), quiet(1.0)])] * 30):
+        said += len(step.phrases)
+        most_s = max([most_s, *(start_s - step.text_s for _, start_s, _ in step.phrases)])
+    assert 10.0 < most_s < 15.1 and link.unsaid > 5
+    # No two of them at once.
+    assert said * 4.0 * 24000 == np.count_nonzero(link.speech() == 0.5)
+
+
 def test_a_loopback_keeps_no_symbols(monkeypatch):
     monkeypatch.setattr(translation_loopback, "large_model", lambda source: SmallModel())
     monkeypatch.setattr(translation_loopback, "load_channel_code", lambda *_: code_of())

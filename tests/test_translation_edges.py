@@ -15,6 +15,7 @@ from gnuradio.largesc.cli.main import main
 from gnuradio.largesc.cli.translate_device import ListenerDevice, Mouth
 from gnuradio.largesc.cli.translate_edge import Edge, ListenerSide, SpeakerSide
 from gnuradio.largesc.cli.translate_peers import Devices, Listener, Sender, came_s, is_old
+from gnuradio.largesc.features.model import LargeModel
 from gnuradio.largesc.features.text import Text
 from gnuradio.largesc.models.packaged import MODELS, absent
 from gnuradio.largesc.options import TranslationOptions
@@ -134,7 +135,7 @@ class Mail:
     def __init__(self, *messages: Whole) -> None:
         self.messages = list(messages)
 
-    def receive(self) -> Whole | None:
+    def receive(self, timeout_s: float) -> Whole | None:
         return self.messages.pop(0) if self.messages else None
 
 
@@ -257,6 +258,54 @@ def test_calls_are_told_apart_over_both_edges(small):
     assert air.ended == [5] and set(edge._calls) == {3, 4}
     # Its window is finished, and what it counted is kept.
     assert len(air.told) > before and edge.counters["calls"] == 3
+
+
+def test_calls_are_computed_together_and_in_their_order(small, monkeypatch):
+    asked = []
+
+    def decode_all(self: SmallModel, questions: list) -> list:
+        asked.append(len(questions))
+        return LargeModel.decode_all(self, questions)
+
+    monkeypatch.setattr(SmallModel, "decode_all", decode_all)
+    one, other = (bursts(segments(call=n)) for n in (3, 4))
+    # A message that cannot be used, and the end of a call, in the same steps.
+    wrong = Whole(9, BURST, b"x", time.monotonic(), 5)
+    end = Whole(9, END, b"", time.monotonic(), 3)
+    air = Air()
+    mail = Mail(wrong, *one, end, *other)
+    edge = Edge(lambda call: ListenerSide(OPTIONS), mail, air, ListenerSide.together)
+    while mail.messages or edge._later:
+        edge.step()
+    for call in (3, 4):
+        own = [read_text(m) for (k, m), c in zip(air.told, air.calls, strict=True)
+               if c == call and k == TEXT]  # fmt: skip
+        assert "".join(text.committed for text in own).split() == WORDS and own[-1].last
+    assert max(asked) == 2 and edge.counters["unusable"] == 1
+    assert len(one) <= edge.counters["steps"] < len(one) + len(other)
+    assert air.told[-1][0] == END or END in [kind for kind, _ in air.told]
+    assert set(edge._calls) == {4, 5}
+
+
+def test_a_fault_of_the_model_ends_no_edge(small, monkeypatch):
+    fine = SmallModel.decode_all
+    sent = [*bursts(segments(call=3)), *bursts(segments(call=4))]
+    mail, air = Mail(*sent), Air()
+    edge = Edge(lambda call: ListenerSide(OPTIONS), mail, air, ListenerSide.together)
+
+    def fault(self: SmallModel, questions: list) -> list:
+        raise RuntimeError("bad luck")
+
+    monkeypatch.setattr(SmallModel, "decode_all", fault)
+    while not edge.counters["unusable"]:
+        edge.step()
+    monkeypatch.setattr(SmallModel, "decode_all", fine)
+    while mail.messages or edge._later:
+        edge.step()
+    assert edge.counters["unusable"] == 2
+    for call in (3, 4):
+        own = [t for t, c in zip(texts(air.told), air.calls, strict=True) if c == call]
+        assert own[-1].last and "".join(text.committed for text in own).split() == WORDS
 
 
 def test_calls_at_a_listener_are_bounded_and_end():

@@ -64,6 +64,26 @@ def test_long_speech():
     assert last <= fifth
 
 
+def test_segments_alone_by_the_minute():
+    found = rows("long_segment")
+    assert table(PAGE, "minute, each alone") == [[row[n] for n in found[0]] for row in found]
+    assert max(float(row["lag_text_s"]) for row in found) < 1.2
+
+
+def test_calls_of_two_edges():
+    found = rows("calls")
+    assert table(PAGE, "calls") == [[row[name] for name in found[0]] for row in found]
+
+
+def test_german():
+    found = rows("speech_de")
+    said = [
+        [row["channel"] or "none", row["snr_db"] or "–", row["chrf"], row["words"]] for row in found
+    ]
+    assert table(PAGE, "German over") == said
+    assert f"{found[0]['utterances']} utterances" in PAGE
+
+
 def test_radio():
     found = rows("radio")
     wanted = []

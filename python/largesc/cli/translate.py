@@ -149,6 +149,10 @@ def add_edge(commands: object) -> None:
         "--calls", type=int, default=CALLS, metavar="N",
         help=f"speakers at once, 1 to {MOST_CALLS} [%(default)s]",
     )  # fmt: skip
+    part.add_argument(
+        "--ray", type=int, metavar="N",
+        help="listener: decode in N processes of Ray, also on other machines; 0: in this one [0]",
+    )  # fmt: skip
     add_end(part)
     names = ("language", "model", "channel_code", "policy", "symbols", "channel", "snr_db", "seed")
     add_options(part, names)
@@ -211,6 +215,7 @@ def loopback(args: argparse.Namespace) -> int:
         "segments": link.sender.segments,
         "silent_s": link.sender.silent_s,
         **link.receiver.counters,
+        "unsaid": link.unsaid,
     }
     if link.radio is not None:
         facts |= {f"radio_{name}": value for name, value in link.radio.figures().items()}
@@ -223,6 +228,7 @@ def loopback(args: argparse.Namespace) -> int:
             f"{facts['seconds']:.1f} s in {facts['seconds'] / facts['times_real_time']:.1f} s; "
             f"median from the end of a phrase to its first word {facts['lag_first_s']:.1f} s"
             + (f"; {missing} of {sent} bursts were lost" * bool(missing))
+            + (f"; {link.unsaid} phrases came too late to be said" * bool(link.unsaid))
             + (f"; {facts['doubtful']} times too little was understood" * bool(facts["doubtful"]))
         )
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..features.text import Text
-from ..features.voice import Phrases, Voice, length_at
+from ..features.voice import MOST_SPEECH_AGE_S, Phrases, Voice, length_at
 from ..files import replacing, writable_file
 from ..flowgraphs.speech_writer import speech_writer
 from ..flowgraphs.transport import check_free
@@ -33,9 +33,6 @@ from .translate import Screen, options_of, subtitles
 from .translate_peers import Listener, Sender, is_old
 from .unused import fill, refuse_unused
 from .watches import wait_for
-
-# What came longer ago is shown, and not said: the text of a long window is said for so long.
-MOST_SPEECH_AGE_S = 15.0
 
 
 def device(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from ..packets.address import bind, resolved
 from ..packets.pieces import MOST_CALL, Assemblers, Piece, Whole, pieces_of, read_piece
+from ..tasks.translation import MOST_AGE_S
 from .say import say
 from .watches import Watch
 
@@ -26,8 +27,6 @@ MOST_BYTES = 2048
 MOST_WAITING = 64
 # A burst of 10 s is 250 packets.
 SOCKET_BYTES = 4 << 20
-# What has waited for longer at an edge is left out.
-MOST_AGE_S = 4.0
 # Linux stamps a packet when it comes; a process that was stopped reads it later.
 STAMPS = getattr(socket, "SO_TIMESTAMPNS", 35)
 STAMP = struct.Struct("@ll")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What both edges need of a large model, whatever its kind."""
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,25 @@ class Hypothesis:
 
     tokens: tuple[int, ...]
     confidence: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the decoder is asked; attributes are the arguments of :meth:`LargeModel.decode`."""
+
+    features: np.ndarray
+    language: str
+    forced: tuple[int, ...] = ()
+    beam: int = 1
+    task: str = "translate"
+
+
+# Of a model that is asked more at once, each answer takes as long.
+MOST_TOGETHER = 8
+# Work that stops at each question, goes on with its answer, and returns something in the end.
+Asking = Generator[Question, Hypothesis, object]
+# Gives the answers of questions, in their order.
+Answer = Callable[[list[Question]], list[Hypothesis]]
 
 
 class LargeModel:
@@ -80,6 +100,53 @@ class LargeModel:
         """
         raise NotImplementedError
 
+    def decode_all(self, questions: list[Question]) -> list[Hypothesis]:
+        """Answers of several questions, as :meth:`decode` gives them, at once where that is faster.
+
+        They may be padded with silence to one length, and so differ in a word.
+        """
+        return [self.decode(**vars(question)) for question in questions]
+
     def text(self, tokens: tuple[int, ...]) -> str:
         """The text that tokens stand for; a word has its space in front."""
         raise NotImplementedError
+
+
+def answered(asking: Asking, model: LargeModel) -> object:
+    """Carries out one piece of work that asks a model; returns what it returns."""
+    (found,) = answered_together([asking], model.decode_all)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def answered_together(askings: list[Asking], answer: Answer) -> list[object]:
+    """Carries out pieces of work at once, so that their questions are answered together.
+
+    Args:
+        askings: that have not begun.
+        answer: gives the answers of questions, in their order.
+
+    Returns:
+        What each returns, or the exception that ended it.
+    """
+    found: list[object] = [None] * len(askings)
+    answers: dict[int, Hypothesis | None] = dict.fromkeys(range(len(askings)))
+    while answers:
+        questions = {}
+        for number, told in answers.items():
+            try:
+                questions[number] = askings[number].send(told)
+            except StopIteration as end:
+                found[number] = end.value
+            except Exception as error:
+                found[number] = error
+        if not questions:
+            break
+        try:
+            told = answer([*questions.values()])
+        except Exception as error:
+            found = [error if n in questions else f for n, f in enumerate(found)]
+            break
+        answers = dict(zip(questions, told, strict=True))
+    return found

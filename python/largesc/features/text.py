@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .model import LargeModel
+from .model import Asking, LargeModel, Question, answered
 from .window import Features
 
 # docs/results/translation/confidence.csv: 4 % of windows lie below without noise, 45 % at -5 dB.
@@ -92,41 +92,49 @@ class SemanticDecoder:
         A window whose end was lost is finished when the next one begins. Features that are none, or
         too many for a window, are counted as ``refused``.
         """
+        return answered(self.pushing(features), self._model)
+
+    def flush(self) -> list[Text]:
+        """Finishes the window whose end does not come, if there is one."""
+        return answered(self.flushing(), self._model)
+
+    def pushing(self, features: Features) -> Asking:
+        """As :meth:`push`, with its questions left to who carries it out."""
         frames = features.frames
         if frames.ndim != 2 or frames.shape[1] != self._model.width or not len(frames):
             self.counters["refused"] += 1
             return []
         found = []
         if features.window != self._now.number:
-            found += self.flush()
+            found += yield from self.flushing()
             self._now = Window(features.window)
         self.counters["bursts"] += 1
         before = [] if features.whole else self._now.pieces
         heard = sum(map(len, before)) + len(frames)
         if heard > MOST_S * self._model.features_per_s:
             self.counters["refused"] += 1
-            return found + (self.flush() if features.last else [])
+            return found + ((yield from self.flushing()) if features.last else [])
         self._now.pieces = [*before, np.nan_to_num(frames).astype(np.float32)]
         if features.last or heard >= FIRST_S * self._model.features_per_s:
-            found.append(self._decoded(features.last))
+            found.append((yield from self._decoded(features.last)))
         return found
 
-    def flush(self) -> list[Text]:
-        """Finishes the window whose end does not come, if there is one."""
+    def flushing(self) -> Asking:
+        """As :meth:`flush`, with its questions left to who carries it out."""
         if not self._now.pieces:
             return []
         self.counters["unfinished"] += 1
-        return [self._decoded(over=True)]
+        return [(yield from self._decoded(over=True))]
 
-    def _decoded(self, over: bool) -> Text:
+    def _decoded(self, over: bool) -> Asking:
         now = self._now
         speech = np.concatenate(now.pieces)
-        found = self._model.decode(
+        found = yield Question(
             np.concatenate([speech, self._model.silence]),
             self.language,
             now.said,
-            beam=LAST_BEAM if over else 1,
-            task=self._task,
+            LAST_BEAM if over else 1,
+            self._task,
         )
         doubtful = bool(found.tokens) and found.confidence < self._least
         tokens = () if doubtful else self._once(found.tokens)

@@ -14,6 +14,8 @@ from .whisper import INSTALL
 # Piper speaks faster where it is behind: its length at so many seconds, between them in a line.
 IN_TIME, BEHIND = (0.5, 1.0), (4.0, 0.65)
 FEW_WORDS = 4
+# What came longer ago is shown, and not said: the text of a long window is said for so long.
+MOST_SPEECH_AGE_S = 15.0
 ENDS = (".", "!", "?", ",", ";", ":")
 
 

@@ -12,7 +12,7 @@ from ..models.store import ModelError, made_by_others
 from ..models.whisper import MOST_TOKENS, most_tokens, open_whisper
 from .fronts import whisper_front
 from .log_mel import FRAMES_PER_S, LEAST, WHISPER_HZ, LogMel, as_whisper
-from .model import Hypothesis, LargeModel
+from .model import Hypothesis, LargeModel, Question
 
 INSTALL = "install it: ./bootstrap translate, or as requirements-translation*.txt say"
 FEATURES_PER_S = 50
@@ -51,8 +51,9 @@ class Whisper(LargeModel):
             if not self._model.is_multilingual:
                 raise ModelError(f"Whisper model {source!r} knows English only: give another")
             self._suppressed = get_suppressed_tokens(self._tokenizer("en", "translate"), [-1])
-            self.silence = self._silence()
-        self.width = self.silence.shape[1]
+            quiet = self._silence()
+        self.silence, self._pad = quiet[:TAIL_FRAMES], quiet[TAIL_FRAMES:]
+        self.width = quiet.shape[1]
 
     def _silence(self) -> np.ndarray:
         """Features of silence behind a voice, whose words do not matter: a humming one."""
@@ -60,8 +61,7 @@ class Whisper(LargeModel):
         hum = 0.2 * (2.0 * (HUM_HZ * time_s % 1.0) - 1.0) * (np.sin(4.0 * np.pi * time_s) > 0.0)
         frames = LogMel(WHISPER_HZ, self.bands).push(hum)
         quiet = np.full((int(TAIL_WINDOW_S * FRAMES_PER_S), self.bands), LEAST, dtype=np.float32)
-        behind = self.encode(np.concatenate([frames, quiet]))[len(frames) // STRIDE :]
-        return behind[:TAIL_FRAMES]
+        return self.encode(np.concatenate([frames, quiet]))[len(frames) // STRIDE :]
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Features ``[n // 2, width]`` of log-mel frames ``[n, bands]``, which end with silence."""
@@ -83,27 +83,49 @@ class Whisper(LargeModel):
         task: str = "translate",
     ) -> Hypothesis:
         """Text of features, see :meth:`LargeModel.decode`; with 100 frames of silence behind."""
+        return self.decode_all([Question(features, language, forced, beam, task)])[0]
+
+    def decode_all(self, questions: list[Question]) -> list[Hypothesis]:
+        """Answers of questions, those that are alike at once; see :meth:`LargeModel.decode_all`."""
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for number, question in enumerate(questions):
+            groups.setdefault((question.beam, bool(question.forced)), []).append(number)
+        found = {}
+        for numbers in groups.values():
+            found |= zip(numbers, self._decoded([questions[n] for n in numbers]), strict=True)
+        return [found[number] for number in range(len(questions))]
+
+    def _decoded(self, questions: list[Question]) -> list[Hypothesis]:
+        """Of questions with one beam, all of them with forced tokens or none."""
         import ctranslate2
 
-        prompt = [*self.prompt(language, task), *forced]
-        seconds = len(features) / FEATURES_PER_S
-        longest = len(prompt) + max(2, most_tokens(seconds) - len(forced))
-        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None], np.float32))
+        prompts = [[*self.prompt(q.language, q.task), *q.forced] for q in questions]
+        bounds = [
+            max(2, most_tokens(len(q.features) / FEATURES_PER_S) - len(q.forced)) for q in questions
+        ]
+        longest = max(len(p) + b for p, b in zip(prompts, bounds, strict=True))
+        frames = max(len(question.features) for question in questions)
+        features = np.stack([self._padded(question.features, frames) for question in questions])
         found = self._model.generate(
-            view,
-            [prompt],
-            beam_size=beam,
+            ctranslate2.StorageView.from_array(np.ascontiguousarray(features, np.float32)),
+            prompts,
+            beam_size=questions[0].beam,
             max_length=min(MOST_TOKENS, longest),
             no_repeat_ngram_size=NO_REPEAT,
             return_scores=True,
-            suppress_blank=not forced,
+            suppress_blank=not questions[0].forced,
             suppress_tokens=self._suppressed,
-        )[0]
-        # The forced tokens come back as well, where there are any.
-        tokens = tuple(found.sequences_ids[0])
-        if forced and tokens[: len(forced)] == tuple(forced):
-            tokens = tokens[len(forced) :]
-        return Hypothesis(tokens, float(found.scores[0]))
+        )
+        return [
+            Hypothesis(behind(tuple(one.sequences_ids[0]), q.forced)[:bound], float(one.scores[0]))
+            for one, q, bound in zip(found, questions, bounds, strict=True)
+        ]
+
+    def _padded(self, features: np.ndarray, frames: int) -> np.ndarray:
+        """Features with so much of silence behind that they are ``frames`` long."""
+        return np.concatenate(
+            [features, np.resize(self._pad, (frames - len(features), self.width))]
+        )
 
     def text(self, tokens: tuple[int, ...]) -> str:
         """Returns the text that tokens stand for, by its tokenizer."""
@@ -121,6 +143,11 @@ class Whisper(LargeModel):
 
     def _tokenizer(self, language: str, task: str) -> object:
         return tokenizer(self._words, language, task)
+
+
+def behind(tokens: tuple[int, ...], forced: tuple[int, ...]) -> tuple[int, ...]:
+    """Tokens behind the forced ones, which come back as well where there are any."""
+    return tokens[len(forced) :] if forced and tokens[: len(forced)] == tuple(forced) else tokens
 
 
 @cache

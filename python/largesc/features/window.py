@@ -92,8 +92,13 @@ class SemanticEncoder:
         self._heard = np.concatenate([self._heard, from_bytes(compressed)])
         if not len(self._heard):
             return []
-        if last or self.policy == "segment":
+        if last:
             return self._out(len(self._heard), over=True)
+        if self.policy == "segment":
+            # What is no whole block goes with the next segment, for the reason below.
+            block = BLOCK_FRAMES * self._model.stride
+            cut = len(self._heard) // block * block
+            return self._out(cut, over=True) if cut else []
         if len(self._heard) >= FRAMES_PER_S * LONG_S and (cut := self._quiet_place()):
             return self._out(cut, over=True)
         return self._out(len(self._heard), over=False)

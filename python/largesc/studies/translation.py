@@ -12,8 +12,9 @@ frame, beside no channel, and our speech codec and Codec 2 translated at the rec
 on without a pause, at 10 dB Rayleigh. With ``--radio`` instead ``radio.csv``: the symbols through
 the modem, ``radio_noise.csv``: what it takes for bursts in noise, and ``radio_peaks.csv``: how far
 the peaks of a burst stand out. With ``--codes`` instead ``codes.csv``: channel codes side by side.
-Results are kept in ``cache`` of ``--work``, and a run that was
-killed goes on.
+With ``--calls`` instead ``calls.csv``: how many calls a pair of edges carries. With ``--speech``
+and ``--language XX`` instead ``speech_XX.csv``: any speech, against what the model makes of it
+without a channel. Results are kept in ``cache`` of ``--work``, and a run that was killed goes on.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from ..evaluation.systems.codec2 import Codec2
 from ..evaluation.systems.own import OwnSystem
 from ..features.load import large_model
 from ..features.text import LAST_BEAM, LEAST_CONFIDENCE
-from ..options import TranslationOptions
+from ..options import TRANSLATION_POLICIES, TranslationOptions
 from ..speech.files import resampled
 from ..speech.format import SAMPLE_RATE_HZ
 from ..speech.prompts import RATE_HZ, Prompt, prompts, speech_of
@@ -90,9 +91,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     instead.add_argument("--confidence", action="store_true", help="of the model, instead")
     instead.add_argument("--radio", action="store_true", help="through the modem, instead")
     instead.add_argument("--codes", action="store_true", help="channel codes instead")
+    instead.add_argument("--calls", action="store_true", help="that two edges carry, instead")
     instead.add_argument(
         "--long", type=at_least_one, metavar="MINUTES", help="speech without pauses"
     )
+    text = "folder or table of speech instead of prompts, against the model's own translation of it"
+    instead.add_argument("--speech", type=Path, metavar="SPEECH", help=text)
+    parser.add_argument("--language", metavar="XX", help="with --speech: that is spoken")
+    parser.add_argument(
+        "--policy", choices=TRANSLATION_POLICIES, default=TRANSLATION_POLICIES[0],
+        help="with --long [%(default)s]",
+    )  # fmt: skip
 
 
 @cache
@@ -122,12 +131,17 @@ def coded(speech: np.ndarray, codec: str) -> np.ndarray:
 
 def heard(prompt: Prompt, options: TranslationOptions, codec: str, source: str = "embedded") -> str:
     """Text of a prompt behind the channel of ``options`` and the channel code of ``source``."""
+    return received(sent(prompt, codec), options, source)
+
+
+def received(bursts: list[Burst], options: TranslationOptions, source: str = "embedded") -> str:
+    """Text of bursts of features behind the channel of ``options`` and the code of ``source``."""
     code = None
     if options.channel != "none":
         code = load_code(source, options.symbols)
     receiver = TranslationReceiver(options, large_model(options.model), code)
     air, texts = Air(options), []
-    for burst in sent(prompt, codec):
+    for burst in bursts:
         if code is not None:
             symbols, gain = code.encode(burst.symbols)
             burst = Burst(**vars(burst) | {"symbols": symbols, "gain_steps": gain})
@@ -224,8 +238,9 @@ def streaming(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> li
 def long_speech(args: argparse.Namespace, done: Cache) -> list[dict]:
     """Returns a row a minute: how far text and voice are behind the ends of windows."""
     options = TranslationOptions(
-        language="fr", channel="rayleigh", snr_db=10.0, seed=args.seed, channel_code=args.code
-    )
+        language="fr", channel="rayleigh", snr_db=10.0, seed=args.seed, channel_code=args.code,
+        policy=args.policy,
+    )  # fmt: skip
     key = key_of("long", args.long, asdict(options), code_sum(args.code))
     if key not in done:
         link, windows = TranslationLoopback(options), []
@@ -246,7 +261,8 @@ def long_speech(args: argparse.Namespace, done: Cache) -> list[dict]:
         done.add(key, {"windows": windows, "computing": link.computing_s / link.spoken_s})
     rows = by_minute(done[key]["windows"])
     print(f"computing {done[key]['computing']:.2f} of real time")
-    save_rows(args, "long", rows)
+    name = "long" if args.policy == TRANSLATION_POLICIES[0] else f"long_{args.policy}"
+    save_rows(args, name, rows)
     return rows
 
 
@@ -337,9 +353,21 @@ def draw(rows: list[dict], args: argparse.Namespace) -> None:
 
 def study(args: argparse.Namespace) -> None:
     """Runs what is missing, writes CSVs and the picture, prints tables."""
+    if args.policy != TRANSLATION_POLICIES[0] and not args.long:
+        raise ValueError(f"--policy {args.policy} would do nothing: give --long MINUTES as well")
+    if (args.speech is None) != (args.language is None):
+        raise ValueError("--speech SPEECH and --language XX belong together: give both")
     done = Cache(args.work / "cache")
     if args.long:
         rows = long_speech(args, done)
+    elif args.speech:
+        from .translation_speech import against_itself
+
+        rows = against_itself(args, done)
+    elif args.calls:
+        from .translation_calls import carried
+
+        rows = carried(args, done)
     elif args.radio:
         from .translation_radio import noise_alone, peaks, radio
 

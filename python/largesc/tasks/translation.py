@@ -16,7 +16,7 @@ from ..channel.symbols import SymbolChannel
 from ..channel_codec.linear import BLOCK_FRAMES, LinearCode
 from ..features.fronts import FRONTS, open_front
 from ..features.log_mel import as_bytes
-from ..features.model import LargeModel
+from ..features.model import Asking, LargeModel, answered
 from ..features.text import MOST_S, SemanticDecoder, Text
 from ..features.window import Features, SemanticEncoder
 from ..options import TranslationOptions, check_range
@@ -28,6 +28,8 @@ from ..speech.segments import Segment, Segmenter
 MOST_AHEAD, RESYNC_BURSTS = 1000, 3
 # So long, and twice the last burst, it waits for the next one of a window.
 PATIENCE_S = 2.0
+# What has waited for longer at an edge is left out.
+MOST_AGE_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class TranslationReceiver:
         self, options: TranslationOptions, model: LargeModel, code: LinearCode | None
     ) -> None:
         check_width(options, model, code)
-        self._decoder = SemanticDecoder(model, options.language)
+        self._model, self._decoder = model, SemanticDecoder(model, options.language)
         self._code, self._snr_db = code, options.snr_db
         self._features_per_s = model.features_per_s
         self._order, self._refused, self.patience_s = BurstOrder(), 0, PATIENCE_S
@@ -308,6 +310,10 @@ class TranslationReceiver:
 
         What was lost in between is left out of the window. The first burst may have any number.
         """
+        return answered(self.pushing(burst), self._model)
+
+    def pushing(self, burst: Burst) -> Asking:
+        """As :meth:`push`, with its questions to the model left to who carries it out."""
         try:
             frames = burst.symbols
             if self._code is not None:
@@ -321,12 +327,12 @@ class TranslationReceiver:
             return []
         self.patience_s = PATIENCE_S + 2.0 * burst.seconds(self._features_per_s)
         # Windows of a sender that began anew may have the numbers of old ones.
-        texts = self.flush() if turn == "anew" else []
+        texts = (yield from self._flushing()) if turn == "anew" else []
         if self._code is not None:
             frames = self._of_window(burst, frames)
         whole = self._code is not None
         features = Features(frames, burst.window, burst.first, burst.last, whole=whole)
-        return texts + self._decoder.push(features)
+        return texts + (yield from self._decoder.pushing(features))
 
     def _of_window(self, burst: Burst, heard: np.ndarray) -> np.ndarray:
         """Features of all of the burst's window that has come.
@@ -355,8 +361,11 @@ class TranslationReceiver:
 
         For the end of the stream, and where nothing has come for ``patience_s``.
         """
+        return answered(self._flushing(), self._model)
+
+    def _flushing(self) -> Asking:
         self._window, self._heard = -1, []
-        return self._decoder.flush()
+        return (yield from self._decoder.flushing())
 
 
 class Air:

@@ -10,7 +10,7 @@ import numpy as np
 from ..channel_codec.load import load_channel_code
 from ..features.load import large_model
 from ..features.text import Text
-from ..features.voice import Phrases, Voice, length_at
+from ..features.voice import MOST_SPEECH_AGE_S, Phrases, Voice, length_at
 from ..options import TranslationOptions
 from ..speech.format import SAMPLE_RATE_HZ
 from .translation import Air, Burst, TranslationReceiver, TranslationSender
@@ -25,7 +25,8 @@ class Said:
         burst: as received.
         text: what was understood with it.
         text_s: when, in seconds of the stream, computing and air included.
-        phrases: what is spoken of it: text, and the seconds when it begins and ends.
+        phrases: what is spoken of it: text, and the seconds when it begins and ends. What would be
+            said more than 15 s late is left out.
     """
 
     burst: Burst
@@ -47,6 +48,12 @@ class TranslationLoopback:
 
     Raises:
         ValueError: an option is out of range, or a model is not there.
+
+    Attributes:
+        model: the large model.
+        computing_s: processor time so far.
+        spoken_s: speech so far.
+        unsaid: phrases that would have been said too late.
     """
 
     def __init__(self, options: TranslationOptions, voiced: bool = True) -> None:
@@ -65,7 +72,7 @@ class TranslationLoopback:
             self._voice.say("one")
         self._free = {"sender": 0.0, "air": 0.0, "receiver": 0.0, "player": 0.0}
         self._speech: list[tuple[float, np.ndarray]] = []
-        self.computing_s, self.spoken_s = 0.0, 0.0
+        self.computing_s, self.spoken_s, self.unsaid = 0.0, 0.0, 0
 
     def run(self, pieces: Iterable[np.ndarray]) -> Iterator[Said]:
         """What is understood of speech, float32 at 24 kHz in pieces, as it comes."""
@@ -100,7 +107,10 @@ class TranslationLoopback:
         for text in texts:
             said = Said(burst, text, text_s)
             for phrase in self._phrases.push(text.committed, text.last):
-                said.phrases.append(self._spoken(phrase, text_s))
+                if self._free["player"] - text_s > MOST_SPEECH_AGE_S:
+                    self.unsaid += 1
+                else:
+                    said.phrases.append(self._spoken(phrase, text_s))
             yield said
 
     def _done(self, who: str, from_s: float, takes_s: float) -> float:
