@@ -39,6 +39,44 @@ def test_whole_phrases():
     assert len(said) == len(wanted) > 0
 
 
+def test_channel_codes():
+    found, wanted = rows("codes"), []
+    said = table(PAGE, "symbols a frame")
+    for line in said:
+        place = (line[0], line[1], str(float(line[2].replace("−", "-"))))
+        names = ("symbols", "channel", "snr_db")
+        by = {row["code"]: row for row in found if tuple(row[n] for n in names) == place}
+        trained = by["trained"]
+        ahead = "{} ({} to {})".format(*(trained[n] for n in ("ahead", "low", "high")))
+        dense = score(by["dense"]) if "dense" in by else "–"
+        wanted.append(
+            [*line[:3], score(by["linear"]), score(trained), ahead.replace("-", "−"), dense]
+        )
+    assert said == wanted and len(said) == sum(row["code"] == "trained" for row in found) > 0
+    assert f"no channel: {score(found[0])}." in PAGE and found[0]["code"] == "no channel"
+    # The bounds that were set: 5 % below no channel, half of it, and so on fading 4 dB higher.
+    whole = float(found[0]["chrf"])
+    reached = {
+        (row["symbols"], row["channel"], float(row["snr_db"])): float(row["chrf"])
+        for row in found
+        if row["code"] == "trained"
+    }
+    for symbols, snr_db, share in (("48", 10.0, 0.95), ("96", 5.0, 0.95), ("128", 0.0, 0.5)):
+        assert reached[symbols, "awgn", snr_db] >= share * whole
+        assert reached[symbols, "rayleigh", snr_db + 4.0] >= share * whole
+
+
+def test_the_curve_of_the_trained_code():
+    curve = rows("trained_code_curve")
+    page = (DOCS / "training.md").read_text()
+    for line, row in zip(table(page, "code"), (curve[0], curve[-1]), strict=True):
+        cells = [
+            f"{float(row[f'words_{n}']):.3f} / {float(row[f'error_{n}']):.3f}"
+            for n in ("48_10", "64_5", "64_0", "128_0")
+        ]
+        assert line[1:] == cells
+
+
 def test_without_a_radio_channel():
     wanted = [[r["system"], score(r)] for r in rows("translation") if r["system"] != "features"]
     assert table(PAGE, "without a radio channel") == wanted

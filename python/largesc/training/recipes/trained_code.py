@@ -118,9 +118,14 @@ def train_error(network: CodeNetwork, found: FeatureWindows, config: dict, run: 
 
 
 def train_words(
-    network: CodeNetwork, found: FeatureWindows, words: Words, config: dict, run: Run
+    network: CodeNetwork,
+    linear: CodeNetwork,
+    found: FeatureWindows,
+    words: Words,
+    config: dict,
+    run: Run,
 ) -> CodeNetwork:
-    """Stage ``words``; returns the running mean of the weights.
+    """Stage ``words``; returns the running mean of the weights. What ``linear`` does is told first.
 
     Raises:
         ValueError: no text teaches.
@@ -135,6 +140,8 @@ def train_words(
         raise ValueError("the large model is sure of no text: give more speech")
     chances, count = chances_of(windows, facts["prompts"]), facts["windows"]
     air, dev, means = DrawnAir(config["channel"], rng), Development(found, words), {}
+    if run.step == 0:
+        run.report(**dev.evaluate(linear))
     for _ in run.steps(optimiser, facts["rate"], lambda: dev.evaluate(average)):
         losses = {"words": 0.0, "error": 0.0}
         for place in rng.choice(len(windows), count, p=chances):
@@ -191,13 +198,14 @@ def train(config: dict, speech: Path, work: Path, whisper: str, source: str) -> 
     statistics = load_statistics(resolve(source, PART), source)
     found = prepare_windows(work, speech, config, model)
     network = CodeNetwork(NetworkConfig(**config["network"]), statistics)
+    linear = copy.deepcopy(network)
     told = {name: config[name] for name in ("seed", "network", "channel")}
     run = Run(work / "code_error.pt", told, stages["error"]["minutes"])
     network = train_error(network, found, config, run)
     if stages["words"]["minutes"] > 0:
         words = Words(whisper_folder(whisper, INSTALL), model.silence)
         run = Run(work / "code_words.pt", told, stages["words"]["minutes"])
-        network = train_words(network, found, words, config, run)
+        network = train_words(network, linear, found, words, config, run)
     if stages["dense"]["minutes"] > 0:
         run = Run(work / "code_dense.pt", {"seed": config["seed"]}, stages["dense"]["minutes"])
         dense = train_dense(found, config, run)
