@@ -46,10 +46,10 @@ def against_itself(args: argparse.Namespace, done: Cache) -> list[dict]:
             options = TranslationOptions(
                 language=args.language, seed=args.seed + number, symbols=SYMBOLS[0], **setting
             )
-            key = key_of("speech", sha256_of(path), asdict(options), code_sum(options.channel_code))
+            key = key_of("speech", sha256_of(path), asdict(options), code_sum(args.code))
             if key not in done:
                 bursts = bursts or bursts_of(path, args.language)
-                done.add(key, received(bursts, options))
+                done.add(key, received(bursts, options, args.code))
             found.append(done[key])
             if number < SHOWN:
                 print(f"{row['path']}, {setting}: {found[-1]}", flush=True)
