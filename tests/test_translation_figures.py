@@ -191,3 +191,12 @@ def test_the_number_of_prompts_is_said(name):
     row = rows(name)[0]
     count = row.get("prompts") or row["windows"]
     assert f"{count} {'prompts' if 'prompts' in row else 'windows'}" in PAGE
+
+
+def test_german_with_the_trained_code():
+    found = rows("trained/speech_de")
+    wanted = [[r["channel"], r["snr_db"] or "–", r["chrf"], r["words"]] for r in found]
+    assert table(PAGE, "German, trained code, over") == wanted
+    # It keeps more than the linear code at each SNR.
+    for linear, trained in zip(rows("speech_de")[1:], found[1:], strict=True):
+        assert float(trained["chrf"]) > float(linear["chrf"])

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Channel codes that studies of the translation link compare, from where they lie."""
 
-import argparse
 from functools import cache
 from pathlib import Path
 
@@ -17,16 +16,6 @@ from ..channel_codec.load import (
 )
 from ..models.packaged import sha256_of
 from ..models.store import ModelError, resolve
-
-
-def dense_folder(text: str) -> Path:
-    """A folder with the paper's code; raises for another."""
-    folder = Path(text)
-    if not (folder / "dense_code.json").is_file():
-        raise argparse.ArgumentTypeError(
-            f"{text} holds no dense_code.json: give WORK/dense of `largesc train trained-code`"
-        )
-    return folder
 
 
 @cache

@@ -40,7 +40,7 @@ from ..speech.prompts import RATE_HZ, Prompt, prompts, speech_of
 from ..tables import markdown
 from ..tasks.translation import Air, Burst, TranslationReceiver, TranslationSender
 from ..tasks.translation_loopback import Lags, TranslationLoopback
-from .channel_codes import code_sum, dense_folder, load_code
+from .channel_codes import code_sum, load_code
 from .study import add_common, at_least_one, plt, save_figure, save_rows
 
 LANGUAGES = ("fr", "es", "it", "ru")
@@ -82,7 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dense",
-        type=dense_folder,
+        type=Path,
         metavar="FOLDER",
         help="with --codes: the paper's code as well",
     )

@@ -5,8 +5,9 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from ..channel_codec.load import LINEAR
+from ..channel_codec.load import DENSE_PART, LINEAR
 from ..evaluation.cache import Cache, key_of
+from ..models.store import read_config
 from ..options import TranslationOptions
 from ..speech.prompts import Prompt
 from ..tables import mean_interval
@@ -38,13 +39,18 @@ def places() -> Iterator[tuple[int, str, float]]:
 
 
 def codes(args: argparse.Namespace, chosen: list[Prompt], done: Cache) -> list[dict]:
-    """A row for each code and place; chrF of each prompt less that of the linear code, paired."""
+    """A row for each code and place; chrF of each prompt less that of the linear code, paired.
+
+    Raises:
+        ModelError: the paper's code is not where ``args`` says.
+    """
     from sacrebleu import sentence_chrf
 
     sources = {"linear": LINEAR}
     if args.code != LINEAR:
         sources["trained"] = args.code
     if args.dense is not None:
+        read_config(args.dense, DENSE_PART)
         sources["dense"] = str(args.dense)
     references = [prompt.reference for prompt in chosen]
     empty = {"code": "no channel", "symbols": "", "channel": "none", "snr_db": ""}
