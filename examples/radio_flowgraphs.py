@@ -9,9 +9,10 @@ from pathlib import Path
 
 from gnuradio import blocks, gr, largesc, zeromq
 from gnuradio.largesc.blocks.radio.packet_radio_tx import buffer_for
+from gnuradio.largesc.options import LinkOptions
 from gnuradio.largesc.radio.profiles import RadioProfile
 from gnuradio.largesc.radio.search import most_search_hz
-from gnuradio.largesc.speech.format import FRAME_MS, SAMPLE_RATE_HZ
+from gnuradio.largesc.speech.format import SAMPLE_RATE_HZ
 from radio_console import spectrum_line
 from radio_options import DEFAULT_PROFILE, MOST_PPM, profile_of, radio_of
 from sigmf_files import (
@@ -26,8 +27,6 @@ from sigmf_files import (
 
 # As many as the table of docs/over-the-air.md fits into a burst.
 FRAMES_PER_PACKET = 2
-# Copies one packet later.
-DEADLINE_MS = FRAME_MS * FRAMES_PER_PACKET
 # Peaks stay below a full scale of 1.
 AMPLITUDES = {"single_carrier": 0.5, "ofdm": 0.15}
 DOPPLER_HZ = 1.0
@@ -36,6 +35,11 @@ SILENCE_SECONDS = 0.3
 # What lies in buffers behind the modem.
 AIR_S = 0.6
 ADDRESSES = ("tcp://", "ipc://")
+
+
+def wait_ms(layout: str) -> int:
+    """What a receiver waits for copies, or for parity, in ms."""
+    return LinkOptions(layout=layout, frames_per_packet=FRAMES_PER_PACKET).wait_ms
 
 
 def shift(cycles_per_sample: float) -> list:
@@ -102,8 +106,9 @@ class Sender(gr.top_block):
         self.speech = largesc.speech_tx(
             budget_bps=args.budget,
             loss_probability=args.expected_loss,
-            deadline_ms=DEADLINE_MS,
+            deadline_ms=wait_ms(args.layout),
             frames_per_packet=FRAMES_PER_PACKET,
+            layout=args.layout,
             # The modem has its own.
             crc=False,
         )
@@ -222,8 +227,9 @@ class Receiver(gr.top_block):
         # From a recording everything comes out, as fast as it goes.
         self.speech = largesc.speech_rx(
             mode="live" if live else "offline",
-            deadline_ms=DEADLINE_MS,
+            deadline_ms=wait_ms(args.layout),
             frames_per_packet=FRAMES_PER_PACKET,
+            layout=args.layout,
             crc=False,
         )
 

@@ -3,7 +3,7 @@
 
 import argparse
 
-from gnuradio.largesc.options import ANALOGUE_PROFILES
+from gnuradio.largesc.options import ANALOGUE_PROFILES, LinkOptions
 from gnuradio.largesc.radio.profiles import PROFILES, RadioProfile
 from gnuradio.largesc.radio.symbol_burst import find_symbol_profile
 from radio_devices import Radio
@@ -18,6 +18,7 @@ CARD_RATE_HZ, SSB_BANDWIDTH_HZ = 48000.0, 2700.0
 OF_PACKETS = {
     "budget": "there are no bits",
     "expected_loss": "there are no packets",
+    "layout": "there are no packets",
     "key_up_ms": "its own preamble is long",
     "text": "there are no packets",
     "afc": "carriers up to 12 % of the symbol rate away are found",
@@ -173,6 +174,11 @@ def parser() -> argparse.ArgumentParser:
             "--analogue", action="store_true",
             help="speech as analogue symbols in place of packets, with ssb, medium or narrow",
         )  # fmt: skip
+        part.add_argument(
+            "--layout", choices=["sequential", "parity"], default=LinkOptions.layout,
+            help="of what is sent twice, the same at both ends; parity: the receiver waits 2 s for "
+            "what is lost, and gets more of it [%(default)s]",
+        )  # fmt: skip
         part.add_argument("--seconds", type=float, help="stop after this [at the end, or Ctrl-C]")
     where = "FILE.sigmf-data, FILE of bare samples, or tcp://HOST:PORT of ZMQ (PUSH and PULL)"
     tx.add_argument("--to", dest="samples", metavar="WHERE", help=where)
@@ -187,7 +193,11 @@ def parser() -> argparse.ArgumentParser:
     rx.add_argument("--picture", metavar="PNG", help="of the window, at the end")
     tx.add_argument("--budget", type=float, default=1100.0, metavar="BPS", help="payload [1100]")
     tx.add_argument(
-        "--expected-loss", type=float, default=0.0, metavar="P", help="copies go out for it [0]"
+        "--expected-loss",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="copies or parity go out for it [0]",
     )
     add_call_sign(tx)
     tx.add_argument("--key-up-ms", type=float, default=0.0, help="preamble; not with wide [0]")

@@ -84,6 +84,13 @@ uep_depacketizer_impl::uep_depacketizer_impl(const ::largesc::depacketizer_confi
         throw std::invalid_argument("report_interval_packets " +
                                     std::to_string(report_interval_packets) +
                                     " is out of range: use 1 or more");
+    const int whole_ms = ::largesc::PARITY_WINDOW * ::largesc::FRAME_MS * config.frames_per_packet;
+    if (config.kind == ::largesc::layout::parity && config.live && config.deadline_ms < whole_ms)
+        d_logger->warn(
+            "deadline_ms {} ends the wait for parity, which comes for {} ms: what is lost "
+            "comes back less often",
+            config.deadline_ms,
+            whole_ms);
     message_port_register_in(IN);
     message_port_register_in(PULL);
     message_port_register_out(OUT);

@@ -80,6 +80,7 @@ bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
     static const pmt::pmt_t k_sent = pmt::mp(keys::tokens_sent),
                             k_repeated = pmt::mp(keys::tokens_repeated),
                             k_distance = pmt::mp(keys::copy_distance),
+                            k_protected = pmt::mp(keys::tokens_protected),
                             k_comfort = pmt::mp(keys::comfort), k_skip = pmt::mp(keys::skip);
     if (!pmt::is_pdu(msg) || !pmt::is_u16vector(pmt::cdr(msg)))
         return false;
@@ -107,6 +108,8 @@ bool uep_packetizer_impl::read(const pmt::pmt_t& msg,
             how.tokens_repeated = clamped(value);
         else if (key == k_distance && pmt::is_integer(value))
             how.copy_distance = clamped(value);
+        else if (key == k_protected && pmt::is_integer(value))
+            how.tokens_protected = clamped(value);
     }
     return true;
 }

@@ -22,7 +22,7 @@ def check_bit_exact(tb, observer, frames: int) -> None:
 
 
 @pytest.mark.parametrize("policy", ["table", "fixed", "learned"])
-@pytest.mark.parametrize("layout", ["sequential", "pair"])
+@pytest.mark.parametrize("layout", ["sequential", "pair", "parity"])
 @pytest.mark.parametrize("frames_per_packet", ["1", "2", "3", "4"])
 def test_lossless_loopback_is_bit_exact(run_link, speech, policy, layout, frames_per_packet):
     options = ["--policy", policy, "--layout", layout, "--frames-per-packet", frames_per_packet]
@@ -55,6 +55,21 @@ def test_losses_neither_hang_nor_shorten(run_link, speech, concealer, loss):
         facts["channel"]["sent"]
         == facts["channel"]["dropped"] + (facts["depacketizer"]["packets_received"])
     )
+
+
+def test_parity_brings_back_what_copies_do_not(run_link, speech):
+    lost = {}
+    for layout in ("sequential", "parity"):
+        tb, _ = run_link(
+            np.concatenate([speech, speech, speech]), "--layout", layout, "--concealer", "repeat",
+            "--loss", "0.3", "--expected-loss", "0.3",
+        )  # fmt: skip
+        facts = tb.statistics()
+        lost[layout] = facts["depacketizer"]["frames_lost"]
+        assert facts["depacketizer"]["packets_lost"] > 20
+        assert facts["depacketizer"]["parity_conflicts"] == 0
+    assert facts["depacketizer"]["tokens_recovered"] > 30
+    assert lost["parity"] < lost["sequential"] / 2
 
 
 def test_same_seed_same_losses(run_link, speech):

@@ -93,7 +93,7 @@ def received(packets, **options):
     return frames, reports, rx.statistics()
 
 
-@pytest.mark.parametrize("layout", ["sequential", "pair"])
+@pytest.mark.parametrize("layout", ["sequential", "pair", "parity"])
 @pytest.mark.parametrize("frames_per_packet", [1, 2, 3, 4])
 @pytest.mark.parametrize("crc", [True, False])
 def test_lossless_loopback_is_bit_exact(layout, frames_per_packet, crc):

@@ -103,6 +103,19 @@ def test_recording_is_sigmf_and_plays(radio, wav, tmp_path, capsys):
     assert "no packet was understood: nothing but noise is heard" in said.err
 
 
+def test_parity_is_a_matter_of_both_ends(radio, wav, tmp_path, capsys):
+    recording, out = str(tmp_path / "over.sigmf-data"), str(tmp_path / "out.wav")
+    parity = ["--layout", "parity"]
+    air = ["--simulate", "12", "--to", recording]
+    assert radio.main(["tx", wav, *parity, "--expected-loss", "0.3", *air]) == 0
+    assert result(capsys)["speech"]["packetizer"]["tokens_repeated"] > 0
+    assert radio.main(["rx", out, *parity, "--from", recording]) == 0
+    heard = result(capsys)["speech"]["depacketizer"]
+    assert heard["frames_released"] == FRAMES and heard["frames_lost"] == 0
+    radio.main(["rx", out, "--from", recording])
+    assert "they look like frames_per_packet 2, layout parity" in capsys.readouterr().out
+
+
 def test_what_is_heard_is_recorded_with_each_packet_marked(radio, wav, tmp_path, capsys):
     first, second = tmp_path / "over.sigmf-data", tmp_path / "heard.sigmf-data"
     where = ["--sample-rate", "48e3", "--frequency", "433.5e6", "--tune-below", "5e3"]

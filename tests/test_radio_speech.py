@@ -9,6 +9,7 @@ from gnuradio.largesc.evaluation.systems.codec2 import Codec2
 from gnuradio.largesc.radio.profiles import TAIL_BITS
 from gnuradio.largesc.studies.radio import speech as radio_speech
 from gnuradio.largesc.studies.radio import unequal
+from gnuradio.largesc.studies.radio.analogue import PARITY
 from gnuradio.largesc.studies.radio.unequal import CODED_BITS, SPLITS, errors, received_tokens
 
 OURS, EXACT, C1300, C700, C700_BPSK = radio_speech.CONTESTANTS
@@ -20,7 +21,7 @@ def wav(tmp_path, speech) -> str:
     return str(tmp_path / "in.wav")
 
 
-@pytest.mark.parametrize("contestant", radio_speech.CONTESTANTS, ids=lambda c: c.name)
+@pytest.mark.parametrize("contestant", [*radio_speech.CONTESTANTS, PARITY], ids=lambda c: c.name)
 def test_each_fits_its_time_and_is_heard(wav, contestant):
     sizes = radio_speech.sizes_of(contestant, wav, Channel(0.2, 1.5))
     radio = contestant.setting.radio
@@ -40,7 +41,7 @@ def test_packets_are_as_large_as_told(wav):
     assert set(radio_speech.sizes_of(C700_BPSK, wav, Channel(0.0))) == {36}
 
 
-@pytest.mark.parametrize("contestant", [OURS, C1300], ids=lambda c: c.name)
+@pytest.mark.parametrize("contestant", [OURS, C1300, PARITY], ids=lambda c: c.name)
 def test_lost_packets_change_the_speech_where_they_were(wav, contestant):
     count = len(radio_speech.sizes_of(contestant, wav, Channel(0.0)))
     gone = tuple(n == 5 for n in range(count))

@@ -17,18 +17,8 @@ constexpr int CONFIRMED_STEP = 8;
 constexpr std::uint64_t BASE = 256;
 /// Frames, an hour, that the end of a stream may lie behind its last packet.
 constexpr std::uint64_t MAX_TAIL = 45'000;
-constexpr std::size_t MAX_REPAIRS = 1024;
 /// Live, so many slots may wait: the ring has room for those, and for what comes late.
 constexpr std::uint64_t MOST_WAITING = 96;
-
-/// Writes a token that is not known yet; returns whether it was news.
-bool fill(std::uint16_t& place, std::uint16_t token)
-{
-    if (place != ERASED_TOKEN)
-        return false;
-    place = token;
-    return true;
-}
 
 /// The wait for a copy, and the margin without which the copy would race its frame's playout.
 std::int64_t with_margin_ns(int deadline_ms)
@@ -45,7 +35,8 @@ depacketizer::depacketizer(const depacketizer_config& config)
       d_most_ns(with_margin_ns(std::max(config.deadline_ms, config.max_deadline_ms))),
       d_start_ns(d_least_ns),
       d_skew(config.deadline_ms, d_most_ns, config.frames_per_packet),
-      d_refusals({ config.frames_per_packet, config.kind, config.crc })
+      d_refusals({ config.frames_per_packet, config.kind, config.crc }),
+      d_parity(d_frames)
 {
     if (config.deadline_ms < 0 || config.deadline_ms > 5000)
         throw std::invalid_argument("deadline_ms " + std::to_string(config.deadline_ms) +
@@ -88,6 +79,9 @@ bool depacketizer::take(const std::uint8_t* data, std::size_t size, std::int64_t
         take_end(fields->sequence);
         return true;
     }
+    // Behind the end it comes too late, and begins nothing.
+    if (fields->tail > 0 && !d_started)
+        return true;
     const auto placed = place(*fields);
     if (!placed)
         return true;
@@ -110,8 +104,12 @@ bool depacketizer::take(const std::uint8_t* data, std::size_t size, std::int64_t
     r.came_ns = now_ns;
     ++d_counters.packets_received;
     d_highest = std::max(d_highest, slot);
-    if (d_end_slot && slot >= *d_end_slot)
+    if (fields->tail > 0)
+        d_tail_slot = slot + 1 - fields->tail;
+    if (fields->tail == 0 && known_end() && slot >= *known_end()) {
         d_end_slot.reset();
+        d_tail_slot.reset();
+    }
     // Before anything has gone out, a packet that was overtaken can still be the first.
     if (slot < d_first_slot && d_next_slot == d_first_slot && !d_playing)
         d_first_slot = d_next_slot = slot;
@@ -120,12 +118,13 @@ bool depacketizer::take(const std::uint8_t* data, std::size_t size, std::int64_t
         if (newest && d_config.live && r.index[0] >= 0)
             measure_wait(r, r.released_ns, now_ns);
     }
-    const auto news =
-        d_config.kind == layout::pair ? store_pair(*fields, slot) : store_sequential(*fields, slot);
+    const auto news = d_config.kind == layout::pair     ? store_pair(*fields, slot)
+                      : d_config.kind == layout::parity ? store_parity(*fields, slot)
+                                                        : store_sequential(*fields, slot);
     if (news)
         measure_slack(*news, now_ns);
-    if (!d_config.live && d_highest >= d_next_slot + d_config.hold_packets)
-        release_until(d_highest + 1 - d_config.hold_packets);
+    if (!d_config.live && d_highest >= d_next_slot + hold_packets())
+        release_until(d_highest + 1 - hold_packets());
     return true;
 }
 
@@ -138,7 +137,8 @@ void depacketizer::take_end(std::uint8_t sequence)
         return;
     }
     const int ahead = static_cast<std::int8_t>(sequence - static_cast<std::uint8_t>(d_highest));
-    if (ahead > 0)
+    // The tail's packets stand where frames would, and behind the end.
+    if (ahead > 0 || d_tail_slot == d_highest + ahead)
         d_end_slot = d_highest + ahead;
 }
 
@@ -187,7 +187,7 @@ bool depacketizer::confirmed(std::uint8_t sequence)
 bool depacketizer::contradicts(const packet_fields& fields, std::uint64_t slot)
 {
     const record& r = d_records[slot % d_records.size()];
-    if (!r.used || r.slot != slot || !r.received)
+    if (!r.used || r.slot != slot || !r.received || fields.tail > 0)
         return false;
     const int half = slot % 2;
     if (d_config.kind == layout::pair)
@@ -227,11 +227,20 @@ void depacketizer::stop()
     d_started = d_playing = d_in_silence = false;
     d_first_stream = false;
     d_end_slot.reset();
+    d_tail_slot.reset();
     d_next_frame = d_candidates = d_correction = d_backlog_pulls = 0;
     d_start_ns = std::clamp(d_skew.delay_ns(), d_least_ns, d_most_ns);
     d_skew.reset();
+    d_parity.reset();
     for (record& r : d_records)
         r.used = false;
+}
+
+/// Offline nothing is in a hurry, and parity is to bring back what it can.
+int depacketizer::hold_packets() const
+{
+    return d_config.kind == layout::parity ? std::max(d_config.hold_packets, PARITY_WINDOW + 1)
+                                           : d_config.hold_packets;
 }
 
 depacketizer::record& depacketizer::at(std::uint64_t slot)
@@ -246,71 +255,6 @@ depacketizer::record& depacketizer::at(std::uint64_t slot)
         r.tokens.fill(erased_frame());
     }
     return r;
-}
-
-void depacketizer::repaired(const record& r, int i)
-{
-    if (r.index[i] < 0 || d_ready.size() > MAX_REPAIRS)
-        return;
-    ++d_counters.repairs;
-    received_frame f;
-    f.index = r.index[i];
-    f.tokens = r.tokens[i];
-    f.repair = true;
-    d_ready.push_back(f);
-}
-
-/// Returns the first slot of which there was something new.
-std::optional<std::uint64_t> depacketizer::store_sequential(const packet_fields& fields,
-                                                            std::uint64_t slot)
-{
-    const std::uint16_t* token = fields.tokens.data();
-    std::optional<std::uint64_t> first;
-    const auto store = [&](record& r, int i, int count) {
-        bool news = false;
-        for (int j = 0; j < count; ++j)
-            news |= fill(r.tokens[i][j], *token++);
-        if (!news)
-            return;
-        first = r.slot;
-        repaired(r, i);
-    };
-    record& own = at(slot);
-    for (int i = 0; i < fields.slots; ++i) {
-        own.code[i] = fields.slot_list[i].code;
-        store(own, i, fields.slot_list[i].tokens());
-    }
-    if (fields.distance == 0 || slot - fields.distance < d_first_slot)
-        return first;
-    record& earlier = at(slot - fields.distance);
-    for (int i = 0; i < fields.slots; ++i)
-        store(earlier, i, fields.slot_list[i].copies);
-    return first;
-}
-
-std::optional<std::uint64_t> depacketizer::store_pair(const packet_fields& fields,
-                                                      std::uint64_t slot)
-{
-    const int half = slot % 2;
-    std::optional<std::uint64_t> first;
-    const std::uint16_t* token = fields.tokens.data();
-    for (int n = 0; n < fields.slots; ++n) {
-        const largesc::slot& s = fields.slot_list[n];
-        const int frame_half = n % 2, i = n / 2;
-        record& home = at(slot - half + frame_half);
-        home.code[i] = s.code;
-        bool news = false;
-        for (int j = 0; j < TOKENS_PER_FRAME; ++j) {
-            const bool original = pair_half(frame_half, j) == half;
-            if (j < (original ? s.tokens() : s.copies))
-                news |= fill(home.tokens[i][j], *token++);
-        }
-        if (!news)
-            continue;
-        first = std::min(first.value_or(home.slot), home.slot);
-        repaired(home, i);
-    }
-    return first;
 }
 
 void depacketizer::release_until(std::uint64_t slot)
@@ -391,9 +335,9 @@ void depacketizer::flush(std::int64_t total_frames)
         return;
     }
     if (d_started)
-        release_until(d_highest + 1);
-    if (d_end_slot)
-        release_until(*d_end_slot);
+        release_until(std::min(d_highest + 1, known_end().value_or(d_highest + 1)));
+    if (known_end())
+        release_until(*known_end());
 }
 
 } // namespace largesc

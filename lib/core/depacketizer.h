@@ -34,20 +34,23 @@ struct depacketizer_config {
     int frames_per_packet = 1;
     layout kind = layout::sequential;
     bool live = false;
-    int deadline_ms = 80;  ///< live: copies may come so much later, and PLAYOUT_MARGIN_MS
-    int hold_packets = 10; ///< offline: packets to wait for copies and reordered packets
+    int deadline_ms = 80; ///< live: copies may come so much later, and PLAYOUT_MARGIN_MS
+    /// offline: packets to wait for copies and reordered packets; with parity PARITY_WINDOW at
+    /// least
+    int hold_packets = 10;
     /// live: as long the wait may become where packets come late; 0: fixed, deadline_ms
     int max_deadline_ms = 0;
     bool crc = false; ///< each packet ends with a CRC-16
 };
 
 /// `packets_lost` are those that were not there when their frames were released; one that comes
-/// afterwards is also counted as `late`.
+/// afterwards is also counted as `late`. `tokens_recovered` came out of parity; `parity_conflicts`
+/// are sums that contradict what had come.
 struct depacketizer_counters {
     std::uint64_t packets_received = 0, packets_lost = 0, refused_format = 0, refused_crc = 0,
                   duplicates = 0, late = 0, resyncs = 0, repairs = 0, frames_released = 0,
                   frames_lost = 0, silence_frames = 0, skew_dropped = 0, skew_inserted = 0,
-                  playout_grown = 0, playout_shrunk = 0;
+                  playout_grown = 0, playout_shrunk = 0, tokens_recovered = 0, parity_conflicts = 0;
 
     /// Calls `visit(name, value)` for each, the one list of their names.
     template <typename Visit>
@@ -68,6 +71,8 @@ struct depacketizer_counters {
         visit("skew_inserted", skew_inserted);
         visit("playout_grown", playout_grown);
         visit("playout_shrunk", playout_shrunk);
+        visit("tokens_recovered", tokens_recovered);
+        visit("parity_conflicts", parity_conflicts);
     }
 };
 
@@ -125,6 +130,10 @@ private:
     tokens_t known_of_next() const;
     std::optional<std::uint64_t> store_sequential(const packet_fields& fields, std::uint64_t slot);
     std::optional<std::uint64_t> store_pair(const packet_fields& fields, std::uint64_t slot);
+    std::optional<std::uint64_t> store_parity(const packet_fields& fields, std::uint64_t slot);
+    std::optional<std::uint64_t> known_end() const { return d_end_slot ? d_end_slot : d_tail_slot; }
+    void store_recovered(const std::vector<recovered_token>& found);
+    int hold_packets() const;
     void repaired(const record& r, int i);
     void release_until(std::uint64_t slot);
     std::optional<received_frame> release_frame();
@@ -156,7 +165,8 @@ private:
     std::int64_t d_first_ns = 0, d_last_ns = 0, d_pulled_ns = 0;
     std::int64_t d_resumed_ns = 0; ///< live: the first pull behind a time without any
     std::int64_t d_start_ns;       ///< that the first frame waits, as long as the last stream did
-    std::optional<std::uint64_t> d_end_slot;
+    std::optional<std::uint64_t> d_end_slot;  ///< as the end packet told
+    std::optional<std::uint64_t> d_tail_slot; ///< the same, as a packet of parity alone told
     std::uint8_t d_candidate = 0;
     int d_candidates = 0;
     std::deque<received_frame> d_ready;
@@ -169,6 +179,7 @@ private:
     depacketizer_counters d_counters;
     loss_estimator d_losses;
     refusal_watch d_refusals;
+    parity_solver d_parity;
 };
 
 } // namespace largesc

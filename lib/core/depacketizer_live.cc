@@ -34,7 +34,7 @@ std::optional<received_frame> depacketizer::pull(std::int64_t now_ns)
         d_resumed_ns = d_last_ns = now_ns;
     }
     d_pulled_ns = now_ns;
-    const bool over = d_end_slot && d_next_slot >= *d_end_slot;
+    const bool over = known_end() && d_next_slot >= *known_end();
     const bool idle = d_next_slot > d_highest &&
                       (now_ns - d_last_ns > IDLE_NS || d_next_slot > d_highest + IDLE_SLOTS);
     if (over || idle) {

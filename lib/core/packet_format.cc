@@ -16,7 +16,16 @@ bool read_slot(std::uint8_t byte, slot& s)
 {
     s.code = byte >> 4;
     s.copies = byte & 0xF;
-    return s.code <= CODE_EMPTY && s.copies <= TOKENS_PER_FRAME;
+    return s.code <= CODE_EMPTY;
+}
+
+/// Fields of 9 to 15 say something of parity only, in the first place.
+bool copies_fit(const packet_fields& fields, layout kind)
+{
+    for (int i = kind == layout::parity ? 1 : 0; i < fields.slots; ++i)
+        if (fields.slot_list[i].copies > TOKENS_PER_FRAME)
+            return false;
+    return true;
 }
 
 /// Padding stands at the end of the last packet only, and never alone.
@@ -55,7 +64,56 @@ read_tokens(const std::uint8_t* data, std::size_t size, packet_fields& fields)
     return fields;
 }
 
+/// A packet behind the last frame holds the same code in the place of each frame.
+bool read_tail(packet_fields& fields)
+{
+    const int code = fields.slot_list[0].code;
+    if (code < CODE_COMFORT || code >= CODE_EMPTY)
+        return true;
+    fields.tail = code - CODE_COMFORT + 1;
+    fields.sums.nearest = fields.tail;
+    for (int i = 0; i < fields.slots; ++i) {
+        if (fields.slot_list[i].code != code)
+            return false;
+        fields.slot_list[i].code = CODE_EMPTY;
+    }
+    return fields.tail <= PARITY_TAIL;
+}
+
+/// Tokens and then parity, with `field` the nibble that tells how deep and how far it reaches.
+std::optional<packet_fields>
+read_parity(const std::uint8_t* data, std::size_t size, int field, packet_fields& fields)
+{
+    if (!read_tail(fields))
+        return std::nullopt;
+    for (int i = 0; i < fields.slots; ++i)
+        if (fields.slot_list[i].comfort() || (i > 0 && fields.slot_list[i].copies != 0))
+            return std::nullopt;
+    fields.token_count = tokens_in(size);
+    const int parity = fields.token_count - fields.own_tokens();
+    const bool whole = field > MAX_PROTECTED_TOKENS + 1;
+    // The tail has those of a packet, and as many as that had tokens.
+    const int most = (fields.tail > 0 ? 2 : 1) * TOKENS_PER_FRAME;
+    parity_span& sums = fields.sums;
+    sums.depth = whole ? field - MAX_PROTECTED_TOKENS - 1 : field;
+    sums.reach = whole ? PARITY_WINDOW : fields.sequence;
+    const bool fits = parity > 0 ? sums.depth > 0 && sums.depth <= MAX_PROTECTED_TOKENS &&
+                                       sums.reach <= PARITY_WINDOW && sums.reach >= sums.nearest
+                                 : parity == 0 && field == 0 && fields.tail == 0;
+    if (!fits || parity > most * fields.slots)
+        return std::nullopt;
+    return read_tokens(data, size, fields);
+}
+
 } // namespace
+
+int packet_fields::own_tokens() const
+{
+    int count = 0;
+    for (int i = 0; i < slots; ++i)
+        count += slot_list[i].tokens();
+    return count;
+}
 
 int pair_tokens(int half, int frame_half, int sent, int repeated)
 {
@@ -66,6 +124,19 @@ int pair_tokens(int half, int frame_half, int sent, int repeated)
     }
     return count;
 }
+
+namespace {
+
+/// What stands beside the code of the first frame.
+int first_field(const packet_fields& fields, layout kind)
+{
+    if (kind != layout::parity)
+        return fields.distance;
+    const bool whole = fields.sums.depth > 0 && fields.sums.reach == PARITY_WINDOW;
+    return fields.sums.depth + (whole ? MAX_PROTECTED_TOKENS + 1 : 0);
+}
+
+} // namespace
 
 void write_packet(const packet_fields& fields, layout kind, std::vector<std::uint8_t>& out)
 {
@@ -78,8 +149,9 @@ void write_packet(const packet_fields& fields, layout kind, std::vector<std::uin
     for (int i = 0; i < fields.slots; ++i) {
         const slot& s = fields.slot_list[i];
         // The copies of the first slot follow from the length, so that the distance has its place.
-        const bool implied = kind == layout::sequential && i == 0;
-        out.push_back(nibbles(s.code, implied ? fields.distance : s.copies));
+        const bool implied = kind != layout::pair && i == 0;
+        const int code = fields.tail > 0 ? CODE_COMFORT + fields.tail - 1 : s.code;
+        out.push_back(nibbles(code, implied ? first_field(fields, kind) : s.copies));
     }
     bit_writer bits(out);
     for (int i = 0; i < fields.token_count; ++i)
@@ -104,7 +176,7 @@ read_packet(const std::uint8_t* data, std::size_t size, layout kind, int frames_
     for (int i = 0; i < fields.slots; ++i)
         if (!read_slot(data[1 + i], fields.slot_list[i]))
             return std::nullopt;
-    if (!padding_is_last(fields, kind))
+    if (!padding_is_last(fields, kind) || !copies_fit(fields, kind))
         return std::nullopt;
 
     if (kind == layout::pair) {
@@ -115,6 +187,9 @@ read_packet(const std::uint8_t* data, std::size_t size, layout kind, int frames_
         }
         return read_tokens(data + header, size - header, fields);
     }
+
+    if (kind == layout::parity)
+        return read_parity(data + header, size - header, data[1] & 0xF, fields);
 
     fields.distance = data[1] & 0xF;
     const int total = tokens_in(size - header);

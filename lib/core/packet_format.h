@@ -3,6 +3,7 @@
 
 #include "crc16.h"
 #include "token_frame.h"
+#include "token_parity.h"
 
 #include <optional>
 #include <vector>
@@ -10,6 +11,8 @@
 namespace largesc {
 
 /// Codes of a frame slot in the header: 0-8 are tokens of speech, 9-12 a comfort frame with 0-3.
+/// With parity there are no comfort frames, and 9 to 11 in all places tell the first to third of
+/// the tail.
 constexpr int CODE_COMFORT = 9;
 constexpr int CODE_EMPTY = 13;
 constexpr int CODE_END = 14;
@@ -39,10 +42,15 @@ struct packet_fields {
     std::uint8_t sequence = 0;
     bool end = false;
     int distance = 0; ///< packets back to the copied frames, sequential layout only
+    parity_span sums; ///< parity layout only
+    int tail = 0;     ///< parity layout: 1 to PARITY_TAIL of a packet of parity alone, 0: of frames
     int slots = 0;
     std::array<slot, MAX_SLOTS> slot_list{};
     int token_count = 0;
     std::array<std::uint16_t, MAX_SLOTS * 2 * TOKENS_PER_FRAME> tokens{};
+
+    /// Tokens of the frames themselves, without copies or parity.
+    int own_tokens() const;
 };
 
 /// Which tokens of a pair's frame travel in which packet: the first sending of token `j` of the

@@ -10,10 +10,12 @@ namespace largesc {
 /// What the controller decided for one frame.
 struct decision {
     int tokens_sent = TOKENS_PER_FRAME; ///< n_s
-    int tokens_repeated = 0;            ///< n_c, copies of this frame's first tokens
-    int copy_distance = 0;              ///< packets between a frame and its copies, 0: none
-    bool comfort = false;               ///< silence may follow
-    bool skip = false;                  ///< send nothing (DTX)
+    /// n_c, copies of this frame's first tokens; parity layout: sums of earlier frames' tokens
+    int tokens_repeated = 0;
+    int copy_distance = 0;    ///< packets between a frame and its copies, 0: none
+    bool comfort = false;     ///< silence may follow
+    bool skip = false;        ///< send nothing (DTX)
+    int tokens_protected = 0; ///< parity layout: tokens of each earlier frame in the sums
 };
 
 /// A packet on its way out.
@@ -57,7 +59,9 @@ struct packetizer_counters {
 /// A packet slot covers `frames_per_packet` frame slots, sent or not, and is numbered modulo 256.
 /// Sequential layout: a packet holds its own frames and, for each, copies of the first tokens of
 /// the frame `copy_distance` packets before. Pair layout: even-index tokens of two frames swap
-/// places between two packets, and a copy rides in the packet that its original does not.
+/// places between two packets, and a copy rides in the packet that its original does not. Parity
+/// layout: behind its own frames a packet holds sums of tokens of the PARITY_WINDOW slots before
+/// it.
 class packetizer
 {
 public:
@@ -67,7 +71,7 @@ public:
     /// Takes a frame; a decision beyond what the frame or the format holds is cut to it, and only
     /// the tokens before the first one that is erased, or no token at all, are sent.
     push_result push(tokens_t tokens, const decision& d);
-    /// Ends the stream: sends an unfinished packet, its missing frames marked empty.
+    /// Ends the stream: sends an unfinished packet, its missing frames marked empty, and the tail.
     push_result flush();
     /// Two bytes, and the CRC, that say how many packet slots there were.
     packet end_packet();
@@ -90,16 +94,21 @@ private:
     push_result build();
     void build_sequential(push_result& result);
     void build_pair(push_result& result);
+    void build_parity(push_result& result);
+    void build_tail(push_result& result);
+    void append_parity(packet_fields& fields, std::uint64_t slot, int wanted, int depth);
     void emit(packet_fields& fields, push_result& result);
     packet made(packet_fields& fields);
+    packet made(packet_fields& fields, std::uint64_t slot);
     static slot header_slot(const pending& frame);
 
     const int d_frames_per_packet;
     const layout d_layout;
     const bool d_crc;
     std::uint64_t d_slot = 0;
+    int d_tail_tokens = 0; ///< parity tokens of each packet of the tail, 0: none is wanted
     std::vector<pending> d_pending;
-    std::array<sent_slot, MAX_COPY_DISTANCE + 1> d_history;
+    std::array<sent_slot, std::max(MAX_COPY_DISTANCE, PARITY_WINDOW) + 1> d_history;
     packetizer_counters d_counters;
 };
 

@@ -18,8 +18,7 @@ bool link_settings::fit(const std::uint8_t* data, std::size_t size) const
 
 std::string link_settings::words() const
 {
-    const std::string name = kind == layout::pair ? "pair" : "sequential";
-    return "frames_per_packet " + std::to_string(frames_per_packet) + ", layout " + name +
+    return "frames_per_packet " + std::to_string(frames_per_packet) + ", layout " + name_of(kind) +
            ", crc " + (crc ? "on" : "off");
 }
 
@@ -66,7 +65,7 @@ std::string refusal_watch::explained() const
     int most = 0;
     // With a CRC first: what passes one is no chance.
     for (bool crc : { true, false })
-        for (layout kind : { layout::sequential, layout::pair })
+        for (layout kind : { layout::sequential, layout::pair, layout::parity })
             for (int frames = 1; frames <= MAX_FRAMES_PER_PACKET; ++frames)
                 if (const int n = fits({ frames, kind, crc }); n > most) {
                     best = { frames, kind, crc };

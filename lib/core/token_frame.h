@@ -43,8 +43,9 @@ inline int prefix_length(const tokens_t& tokens)
     return n;
 }
 
-/// How frames share packets: one after the other, or swapped between two packets.
-enum class layout { sequential, pair };
+/// How frames share packets: one after the other with copies of earlier ones, swapped between two
+/// packets, or one after the other with parity over earlier ones.
+enum class layout { sequential, pair, parity };
 
 inline layout layout_from_string(const std::string& name)
 {
@@ -52,7 +53,15 @@ inline layout layout_from_string(const std::string& name)
         return layout::sequential;
     if (name == "pair")
         return layout::pair;
-    throw std::invalid_argument("layout '" + name + "' is unknown: use 'sequential' or 'pair'");
+    if (name == "parity")
+        return layout::parity;
+    throw std::invalid_argument("layout '" + name +
+                                "' is unknown: use 'sequential', 'pair' or 'parity'");
+}
+
+inline const char* name_of(layout kind)
+{
+    return kind == layout::pair ? "pair" : kind == layout::parity ? "parity" : "sequential";
 }
 
 inline int checked_frames_per_packet(int frames)

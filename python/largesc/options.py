@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from .speech.format import FRAME_MS
 
-LAYOUTS = ("sequential", "pair")
+LAYOUTS = ("sequential", "pair", "parity")
 MODES = ("live", "offline")
 LOSS_MODELS = ("bernoulli", "gilbert_elliott", "trace")
 METHODS = ("context", "interpolate", "lm", "repeat", "silence")
@@ -28,6 +28,8 @@ MOST_DOPPLER_HZ = 100.0
 # Memory and time of the language model grow with them.
 MOST_SAMPLES = 1024
 TOKEN_VALUES = 2048
+# Packets that parity reaches back, and so what a receiver waits for it.
+PARITY_WINDOW = 12
 # Over a network the wait may grow to this, where nothing else was asked for.
 NETWORK_DEADLINE_MS = 400
 
@@ -52,7 +54,7 @@ class LinkOptions:
     Attributes:
         codec: model source.
         frames_per_packet: 1 to 4.
-        layout: of the copies, ``sequential`` or ``pair``.
+        layout: of what is sent twice: copies, ``sequential`` or ``pair``, or ``parity``.
         crc: a CRC-16 in packets and reports.
         threads: of torch.
         key: file of the key that signs packets and reports; empty: unsigned.
@@ -75,6 +77,16 @@ class LinkOptions:
         """Returns the time between two packets in ms."""
         return FRAME_MS * self.frames_per_packet
 
+    @property
+    def wait_packets(self) -> int:
+        """Packets behind a frame's own that may still bring it back, by default."""
+        return PARITY_WINDOW if self.layout == "parity" else 1
+
+    @property
+    def wait_ms(self) -> int:
+        """Returns what a receiver waits for these, by default, in ms."""
+        return self.packet_ms * self.wait_packets
+
     def checked(self) -> "LinkOptions":
         """Returns itself, or raises ValueError that names the value and the remedy."""
         check_range("frames_per_packet", self.frames_per_packet, 1, 4)
@@ -91,9 +103,9 @@ class SenderOptions:
         policy: ``exact``, ``table``, ``learned`` or ``fixed``.
         budget_bps: payload, 137.5 to 2200.
         loss_probability, mean_burst_packets: of the channel, until the first report.
-        deadline_ms: of the receiver, and so the reach of copies.
+        deadline_ms: of the receiver, and so the reach of copies and of parity.
         dtx: send nothing in silence.
-        tokens_sent, tokens_repeated: for the policy ``fixed``.
+        tokens_sent, tokens_repeated: for the policy ``fixed``; repeated are copies, or parity.
         controller: source of the network, for the policy ``learned``.
         max_in_flight: from a file, frames under way at most; 0 for a live source.
     """
@@ -129,9 +141,10 @@ class ReceiverOptions:
             ``repeat`` or ``silence``.
         model: source of the context model, the language model and of what interpolates.
         mode: ``live`` (played by the clock) or ``offline`` (nothing is dropped).
-        deadline_ms: time that a frame waits for its copies.
+        deadline_ms: time that a frame waits for its copies, or for parity.
         max_deadline_ms: live, as far as the wait may grow where packets come late; 0: fixed.
-        hold_packets: offline, packets to wait for copies and for reordered packets.
+        hold_packets: offline, packets to wait for copies and for reordered packets; for parity
+            never less than 13.
         end_with_sender: end when the sender's end packet comes.
         samples, temperature, top_k: of the language model.
         fade_after_frames: lost frames in a row before the fade to comfort noise.
@@ -171,16 +184,16 @@ class ReceiverOptions:
         return self
 
     def listening(
-        self, packet_ms: int, least_ms: int | None, most_ms: int | None
+        self, wait_ms: int, least_ms: int | None, most_ms: int | None
     ) -> "ReceiverOptions":
         """The same with the waits of a network, where packets do not come evenly.
 
         Args:
-            packet_ms: time between two packets; copies come a packet later.
-            least_ms: shortest wait; None: ``packet_ms``.
+            wait_ms: what the link's copies or parity ask for, ``LinkOptions.wait_ms``.
+            least_ms: shortest wait; None: ``wait_ms``.
             most_ms: longest wait; 0: fixed; None: 400, or ``least_ms`` where that is longer.
         """
-        least = packet_ms if least_ms is None else least_ms
+        least = wait_ms if least_ms is None else least_ms
         most = max(NETWORK_DEADLINE_MS, least) if most_ms is None else most_ms
         return replace(self, deadline_ms=least, max_deadline_ms=most)
 

@@ -83,7 +83,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t link = in.byte();
     depacketizer_config config;
     config.frames_per_packet = 1 + (link & 3);
-    config.kind = link & 4 ? layout::pair : layout::sequential;
+    config.kind = link & 32 ? layout::parity : link & 4 ? layout::pair : layout::sequential;
     config.live = link & 8;
     config.deadline_ms = 10 * in.byte();
     config.hold_packets = 1 + in.byte() % 32;
@@ -115,7 +115,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             const std::uint8_t b = in.byte();
             tokens_t tokens;
             tokens.fill((b * 37 + argument) % TOKEN_VALUES);
-            const decision how{ b & 0xF, b >> 4, argument % 9, argument > 24, argument == 23 };
+            const decision how{ b & 0xF,       b >> 4,         argument % 9,
+                                argument > 24, argument == 23, argument % 8 };
             for (auto& packet : tx->push(tokens, how).packets) {
                 if ((op & 7) == 3)
                     packet.bytes[argument % packet.bytes.size()] ^= in.byte();

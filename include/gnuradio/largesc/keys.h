@@ -15,6 +15,7 @@ constexpr const char* distortion = "distortion";
 constexpr const char* tokens_sent = "tokens_sent";
 constexpr const char* tokens_repeated = "tokens_repeated";
 constexpr const char* copy_distance = "copy_distance";
+constexpr const char* tokens_protected = "tokens_protected";
 constexpr const char* comfort = "comfort";
 constexpr const char* skip = "skip";
 constexpr const char* received_tokens = "received_tokens";
@@ -57,6 +58,7 @@ inline constexpr std::array all{
     tokens_sent,
     tokens_repeated,
     copy_distance,
+    tokens_protected,
     comfort,
     skip,
     received_tokens,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "allocation.h"
+#include "parity_allocation.h"
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -103,6 +104,45 @@ void bind_allocation(py::module_& m)
         "loss_probability: share of lost packets, 0 to 1.\n"
         "mean_burst: mean length of a run of losses in packets.\n"
         "distance: of the two, in packets.");
+    m.def(
+        "not_recovered",
+        [](double loss_probability, double mean_burst, int parity, int depth, int wait) {
+            return not_recovered({ loss_probability, mean_burst }, { parity, depth }, wait);
+        },
+        py::arg("loss_probability"),
+        py::arg("mean_burst"),
+        py::arg("parity"),
+        py::arg("depth"),
+        py::arg("wait"),
+        "Returns the chance, 0 to 1, that parity does not bring back a lost packet in time.\n\n"
+        "loss_probability: share of lost packets, 0 to 1.\n"
+        "mean_burst: mean length of a run of losses in packets.\n"
+        "parity: parity tokens a frame, 0 to 8.\n"
+        "depth: first tokens of each frame that they protect, 0 to 7.\n"
+        "wait: of the receiver, in packets, 0 to 12.");
+    m.def(
+        "best_parity",
+        [](double share,
+           const prefix_distortion& distortion,
+           double loss_probability,
+           double mean_burst,
+           int wait) {
+            const auto best =
+                best_parity(share, distortion, { loss_probability, mean_burst }, wait);
+            return py::make_tuple(best.parity, best.depth);
+        },
+        py::arg("share"),
+        py::arg("distortion"),
+        py::arg("loss_probability"),
+        py::arg("mean_burst"),
+        py::arg("wait"),
+        "Returns (parity tokens a frame, tokens of each frame that they protect) with the least\n"
+        "expected distortion.\n\n"
+        "share: tokens a frame, parity included, 1 to 16.\n"
+        "distortion: 9 values, when 0 to 8 tokens are played, in any unit.\n"
+        "loss_probability: share of lost packets, 0 to 1.\n"
+        "mean_burst: mean length of a run of losses in packets.\n"
+        "wait: of the receiver, in packets, 0 to 12.");
     m.def("copy_distance",
           &copy_distance,
           py::arg("deadline_ms"),

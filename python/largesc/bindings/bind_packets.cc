@@ -58,20 +58,25 @@ void bind_crc(py::module_& m)
 void bind_packetizer(py::module_& m)
 {
     py::class_<decision>(m, "PacketDecision", "What the controller decided for one frame.")
-        .def(py::init([](int sent, int repeated, int distance, bool comfort, bool skip) {
-                 return decision{ sent, repeated, distance, comfort, skip };
+        .def(py::init([](int sent, int repeated, int distance, bool comfort, bool skip, int depth) {
+                 return decision{ sent, repeated, distance, comfort, skip, depth };
              }),
              py::arg("tokens_sent") = TOKENS_PER_FRAME,
              py::arg("tokens_repeated") = 0,
              py::arg("copy_distance") = 0,
              py::arg("comfort") = false,
              py::arg("skip") = false,
+             py::arg("tokens_protected") = 0,
              "Values beyond their range are cut to it.\n\n"
              "tokens_sent: first tokens of the frame that are sent, 0 to 8.\n"
-             "tokens_repeated: first tokens of the frame that are sent again, 0 to 8.\n"
+             "tokens_repeated: first tokens of the frame that are sent again, 0 to 8; in the "
+             "layout\n"
+             "'parity' sums of earlier frames' tokens that are sent along with it.\n"
              "copy_distance: packets between a frame and its copies, 0 to 8; 0: no copies.\n"
              "comfort: the frame is one of silence, behind which nothing may follow.\n"
-             "skip: nothing is sent of the frame (DTX).");
+             "skip: nothing is sent of the frame (DTX).\n"
+             "tokens_protected: layout 'parity', tokens of each earlier frame that are summed, 0 "
+             "to 7.");
 
     py::class_<packetizer>(m, "Packetizer", "Token frames to packets; see docs/packet-format.md.")
         .def(py::init([](int frames, const std::string& kind, bool crc) {
@@ -81,8 +86,8 @@ void bind_packetizer(py::module_& m)
              py::arg("layout") = "sequential",
              py::arg("crc") = false,
              "frames_per_packet: 1 to 4 frames of 80 ms.\n"
-             "layout: 'sequential' (a frame and copies of an earlier one) or 'pair' (two packets\n"
-             "share the tokens of their frames).\n"
+             "layout: 'sequential' (a frame and copies of an earlier one), 'pair' (two packets\n"
+             "share the tokens of their frames) or 'parity' (a frame and sums of earlier ones).\n"
              "crc: a CRC-16 ends each packet.\n\n"
              "Raises ValueError that names the refused value.")
         .def(
@@ -106,7 +111,8 @@ void bind_packetizer(py::module_& m)
                     out.push_back(to_bytes(p.bytes));
                 return out;
             },
-            "Ends the stream; returns a list with the last packet, if one was unfinished.")
+            "Ends the stream; returns a list with the last packet, if one was unfinished, and with\n"
+            "parity its tail.")
         .def(
             "end_packet",
             [](packetizer& self) { return to_bytes(self.end_packet().bytes); },
@@ -158,7 +164,9 @@ void bind_depacketizer(py::module_& m)
              "frames_per_packet, layout, crc: as at the sender.\n"
              "live: one frame a pull; otherwise all frames, once they are known.\n"
              "deadline_ms: live, so many ms later copies may come, 0 to 5000.\n"
-             "hold_packets: offline, packets to wait for copies and reordered packets, 1 to 32.\n"
+             "hold_packets: offline, packets to wait for copies and reordered packets, 1 to 32; 13 "
+             "at\n"
+             "least with the layout 'parity'.\n"
              "max_deadline_ms: live, as long as the wait may become where packets come late,\n"
              "deadline_ms to 5000; 0 for a fixed one.\n\n"
              "Raises ValueError that names the refused value.")
@@ -243,6 +251,7 @@ void bind_packets(py::module_& m)
     m.attr("REPORT_BYTES") = REPORT_BYTES;
     m.attr("TEXT_BYTE") = TEXT_BYTE;
     m.attr("MAX_COPY_DISTANCE") = MAX_COPY_DISTANCE;
+    m.attr("PARITY_WINDOW") = PARITY_WINDOW;
     m.attr("MAX_FRAMES_PER_PACKET") = MAX_FRAMES_PER_PACKET;
     bind_keys(m);
     bind_crc(m);

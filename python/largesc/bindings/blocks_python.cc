@@ -59,8 +59,9 @@ PYBIND11_MODULE(_blocks, m)
                          "docs/packet-format.md), `credit` (dicts for frames in which nothing is\n"
                          "sent), `status`.\n\n"
                          "frames_per_packet: 1 to 4 frames of 80 ms.\n"
-                         "layout: 'sequential' (a frame and copies of an earlier one) or 'pair'\n"
-                         "(two packets share the tokens of their frames).\n"
+                         "layout: 'sequential' (a frame and copies of an earlier one), 'pair' (two\n"
+                         "packets share the tokens of their frames) or 'parity' (a frame and sums\n"
+                         "of earlier ones).\n"
                          "crc: a CRC-16 ends each packet; leave it out where the modem below has\n"
                          "one, and where packets are signed.\n\n"
                          "Raises ValueError that names the refused value and the remedy.",

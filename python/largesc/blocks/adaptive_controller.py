@@ -25,18 +25,18 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
 
     Input: message ports `tokens` (from the encoder) and `report` (dict with loss_probability).
     Output: message ports `tokens` (the same, with tokens_sent, tokens_repeated, copy_distance,
-    comfort, skip), `status`.
+    tokens_protected, comfort, skip), `status`.
 
     Args:
         policy: ``learned``, ``table``, ``fixed`` or ``exact``.
         budget_bps: payload over any 25 frames, 137.5 to 2200.
         loss_probability: p until the first report, 0 to 1.
         mean_burst_packets: mean burst until the first report, 1 or more; for ``exact``.
-        deadline_ms: the receiver's deadline, for the distance of copies.
+        deadline_ms: the receiver's deadline, for the distance of copies and the reach of parity.
         frames_per_packet: 1 to 4.
-        layout: ``sequential`` or ``pair``.
-        dtx: send nothing in silence but a comfort frame every 2 s.
-        tokens_sent, tokens_repeated: for ``fixed``.
+        layout: ``sequential``, ``pair`` or ``parity``.
+        dtx: send nothing in silence but a comfort frame every 2 s; not with ``parity``.
+        tokens_sent, tokens_repeated: for ``fixed``; repeated are copies, or parity.
         model: source of the network, for ``learned``.
     """
 
@@ -124,6 +124,7 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
             keys.tokens_sent: how.tokens_sent,
             keys.tokens_repeated: how.tokens_repeated,
             keys.copy_distance: how.copy_distance,
+            keys.tokens_protected: how.tokens_protected,
             keys.comfort: how.comfort,
             keys.skip: how.skip,
         }

@@ -83,6 +83,7 @@ ESSENTIALS = {
     keys.tokens_sent: is_count,
     keys.tokens_repeated: is_count,
     keys.copy_distance: is_count,
+    keys.tokens_protected: is_count,
     keys.concealed_tokens: is_count,
 }
 # What a frame does without.

@@ -8,8 +8,9 @@ from ..options import LinkOptions, SenderOptions
 from .adaptive_controller import adaptive_controller
 from .mimi_encoder import mimi_encoder
 
-# The receiver holds back 10 packets by default, the sender up to a pair, and one is on its way.
-LEAST_PACKETS_IN_FLIGHT = 13
+# The receiver holds back 10 packets by default, 13 for parity, the sender up to a pair, and one is
+# on its way.
+LEAST_PACKETS_IN_FLIGHT = {"sequential": 13, "pair": 13, "parity": 16}
 
 
 class speech_tx(gr.hier_block2):  # noqa: N801
@@ -64,7 +65,7 @@ class speech_tx(gr.hier_block2):  # noqa: N801
         self.packetizer = uep_packetizer(
             frames_per_packet=frames_per_packet, layout=layout, crc=crc
         )
-        least = LEAST_PACKETS_IN_FLIGHT * frames_per_packet
+        least = LEAST_PACKETS_IN_FLIGHT[layout] * frames_per_packet
         if 0 < max_in_flight < least:
             raise ValueError(
                 f"max_in_flight {max_in_flight} is below {least}: the receiver holds packets back, "

@@ -162,10 +162,17 @@ def link_of(args: argparse.Namespace) -> LinkOptions:
 
 
 def deadline_ms(args: argparse.Namespace) -> int:
-    """Deadline at which copies of the wanted distance still arrive."""
+    """Deadline at which copies of the wanted distance still arrive, or parity does."""
+    link = link_of(args)
+    if args.layout == "parity":
+        if args.distance != 1:
+            raise ValueError(
+                f"--distance {args.distance} is for copies: with --layout parity leave it out"
+            )
+        return link.wait_ms
     if not 1 <= args.distance <= 8:
         raise ValueError(f"--distance {args.distance} is out of range: use 1 to 8")
-    return FRAME_MS * args.frames_per_packet * args.distance
+    return link.packet_ms * args.distance
 
 
 def sender_of(args: argparse.Namespace) -> SenderOptions:

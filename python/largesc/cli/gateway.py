@@ -150,7 +150,7 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
         str(args.keys or ""),
     )  # fmt: skip
     reports = ReportOptions(interval_ms=args.report_interval_ms)
-    receiver = ReceiverOptions(method=args.concealer).listening(link.packet_ms, None, None)
+    receiver = ReceiverOptions(method=args.concealer).listening(link.wait_ms, None, None)
     routes = [Route(port, where) for port, where in map(route_of, args.phone)]
     wanted = {
         "wav": args.wav,
@@ -161,10 +161,10 @@ def run(args: argparse.Namespace, options: GatewayOptions, keys_changed: KeysCha
     inbox = Inbox(args.listen)
     for route, text in zip(routes, args.phone, strict=True):
         inbox.check_reach(route.to, f"--phone {text}")
+    sender = SenderOptions(dtx=link.layout != "parity", deadline_ms=link.wait_ms)
     # Before workers are started, since a port may be taken.
     phones = Phones(
-        routes, args.payload, link=link, sender=SenderOptions(dtx=True), reports=reports,
-        host=args.phones_at,
+        routes, args.payload, link=link, sender=sender, reports=reports, host=args.phones_at,
     )  # fmt: skip
     outputs = CallOutputs(**wanted)
     if args.ray:

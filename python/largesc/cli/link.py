@@ -181,7 +181,7 @@ def rx(args: argparse.Namespace) -> int:
         raise ValueError(f"--raw {args.raw}: speech comes out at {SAMPLE_RATE_HZ} Hz")
     check_range("--seconds", args.seconds, 0, MOST_SECONDS)
     link = link_of(args)
-    receiver = receiver_of(args).listening(link.packet_ms, args.deadline_ms, args.max_deadline_ms)
+    receiver = receiver_of(args).listening(link.wait_ms, args.deadline_ms, args.max_deadline_ms)
     source = args.listen or stdin_for_data()
     with output_of(args.output) as target:
         tb = Receiver(

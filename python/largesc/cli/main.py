@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--deadline-ms",
         type=int,
         metavar="MS",
-        help="live: wait for copies [80 for each frame of a packet]",
+        help="live: wait for copies or parity [80, with parity 960, for each frame of a packet]",
     )
     rx.add_argument(
         "--max-deadline-ms",

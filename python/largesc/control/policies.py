@@ -2,11 +2,12 @@
 """The controller's policies under one bit budget, and discontinuous transmission (DTX)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from .. import _core
-from ..options import POLICIES, check_choice
+from ..options import LAYOUTS, PARITY_WINDOW, POLICIES, check_choice
 from ..speech.format import FRAME_MS, FRAME_S
 from ..speech.silence import SilenceGate
 
@@ -14,6 +15,8 @@ from ..speech.silence import SilenceGate
 HANGOVER_FRAMES = 5
 COMFORT_INTERVAL_FRAMES = 25
 COMFORT_TOKENS = 2
+# Of a frame, by parity.
+MOST_PROTECTED = 7
 # How fast the price of a token follows what was spent. It aims a little below the budget: what soft
 # frames leave over is there for loud ones only as far as the window of 25 frames lets it.
 TARGET_SHARE = 0.9
@@ -31,6 +34,7 @@ class Decision:
     copy_distance: int
     comfort: bool = False
     skip: bool = False
+    tokens_protected: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,13 @@ class Controller:
         policy: ``learned``, ``table``, ``fixed`` or ``exact``: least expected distortion over all
             splits and distances, weighted by loudness.
         budget_bps: payload (11 bit a token, copies included) over any 25 frames, 137.5 to 2200.
-        deadline_ms: the receiver's; sets how far a copy may lie behind its frame.
+        deadline_ms: the receiver's; sets how far copies and parity may lie behind their frame.
         frames_per_packet: 1 to 4.
-        layout: ``sequential`` or ``pair``; in ``pair`` the layout itself sets the distance.
-        dtx: send nothing in silence but a comfort frame now and then.
+        layout: ``sequential``, ``pair`` or ``parity``; in ``pair`` the layout itself sets the
+            distance. In ``parity`` what is repeated are sums over earlier frames: ``exact`` weighs
+            them against tokens, the others protect as many tokens as there are sums.
+        dtx: send nothing in silence but a comfort frame now and then; not with ``parity``, whose
+            sums need every frame.
         tokens_sent, tokens_repeated: for ``fixed``.
         network: ``ControllerNetwork``, for ``learned``.
 
@@ -118,9 +125,17 @@ class Controller:
             raise ValueError("policy 'learned' needs a network: load one with load_controller")
         self.policy, self.network, self.dtx = policy, network, dtx
         self.fixed = (tokens_sent, tokens_repeated)
+        check_choice("layout", layout, LAYOUTS)
+        if layout == "parity" and dtx:
+            raise ValueError(
+                "dtx does not go with layout 'parity', which sums up every frame: switch it off, "
+                "or use layout 'sequential'"
+            )
+        self.layout = layout
         self.distance = _core.copy_distance(deadline_ms, frames_per_packet)
-        if layout == "pair":
+        if layout != "sequential":
             self.distance = 0
+        self._wait = min(deadline_ms // (FRAME_MS * frames_per_packet), PARITY_WINDOW)
         self.set_budget(budget_bps)
         self.reset()
 
@@ -139,6 +154,7 @@ class Controller:
             ValueError: it is out of range; the old one stays.
         """
         self._window = _core.BudgetWindow(float(budget_bps))
+        self._share = float(budget_bps) / _core.TOKEN_BITS * FRAME_S
         self._price = TokenPrice(float(budget_bps))
         self._budget_bps = float(budget_bps)
 
@@ -166,7 +182,8 @@ class Controller:
             self._window.commit(sent)
             return Decision(sent, 0, self.distance, comfort=True)
         if self.policy == "exact":
-            return self._exact(frame, channel, allowed)
+            of_layout = self._with_parity if self.layout == "parity" else self._exact
+            return of_layout(frame, channel, allowed)
         if silent and self.policy != "fixed":
             sent, repeated = _core.split_table(allowed, p, True)
         elif self.policy == "learned":
@@ -176,12 +193,27 @@ class Controller:
         else:
             sent, repeated = _core.split_fixed(allowed, *self.fixed)
         self._window.commit(sent + repeated)
-        return Decision(sent, repeated, self.distance)
+        depth = min(sent, repeated, MOST_PROTECTED) if self.layout == "parity" else 0
+        return Decision(sent, repeated, self.distance, tokens_protected=depth)
+
+    def _with_parity(self, frame: Frame, channel: Channel, allowed: int) -> Decision:
+        """Parity as the channel asks for, and of the frame what the budget leaves."""
+        # As a receiver tells them; a finer step changes nothing and costs a millisecond.
+        p, burst = round(channel.loss_probability, 2), round(channel.mean_burst_packets, 1)
+        parity, depth = best_parity(self._share, p, burst, self._wait)
+        parity = min(parity, allowed - 1)
+        weighted = heard(frame)
+        price = self._price.price(weighted)
+        most = min(_core.TOKENS_PER_FRAME, allowed - parity)
+        counts = np.arange(min(max(depth, 1), most), most + 1)
+        cost = (1.0 - p) * weighted[counts] + price * counts
+        sent = int(counts[np.argmin(cost)])
+        self._window.commit(sent + parity)
+        self._price.spent(sent + parity)
+        return Decision(sent, parity, 0, tokens_protected=depth)
 
     def _exact(self, frame: Frame, channel: Channel, allowed: int) -> Decision:
-        distortion = USUAL_DISTORTION if frame.distortion is None else frame.distortion
-        # Loudness grows with the power's 0.3 (Stevens); what is not heard needs no tokens.
-        weighted = np.asarray(distortion, float) * 10.0 ** (0.03 * frame.level_dbfs)
+        weighted = heard(frame)
         state = channel.loss_probability, channel.mean_burst_packets
         # In the pair layout the distance is that of the layout.
         distance = _core.best_distance(*state, self.distance) if self.distance else 0
@@ -192,6 +224,19 @@ class Controller:
         self._window.commit(sent + repeated)
         self._price.spent(sent + repeated)
         return Decision(sent, repeated, distance)
+
+
+def heard(frame: Frame) -> np.ndarray:
+    """Distortion of the first 0 to 8 tokens, ``[9]``, as loud as the frame is."""
+    distortion = USUAL_DISTORTION if frame.distortion is None else frame.distortion
+    # Loudness grows with the power's 0.3 (Stevens); what is not heard needs no tokens.
+    return np.asarray(distortion, float) * 10.0 ** (0.03 * frame.level_dbfs)
+
+
+@lru_cache(maxsize=256)
+def best_parity(share: float, loss: float, burst: float, wait: int) -> tuple[int, int]:
+    """Parity tokens a frame and their depth, see ``_core.best_parity``, which takes a while."""
+    return _core.best_parity(share, USUAL_DISTORTION.tolist(), loss, burst, wait)
 
 
 def check_frame(frame: Frame) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..channel.loss_timeline import LossChannel
+from ..options import PARITY_WINDOW
+from ..speech.format import FRAME_MS
 from .systems.aac import Aac
 from .systems.codec2 import Codec2
 from .systems.lyra import Lyra
@@ -84,6 +86,16 @@ def ours(sources: Sources, **facts: object) -> OwnSystem:
     return OwnSystem(**({"name": "ours"} | named | facts))
 
 
+def patient(sources: Sources) -> list[OwnSystem]:
+    """With parity in place of copies: twelve packets of one frame, or of two, are waited for."""
+    wait_ms = FRAME_MS * PARITY_WINDOW
+    two = {"layout": "parity, two frames a packet", "deadline_ms": 2 * wait_ms}
+    return [
+        ours(sources, name="ours, parity, waits 1 s", layout="parity", deadline_ms=wait_ms),
+        ours(sources, name="ours, parity, waits 2 s", **two),
+    ]
+
+
 def published(sources: Sources, rate_bps: float) -> list[OwnSystem]:
     """The paper's layout and policy on our models, read both ways, with one sample a token."""
     facts = {"policy": "learned", "rate_bps": rate_bps, "concealer": "lm", "samples": 1}
@@ -117,6 +129,7 @@ def sweep(sources: Sources) -> Experiment:
     systems = (
         ours(sources),
         ours(sources, name="ours, never waits", wait=False),
+        *patient(sources),
         *published(sources, 1500.0),
         Parity(4, 4, 2, ours(sources)),
         Codec2("1200"),
@@ -132,6 +145,7 @@ def words(sources: Sources) -> Experiment:
     plain = {"policy": "fixed", "rate_bps": 0.0}
     systems = (
         ours(sources),
+        *patient(sources),
         published(sources, 1500.0)[0],
         Lyra(sources.lyra, 3200),
         Opus(6000, 60),

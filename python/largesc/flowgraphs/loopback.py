@@ -44,7 +44,8 @@ class Loopback(gr.top_block):
         gr.top_block.__init__(self, "largesc loopback", catch_exceptions=False)
         pieces = [speech] if isinstance(speech, np.ndarray) else speech
         self.source = speech_reader(pieces=pieces)
-        held = (receiver.hold_packets + MORE_PACKETS) * link.frames_per_packet
+        hold = max(receiver.hold_packets, link.wait_packets + 1)
+        held = (hold + MORE_PACKETS) * link.frames_per_packet
         sender = replace(sender, max_in_flight=max(LEAST_IN_FLIGHT, held))
         self.tx = make_tx(link, sender)
         self.channel = make_channel(replace(channel, packet_ms=link.packet_ms))

@@ -100,7 +100,12 @@ class Phone:
             Channel(belief.loss_probability, belief.mean_burst_packets),
         )
         decision = PacketDecision(
-            how.tokens_sent, how.tokens_repeated, how.copy_distance, how.comfort, how.skip
+            how.tokens_sent,
+            how.tokens_repeated,
+            how.copy_distance,
+            how.comfort,
+            how.skip,
+            how.tokens_protected,
         )
         return self._packetizer.push(frame.tokens.tolist(), decision)
 

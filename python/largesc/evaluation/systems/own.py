@@ -11,7 +11,14 @@ from time import process_time
 
 import numpy as np
 
-from ..._core import ERASED_TOKEN, TOKEN_BITS, Depacketizer, PacketDecision, Packetizer
+from ..._core import (
+    ERASED_TOKEN,
+    PLAYOUT_MARGIN_MS,
+    TOKEN_BITS,
+    Depacketizer,
+    PacketDecision,
+    Packetizer,
+)
 from ...channel.loss_timeline import LossChannel
 from ...codec.load import load_codec
 from ...codec.speech_decoder import SpeechDecoder
@@ -20,11 +27,15 @@ from ...concealment.concealer import ReceivedFrame, RepeatConcealer
 from ...concealment.load import load_concealer
 from ...control.load import load_controller
 from ...control.policies import Channel, Controller, Decision, Frame
+from ...options import LinkOptions
 from ...speech.format import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from .system import CRC_BYTES, Decoded, Latency, Packets
 
 LOWEST_BPS, HIGHEST_BPS = 137.5, 2200.0
-LAYOUTS = ("sequential", "two frames a packet", "pair", "pair in one packet")
+LAYOUTS = (
+    "sequential", "two frames a packet", "pair", "pair in one packet", "parity",
+    "parity, two frames a packet",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class OwnSystem:
         wait: for copies. Otherwise a lost frame is made up at once, and a copy mends the context.
         deadline_ms: how far copies may lie behind.
         layout: one of :data:`LAYOUTS`; the last puts both packets of a pair into one. Copies of
-            two frames a packet ask for a deadline of 160 ms.
+            two frames a packet ask for a deadline of 160 ms, parity for one of 12 packets.
         codec, lm, controller: model sources; ``int8`` runs the language model in 8 bit.
     """
 
@@ -71,7 +82,7 @@ class OwnSystem:
     @property
     def latency(self) -> Latency:
         ahead = look_ahead_ms(self.codec)
-        if not self.layout.startswith("pair"):
+        if kind_of(self.layout) != "pair":
             framing = frames_of(self.layout) * FRAME_MS
             return Latency(framing + ahead, self.deadline_ms if self.wait else 0.0)
         # A pair is complete after two frames; its second packet leaves 80 ms behind the first.
@@ -186,12 +197,12 @@ class OwnSystem:
 
 def kind_of(layout: str) -> str:
     """Returns the packetizer's name of a layout."""
-    return "pair" if layout.startswith("pair") else "sequential"
+    return next((kind for kind in ("pair", "parity") if layout.startswith(kind)), "sequential")
 
 
 def frames_of(layout: str) -> int:
     """Returns how many frames a packet of a layout holds."""
-    return 2 if layout == "two frames a packet" else 1
+    return 2 if layout.endswith("two frames a packet") else 1
 
 
 def packed(frames: list[EncodedFrame], decisions: list[Decision], layout: str) -> list:
@@ -199,7 +210,9 @@ def packed(frames: list[EncodedFrame], decisions: list[Decision], layout: str) -
     packetizer = Packetizer(frames_of(layout), kind_of(layout))
     out: list = []
     for frame, d in zip(frames, decisions, strict=True):
-        how = PacketDecision(d.tokens_sent, d.tokens_repeated, d.copy_distance)
+        how = PacketDecision(
+            d.tokens_sent, d.tokens_repeated, d.copy_distance, tokens_protected=d.tokens_protected
+        )
         out += packetizer.push(frame.tokens.tolist(), how)
     out += packetizer.flush()
     if layout == "pair in one packet":
@@ -215,9 +228,11 @@ def size_of(packet: bytes | tuple[bytes, bytes]) -> int:
 
 
 def radio_bps(frames: list[EncodedFrame], decisions: list[Decision], layout: str) -> float:
-    """Returns the bit/s that the packets take on a bare radio frame."""
-    total = sum(size_of(p) for p in packed(frames, decisions, layout))
-    return 8000.0 * total / (FRAME_MS * len(frames))
+    """Returns the bit/s that the packets take on a bare radio frame, while they are sent."""
+    packets = packed(frames, decisions, layout)
+    # Behind the last frame parity goes on for three packets.
+    whole = FRAME_MS * max(len(frames), frames_of(layout) * len(packets))
+    return 8000.0 * sum(map(size_of, packets)) / whole
 
 
 def arrived(
@@ -228,6 +243,8 @@ def arrived(
     Without waiting, a frame whose copy comes later is there twice: lost, then repaired.
     """
     kind, per_packet = kind_of(layout), frames_of(layout)
+    if kind == "parity":
+        return played_with_parity(packets, lost, per_packet, frames)
     receiver = Depacketizer(per_packet, kind, hold_packets=10)
     for packet, gone in zip(packets, lost, strict=True):
         for data in packet if isinstance(packet, tuple) else (packet,):
@@ -246,6 +263,41 @@ def arrived(
     for n in range(len(found), frames):
         found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
     return found if wait else mended_later(found, packets, lost)
+
+
+def played_with_parity(
+    packets: list[bytes], lost: np.ndarray, frames_per_packet: int, frames: int
+) -> list[ReceivedFrame]:
+    """What there is of each frame when it is played, 12 packets behind its own, by the clock.
+
+    Offline a burst would prolong the wait, since nothing tells that time goes by.
+    """
+    link = LinkOptions(layout="parity", frames_per_packet=frames_per_packet)
+    receiver = Depacketizer(frames_per_packet, link.layout, live=True, deadline_ms=link.wait_ms)
+    found: list[ReceivedFrame] = []
+    first = int(np.argmin(lost)) if not np.all(lost) else len(lost)
+    # Of what lies before the first packet that comes nothing is known, nor made up.
+    before = min(first * frames_per_packet, frames)
+    for n in range(before):
+        found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
+    due_ms = first * link.packet_ms + link.wait_ms + PLAYOUT_MARGIN_MS
+    coming = first
+    while len(found) < frames:
+        while coming < len(packets) and coming * link.packet_ms <= due_ms:
+            if not lost[coming]:
+                receiver.push(packets[coming], coming * link.packet_ms * 1_000_000)
+            coming += 1
+        while receiver.pop() is not None:
+            pass
+        frame = receiver.pull(due_ms * 1_000_000)
+        if frame is None:
+            break
+        tokens, following = (np.array(t, np.uint16) for t in (frame.tokens, frame.following))
+        found.append(ReceivedFrame(before + frame.index, tokens, frame.silence, following))
+        due_ms += FRAME_MS
+    for n in range(len(found), frames):
+        found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
+    return found
 
 
 def mended_later(

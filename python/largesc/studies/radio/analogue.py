@@ -35,11 +35,11 @@ from ...tasks.analogue_loopback import slots_of
 from ...tasks.analogue_speech import AnalogueReceiver, AnalogueSender
 from ..processes import results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
+from .own_packets import Contestant
 from .runs import AMPLITUDE, Setting
 from .speech import (
     CLOCK_PPM,
     OFFSET_HZ,
-    Contestant,
     Job,
     Point,
     fading_of,
@@ -59,6 +59,7 @@ MEASURES = ("words_tiny", "stoi", "visqol")
 ANALOGUE = "ours, analogue"
 FIXED = Contestant("ours, 8 tokens", Setting("ssb"), 160, policy="fixed")
 EXACT = Contestant("ours, exact", Setting("ssb"), 160, policy="exact")
+PARITY = Contestant("ours, exact, parity", Setting("ssb"), 160, policy="exact", layout="parity")
 SLOW = Contestant("ours, 4 tokens, BPSK", Setting("ssb", "bpsk"), 320, policy="fixed", tokens=4)
 CODEC2 = Contestant("Codec 2 700C, BPSK", Setting("ssb", "bpsk"), 400, "700C")
 # As it comes.
@@ -223,7 +224,9 @@ def packet_rows(chosen: list[dict], args: argparse.Namespace, names: list[str]) 
         (point.channel, point.snr_db): losses.channel
         for point, losses in zip(first, losses_of(first, kept), strict=True)
     }
-    points = points_of(EXACT, chosen, reported, args.seed)
+    points = []
+    for contestant in (EXACT, PARITY):
+        points += points_of(contestant, chosen, reported, args.seed)
     for contestant in (SLOW, CODEC2):
         points += points_of(contestant, chosen, {}, args.seed)
     jobs, rows = [], []

@@ -18,10 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..._core import Depacketizer, PacketDecision, Packetizer
 from ...channel.loss_timeline import LossChannel
-from ...concealment.concealer import ReceivedFrame
-from ...control.policies import Channel, Controller, Frame
+from ...control.policies import Channel
 from ...evaluation.cache import Cache, key_of
 from ...evaluation.measures import measure, usable
 from ...evaluation.systems.codec2 import Codec2
@@ -31,14 +29,13 @@ from ...evaluation.utterances import spread, utterances
 from ...options import METHODS
 from ...radio.air import NOISE_BANDWIDTH_HZ
 from ...speech.files import read_audio
-from ...speech.format import FRAME_MS
 from ...tables import markdown, mean_half, means
 from ..processes import alone, results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
+from .own_packets import Contestant, own_packets, received_of
 from .per import decibels
 from .runs import Setting, energies, in_time, receive, transmit
 
-BUDGET_BPS = 1100.0
 # What Codec 2 needs to see a gap; the CRC is the modem's.
 SEQUENCE_BITS = 4
 # In one process, which alone gives their buffers back.
@@ -52,32 +49,6 @@ POINTS = {
 MEASURES = ("visqol", "stoi", "plcmos")
 # Thresholds of RADE V1 and V2 in white noise, quoted from its project's publications.
 RADE_QUOTED = {"RADE V1": -2.0, "RADE V2": -4.5}
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A coder and its packets.
-
-    Attributes:
-        name: for tables.
-        setting: of the modem.
-        packet_ms: speech in a packet.
-        mode: of Codec 2; empty for our link.
-        policy: ours: ``fixed`` or ``exact`` (copies as the losses want them).
-        tokens: ours, ``fixed``: of a frame.
-    """
-
-    name: str
-    setting: Setting
-    packet_ms: int
-    mode: str = ""
-    policy: str = ""
-    tokens: int = 8
-
-    @property
-    def frames(self) -> int:
-        """Returns our frames in a packet."""
-        return self.packet_ms // FRAME_MS
 
 
 CONTESTANTS = (
@@ -168,29 +139,10 @@ def codec2(contestant: Contestant, file: str) -> tuple[Codec2, Packets]:
     return system, system.encode(speech_of(file), LossChannel(0.0))
 
 
-def own_packets(contestant: Contestant, file: str, channel: Channel) -> list[bytes]:
-    """Returns our packets of a file's speech."""
-    frames, _ = tokens_of(file)
-    controller = Controller(
-        contestant.policy,
-        BUDGET_BPS,
-        contestant.packet_ms,
-        contestant.frames,
-        tokens_sent=contestant.tokens,
-    )
-    packetizer = Packetizer(contestant.frames, "sequential")
-    packets = []
-    for frame in frames:
-        d = controller.decide(Frame(frame.latent, frame.level_dbfs, frame.distortion), channel)
-        how = PacketDecision(d.tokens_sent, d.tokens_repeated, d.copy_distance)
-        packets += packetizer.push(frame.tokens.tolist(), how)
-    return packets + packetizer.flush()
-
-
 def sizes_of(contestant: Contestant, file: str, channel: Channel) -> list[int]:
     """Bytes of each packet of a file."""
     if not contestant.mode:
-        return [len(p) for p in own_packets(contestant, file, channel)]
+        return [len(p) for p in own_packets(contestant, tokens_of(file)[0], channel)]
     system, packets = codec2(contestant, file)
     frames = contestant.packet_ms // system.frame_ms
     return [math.ceil((system.bits * frames + SEQUENCE_BITS) / 8)] * len(packets.data)
@@ -216,24 +168,8 @@ def decoded(job: Job) -> np.ndarray:
         system, packets = codec2(job.contestant, job.file)
         return system.decode(packets, lost, len(speech)).speech
     frames, times = tokens_of(job.file)
-    together = job.contestant.frames
-    receiver = Depacketizer(together, "sequential", hold_packets=10)
-    packets = own_packets(job.contestant, job.file, job.channel)
-    for packet, gone in zip(packets, lost, strict=True):
-        if not gone:
-            receiver.push(packet)
-    receiver.flush(len(frames))
-    received = []
-    while (frame := receiver.pop()) is not None:
-        # Within a deadline of one packet, the next packet is all that has come.
-        behind = (frame.index + 1) // together
-        same = (frame.index + 1) % together != 0
-        near = same or (behind < len(lost) and not lost[behind])
-        following = np.array(frame.following, np.uint16) if near else None
-        tokens = np.array(frame.tokens, np.uint16)
-        received.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
-    for index in range(len(received), len(frames)):
-        received.append(ReceivedFrame(index, np.full(8, 0xFFFF, np.uint16)))
+    packets = own_packets(job.contestant, frames, job.channel)
+    received = received_of(job.contestant, packets, lost, len(frames))
     own = OwnSystem("ours", concealer=job.concealer)
     facts = {"frames": frames, "encode_ms": times}
     return own.play(Packets(np.zeros(0), np.zeros(0), 0.0, [], facts), received, len(speech)).speech

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who sends speech over the modem, and our packets: from frames, and back to frames."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..._core import Depacketizer, PacketDecision, Packetizer
+from ...codec.speech_encoder import EncodedFrame
+from ...concealment.concealer import ReceivedFrame
+from ...control.policies import Channel, Controller, Frame
+from ...evaluation.systems.own import played_with_parity
+from ...options import LinkOptions
+from ...speech.format import FRAME_MS
+from .runs import Setting
+
+BUDGET_BPS = 1100.0
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A coder and its packets.
+
+    Attributes:
+        name: for tables.
+        setting: of the modem.
+        packet_ms: speech in a packet.
+        mode: of Codec 2; empty for our link.
+        policy: ours: ``fixed`` or ``exact`` (copies as the losses want them).
+        tokens: ours, ``fixed``: of a frame.
+        layout: ours: of what is sent twice, ``sequential`` or ``parity``.
+    """
+
+    name: str
+    setting: Setting
+    packet_ms: int
+    mode: str = ""
+    policy: str = ""
+    tokens: int = 8
+    layout: str = "sequential"
+
+    @property
+    def frames(self) -> int:
+        """Returns our frames in a packet."""
+        return self.packet_ms // FRAME_MS
+
+    @property
+    def wait_ms(self) -> int:
+        """Returns what our receiver waits for what is sent twice."""
+        return LinkOptions(layout=self.layout, frames_per_packet=self.frames).wait_ms
+
+
+def own_packets(
+    contestant: Contestant, frames: list[EncodedFrame], channel: Channel
+) -> list[bytes]:
+    """Returns our packets of frames, as the policy makes them for a channel that is known."""
+    controller = Controller(
+        contestant.policy,
+        BUDGET_BPS,
+        contestant.wait_ms,
+        contestant.frames,
+        contestant.layout,
+        tokens_sent=contestant.tokens,
+    )
+    packetizer = Packetizer(contestant.frames, contestant.layout)
+    packets = []
+    for frame in frames:
+        d = controller.decide(Frame(frame.latent, frame.level_dbfs, frame.distortion), channel)
+        how = PacketDecision(
+            d.tokens_sent, d.tokens_repeated, d.copy_distance, tokens_protected=d.tokens_protected
+        )
+        packets += packetizer.push(frame.tokens.tolist(), how)
+    return packets + packetizer.flush()
+
+
+def received_of(
+    contestant: Contestant, packets: list[bytes], lost: np.ndarray, frames: int
+) -> list[ReceivedFrame]:
+    """What the depacketizer makes of the packets that come, in playout order."""
+    together = contestant.frames
+    if contestant.layout == "parity":
+        return played_with_parity(packets, lost, together, frames)
+    receiver = Depacketizer(together, contestant.layout, hold_packets=10)
+    for packet, gone in zip(packets, lost, strict=True):
+        if not gone:
+            receiver.push(packet)
+    receiver.flush(frames)
+    received = []
+    while (frame := receiver.pop()) is not None:
+        # Within a deadline of one packet, the next packet is all that has come.
+        behind = (frame.index + 1) // together
+        same = (frame.index + 1) % together != 0
+        near = same or (behind < len(lost) and not lost[behind])
+        following = np.array(frame.following, np.uint16) if near else None
+        tokens = np.array(frame.tokens, np.uint16)
+        received.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
+    for index in range(len(received), frames):
+        received.append(ReceivedFrame(index, np.full(8, 0xFFFF, np.uint16)))
+    return received
