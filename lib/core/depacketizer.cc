@@ -215,7 +215,8 @@ void depacketizer::start(std::uint64_t slot, std::int64_t now_ns)
 std::uint64_t depacketizer::restart(std::uint8_t sequence)
 {
     ++d_counters.resyncs;
-    // Live, frames go out by pulls only; what the old stream still held is a fraction of a second.
+    // Live, frames go out by pulls only: what the old stream still held, as much as is waited for,
+    // is lost.
     if (!d_config.live)
         flush();
     stop();

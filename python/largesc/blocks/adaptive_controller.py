@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Block: decides how many tokens of each frame are sent and repeated."""
 
+import logging
 import threading
 
 import numpy as np
@@ -18,6 +19,8 @@ from ..control.policies import (
 from ..options import LinkOptions, SenderOptions
 from .block_base import STATUS_FRAMES, TokenBlock, setter
 from .messages import make_pdu, read_report
+
+log = logging.getLogger(__name__)
 
 
 class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
@@ -75,6 +78,12 @@ class adaptive_controller(TokenBlock, gr.basic_block):  # noqa: N801
             tokens_repeated=tokens_repeated,
             network=network,
         )
+        wait_ms = LinkOptions(layout=layout, frames_per_packet=frames_per_packet).wait_ms
+        if layout == "parity" and deadline_ms < wait_ms:
+            log.warning(
+                "deadline_ms %d ends the wait for parity, which comes for %d ms: less is protected",
+                deadline_ms, wait_ms,
+            )  # fmt: skip
         # Setters come in other threads.
         self._lock = threading.Lock()
         gr.basic_block.__init__(self, "adaptive_controller", None, None)

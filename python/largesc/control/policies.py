@@ -93,7 +93,8 @@ class Controller:
         frames_per_packet: 1 to 4.
         layout: ``sequential``, ``pair`` or ``parity``; in ``pair`` the layout itself sets the
             distance. In ``parity`` what is repeated are sums over earlier frames: ``exact`` weighs
-            them against tokens, the others protect as many tokens as there are sums.
+            them against tokens; the others protect as many tokens as there are sums, and ``table``
+            and ``learned`` send none in silence, so that speech just before it is protected less.
         dtx: send nothing in silence but a comfort frame now and then; not with ``parity``, whose
             sums need every frame.
         tokens_sent, tokens_repeated: for ``fixed``.
