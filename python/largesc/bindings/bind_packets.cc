@@ -111,7 +111,8 @@ void bind_packetizer(py::module_& m)
                     out.push_back(to_bytes(p.bytes));
                 return out;
             },
-            "Ends the stream; returns a list with the last packet, if one was unfinished, and with\n"
+            "Ends the stream; returns a list with the last packet, if one was unfinished, and "
+            "with\n"
             "parity its tail.")
         .def(
             "end_packet",

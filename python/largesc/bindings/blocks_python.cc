@@ -51,21 +51,22 @@ PYBIND11_MODULE(_blocks, m)
     // Registers gr::block, from which the blocks derive.
     py::module_::import("gnuradio.gr");
 
-    bind<uep_packetizer>(m,
-                         "uep_packetizer",
-                         "Token frames to packets with unequal protection.\n\n"
-                         "Input: message port `tokens` (PDUs of 8 tokens with the controller's\n"
-                         "decision). Output: message ports `packets` (PDUs of bytes, see\n"
-                         "docs/packet-format.md), `credit` (dicts for frames in which nothing is\n"
-                         "sent), `status`.\n\n"
-                         "frames_per_packet: 1 to 4 frames of 80 ms.\n"
-                         "layout: 'sequential' (a frame and copies of an earlier one), 'pair' (two\n"
-                         "packets share the tokens of their frames) or 'parity' (a frame and sums\n"
-                         "of earlier ones).\n"
-                         "crc: a CRC-16 ends each packet; leave it out where the modem below has\n"
-                         "one, and where packets are signed.\n\n"
-                         "Raises ValueError that names the refused value and the remedy.",
-                         "Returns the counters by name, a dict of integers.")
+    bind<uep_packetizer>(
+        m,
+        "uep_packetizer",
+        "Token frames to packets with unequal protection.\n\n"
+        "Input: message port `tokens` (PDUs of 8 tokens with the controller's\n"
+        "decision). Output: message ports `packets` (PDUs of bytes, see\n"
+        "docs/packet-format.md), `credit` (dicts for frames in which nothing is\n"
+        "sent), `status`.\n\n"
+        "frames_per_packet: 1 to 4 frames of 80 ms.\n"
+        "layout: 'sequential' (a frame and copies of an earlier one), 'pair' (two\n"
+        "packets share the tokens of their frames) or 'parity' (a frame and sums\n"
+        "of earlier ones).\n"
+        "crc: a CRC-16 ends each packet; leave it out where the modem below has\n"
+        "one, and where packets are signed.\n\n"
+        "Raises ValueError that names the refused value and the remedy.",
+        "Returns the counters by name, a dict of integers.")
         .def(py::init(&uep_packetizer::make),
              py::arg("frames_per_packet") = 1,
              py::arg("layout") = "sequential",
