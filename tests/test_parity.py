@@ -152,6 +152,11 @@ def test_noise_is_survived():
     for _ in range(3000):
         receiver.push(rng.bytes(rng.integers(0, 40)))
     receiver.flush()
-    while receiver.pop() is not None:
-        pass
-    assert receiver.statistics()["tokens_recovered"] < 3000
+    found = []
+    while (frame := receiver.pop()) is not None:
+        found += frame.tokens
+    assert all(token < 2048 or token == 0xFFFF for token in found)
+    counted = receiver.statistics()
+    taken = ("packets_received", "refused_format", "duplicates", "late")
+    # What is a packet by chance goes on to a place, or waits for others that agree.
+    assert counted["refused_format"] > 2000 and sum(counted[name] for name in taken) <= 3000

@@ -84,7 +84,7 @@ def test_options_that_do_not_fit_are_refused(given, said, capsys):
 
 def test_more_processes_than_processors_are_refused(folder, monkeypatch):
     monkeypatch.setattr(
-        "gnuradio.largesc.cli.translate_ray.joined_ray",
+        "gnuradio.largesc.ray_cluster.joined_ray",
         lambda *_, **__: type(
             "Ray", (), {"cluster_resources": lambda: {"CPU": 2.0}, "shutdown": lambda: None}
         ),

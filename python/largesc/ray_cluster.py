@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ray, for what computes in several processes: started here, or a cluster that is joined."""
 
+import os
 import signal
 import socket
 import threading
@@ -45,6 +46,27 @@ def joined_ray(
         for number, handler in before.items():
             signal.signal(number, handler)
     return ray
+
+
+def ray_of_processes(count: int, log_to_driver: bool = False) -> ModuleType:
+    """Ray of ``RAY_ADDRESS``, or started here, with room for so many processes of a core each.
+
+    Raises:
+        ValueError: as of :func:`joined_ray`, or it has fewer processors.
+    """
+    # Else anything that runs beside them would take the time of the calls.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray = joined_ray(os.environ.get("RAY_ADDRESS"), log_to_driver=log_to_driver)
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    if count > processors:
+        ray.shutdown()
+        raise ValueError(f"--ray {count}: Ray has {processors} processors: use at most these")
+    return ray
+
+
+def actor_of(ray: ModuleType, kind: type) -> object:
+    """The class as an actor on one core; Ray does not make one anew that dies, its owner does."""
+    return ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(kind)
 
 
 def check_answers(address: str) -> None:

@@ -253,6 +253,7 @@ void bind_packets(py::module_& m)
     m.attr("TEXT_BYTE") = TEXT_BYTE;
     m.attr("MAX_COPY_DISTANCE") = MAX_COPY_DISTANCE;
     m.attr("PARITY_WINDOW") = PARITY_WINDOW;
+    m.attr("MAX_PROTECTED_TOKENS") = MAX_PROTECTED_TOKENS;
     m.attr("MAX_FRAMES_PER_PACKET") = MAX_FRAMES_PER_PACKET;
     bind_keys(m);
     bind_crc(m);

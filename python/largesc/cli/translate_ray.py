@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from ..features.load import large_model
 from ..features.model import Hypothesis, Question
-from ..ray_cluster import joined_ray
+from ..ray_cluster import actor_of, ray_of_processes
 from .say import say
 
 # Less than what waits for an edge may be old.
@@ -57,14 +57,8 @@ class RayDecoders:
     """
 
     def __init__(self, source: str, count: int) -> None:
-        # Else anything that runs beside them would take the time of the calls.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        self._ray = ray = joined_ray(os.environ.get("RAY_ADDRESS"), log_to_driver=False)
-        processors = int(ray.cluster_resources().get("CPU", 1))
-        if count > processors:
-            ray.shutdown()
-            raise ValueError(f"--ray {count}: Ray has {processors} processors: use at most these")
-        self._kind = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(Decoder)
+        self._ray = ray = ray_of_processes(count)
+        self._kind = actor_of(ray, Decoder)
         self._source, self.replaced = source, 0
         self._decoders = [self._kind.remote(source) for _ in range(count)]
         # Answers that a process has begun, while its model is loaded.

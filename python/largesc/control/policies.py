@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from .. import _core
-from ..options import LAYOUTS, PARITY_WINDOW, POLICIES, check_choice
+from ..options import LAYOUTS, POLICIES, check_choice
 from ..speech.format import FRAME_MS, FRAME_S
 from ..speech.silence import SilenceGate
 
@@ -15,8 +15,6 @@ from ..speech.silence import SilenceGate
 HANGOVER_FRAMES = 5
 COMFORT_INTERVAL_FRAMES = 25
 COMFORT_TOKENS = 2
-# Of a frame, by parity.
-MOST_PROTECTED = 7
 # How fast the price of a token follows what was spent. It aims a little below the budget: what soft
 # frames leave over is there for loud ones only as far as the window of 25 frames lets it.
 TARGET_SHARE = 0.9
@@ -136,7 +134,7 @@ class Controller:
         self.distance = _core.copy_distance(deadline_ms, frames_per_packet)
         if layout != "sequential":
             self.distance = 0
-        self._wait = min(deadline_ms // (FRAME_MS * frames_per_packet), PARITY_WINDOW)
+        self._wait = min(deadline_ms // (FRAME_MS * frames_per_packet), _core.PARITY_WINDOW)
         self.set_budget(budget_bps)
         self.reset()
 
@@ -194,7 +192,7 @@ class Controller:
         else:
             sent, repeated = _core.split_fixed(allowed, *self.fixed)
         self._window.commit(sent + repeated)
-        depth = min(sent, repeated, MOST_PROTECTED) if self.layout == "parity" else 0
+        depth = min(sent, repeated, _core.MAX_PROTECTED_TOKENS) if self.layout == "parity" else 0
         return Decision(sent, repeated, self.distance, tokens_protected=depth)
 
     def _with_parity(self, frame: Frame, channel: Channel, allowed: int) -> Decision:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What both edges need of a large model, whatever its kind."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ Asking = Generator[Question, Hypothesis, object]
 Answer = Callable[[list[Question]], list[Hypothesis]]
 
 
-class LargeModel:
+class LargeModel(ABC):
     """Speech to features, and features to English text.
 
     Attributes:
@@ -74,13 +75,14 @@ class LargeModel:
                 f"{', '.join(self.languages)}"
             )
 
+    @abstractmethod
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Features ``[m, width]`` of frames ``[n, bands]``, which end with silence.
 
         The first ``n // stride`` are of these frames; a few more may follow.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(
         self,
         features: np.ndarray,
@@ -98,7 +100,6 @@ class LargeModel:
             beam: hypotheses that are followed.
             task: ``translate`` into English, or ``transcribe``.
         """
-        raise NotImplementedError
 
     def decode_all(self, questions: list[Question]) -> list[Hypothesis]:
         """Answers of several questions, as :meth:`decode` gives them, at once where that is faster.
@@ -107,9 +108,9 @@ class LargeModel:
         """
         return [self.decode(**vars(question)) for question in questions]
 
+    @abstractmethod
     def text(self, tokens: tuple[int, ...]) -> str:
         """The text that tokens stand for; a word has its space in front."""
-        raise NotImplementedError
 
 
 def answered(asking: Asking, model: LargeModel) -> object:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .._core import has_right_crc
 from ..packets.call_number import unwrapped
-from ..ray_cluster import joined_ray
+from ..ray_cluster import actor_of, ray_of_processes
 from .gateway import KEPT_STEPS, MOST_STRANGERS, SECOND_NS, STRANGER_S, counts_of, put_last
 from .worker import Aged, Turn, Worker, WorkerPlan
 
@@ -74,16 +74,10 @@ class GatewayCluster:
         # Its workers log calls, each of which is worth a line.
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-        # Else anything that runs beside them would take the time of the calls.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        self._ray = ray = joined_ray(os.environ.get("RAY_ADDRESS"), log_to_driver=True)
-        processors = int(ray.cluster_resources().get("CPU", 1))
-        if workers > processors:
-            ray.shutdown()
-            raise ValueError(f"--ray {workers}: Ray has {processors} processors: use at most these")
+        self._ray = ray = ray_of_processes(workers, log_to_driver=True)
         self._plan = plan
         # A worker that dies is not made anew by Ray: that would take as long as loading the models.
-        self._kind = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(Worker)
+        self._kind = actor_of(ray, Worker)
         self._places = [Place(self._kind.remote(plan)) for _ in range(workers)]
         self._spare = self._new_spare()
         # Workers of callers, who are an address and a call number. Those that are no calls yet: and

@@ -242,7 +242,24 @@ def arrived(
 
     Without waiting, a frame whose copy comes later is there twice: lost, then repaired.
     """
-    kind, per_packet = kind_of(layout), frames_of(layout)
+    kind = kind_of(layout)
+    found = received(packets, lost, kind, frames_of(layout), frames, wait and kind != "pair")
+    return found if wait else mended_later(found, packets, lost)
+
+
+def received(
+    packets: list, lost: np.ndarray, kind: str, per_packet: int, frames: int, behind: bool = True
+) -> list[ReceivedFrame]:
+    """All frames in playout order, with the packetizer's name of the layout.
+
+    Args:
+        packets: bytes, or tuples of them that arrive or are lost together.
+        lost: bool, one a packet.
+        kind: ``sequential``, ``pair`` or ``parity``.
+        per_packet: frames in a packet.
+        frames: that were sent.
+        behind: tell what of the next frame has come within a packet's time.
+    """
     if kind == "parity":
         return played_with_parity(packets, lost, per_packet, frames)
     receiver = Depacketizer(per_packet, kind, hold_packets=10)
@@ -255,14 +272,17 @@ def arrived(
     while (frame := receiver.pop()) is not None:
         # A packet later the next one has come, but not yet the copies of its frames.
         same, n = frame.index % per_packet < per_packet - 1, frame.index // per_packet + 1
-        behind = wait and kind == "sequential" and (same or (n < len(lost) and not lost[n]))
-        following = np.array(frame.following, np.uint16) if behind else None
+        come = behind and (same or (n < len(lost) and not lost[n]))
+        following = np.array(frame.following, np.uint16) if come else None
         tokens = np.array(frame.tokens, np.uint16)
         found.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
     # Of a stream whose packets were all lost not one frame is known.
-    for n in range(len(found), frames):
-        found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
-    return found if wait else mended_later(found, packets, lost)
+    return found + unknown(len(found), frames)
+
+
+def unknown(first: int, end: int) -> list[ReceivedFrame]:
+    """Frames of which nothing is known."""
+    return [ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)) for n in range(first, end)]
 
 
 def played_with_parity(
@@ -274,12 +294,10 @@ def played_with_parity(
     """
     link = LinkOptions(layout="parity", frames_per_packet=frames_per_packet)
     receiver = Depacketizer(frames_per_packet, link.layout, live=True, deadline_ms=link.wait_ms)
-    found: list[ReceivedFrame] = []
     first = int(np.argmin(lost)) if not np.all(lost) else len(lost)
     # Of what lies before the first packet that comes nothing is known, nor made up.
     before = min(first * frames_per_packet, frames)
-    for n in range(before):
-        found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
+    found = unknown(0, before)
     due_ms = first * link.packet_ms + link.wait_ms + PLAYOUT_MARGIN_MS
     coming = first
     while len(found) < frames:
@@ -295,9 +313,7 @@ def played_with_parity(
         tokens, following = (np.array(t, np.uint16) for t in (frame.tokens, frame.following))
         found.append(ReceivedFrame(before + frame.index, tokens, frame.silence, following))
         due_ms += FRAME_MS
-    for n in range(len(found), frames):
-        found.append(ReceivedFrame(n, np.full(8, ERASED_TOKEN, np.uint16)))
-    return found
+    return found + unknown(len(found), frames)
 
 
 def mended_later(

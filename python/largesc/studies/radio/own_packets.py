@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who sends speech over the modem, and our packets: from frames, and back to frames."""
+"""Who sends speech over the modem, and our packets."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..._core import Depacketizer, PacketDecision, Packetizer
+from ..._core import PacketDecision, Packetizer
 from ...codec.speech_encoder import EncodedFrame
-from ...concealment.concealer import ReceivedFrame
 from ...control.policies import Channel, Controller, Frame
-from ...evaluation.systems.own import played_with_parity
 from ...options import LinkOptions
 from ...speech.format import FRAME_MS
 from .runs import Setting
@@ -71,29 +67,3 @@ def own_packets(
         )
         packets += packetizer.push(frame.tokens.tolist(), how)
     return packets + packetizer.flush()
-
-
-def received_of(
-    contestant: Contestant, packets: list[bytes], lost: np.ndarray, frames: int
-) -> list[ReceivedFrame]:
-    """What the depacketizer makes of the packets that come, in playout order."""
-    together = contestant.frames
-    if contestant.layout == "parity":
-        return played_with_parity(packets, lost, together, frames)
-    receiver = Depacketizer(together, contestant.layout, hold_packets=10)
-    for packet, gone in zip(packets, lost, strict=True):
-        if not gone:
-            receiver.push(packet)
-    receiver.flush(frames)
-    received = []
-    while (frame := receiver.pop()) is not None:
-        # Within a deadline of one packet, the next packet is all that has come.
-        behind = (frame.index + 1) // together
-        same = (frame.index + 1) % together != 0
-        near = same or (behind < len(lost) and not lost[behind])
-        following = np.array(frame.following, np.uint16) if near else None
-        tokens = np.array(frame.tokens, np.uint16)
-        received.append(ReceivedFrame(frame.index, tokens, frame.silence, following))
-    for index in range(len(received), frames):
-        received.append(ReceivedFrame(index, np.full(8, 0xFFFF, np.uint16)))
-    return received

@@ -23,7 +23,7 @@ from ...control.policies import Channel
 from ...evaluation.cache import Cache, key_of
 from ...evaluation.measures import measure, usable
 from ...evaluation.systems.codec2 import Codec2
-from ...evaluation.systems.own import OwnSystem, encoded
+from ...evaluation.systems.own import OwnSystem, encoded, received
 from ...evaluation.systems.system import Packets
 from ...evaluation.utterances import spread, utterances
 from ...options import METHODS
@@ -32,7 +32,7 @@ from ...speech.files import read_audio
 from ...tables import markdown, mean_half, means
 from ..processes import alone, results_of
 from ..study import add_common, at_least_one, plt, save_figure, save_rows
-from .own_packets import Contestant, own_packets, received_of
+from .own_packets import Contestant, own_packets
 from .per import decibels
 from .runs import Setting, energies, in_time, receive, transmit
 
@@ -169,10 +169,11 @@ def decoded(job: Job) -> np.ndarray:
         return system.decode(packets, lost, len(speech)).speech
     frames, times = tokens_of(job.file)
     packets = own_packets(job.contestant, frames, job.channel)
-    received = received_of(job.contestant, packets, lost, len(frames))
+    of = job.contestant
+    came = received(packets, lost, of.layout, of.frames, len(frames))
     own = OwnSystem("ours", concealer=job.concealer)
     facts = {"frames": frames, "encode_ms": times}
-    return own.play(Packets(np.zeros(0), np.zeros(0), 0.0, [], facts), received, len(speech)).speech
+    return own.play(Packets(np.zeros(0), np.zeros(0), 0.0, [], facts), came, len(speech)).speech
 
 
 def score(job: Job) -> dict[str, float]:
